@@ -1,0 +1,26 @@
+"""What every verb shares: two consoles, a progress bar that is silent in logs, exit codes."""
+
+from __future__ import annotations
+
+import sys
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+#: Exit codes: 0 all well, 1 done but something was recorded as bad, 2 could not be done.
+OK, PARTIAL, FAILED = 0, 1, 2
+
+out = Console()
+err = Console(stderr=True)
+
+
+def progress(quiet: bool = False) -> Progress:
+    """A progress bar on standard error; nothing at all when quiet or not on a terminal."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=err,
+        disable=quiet or not sys.stderr.isatty(),
+    )

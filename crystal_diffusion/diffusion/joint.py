@@ -1,0 +1,260 @@
+"""The joint model: lattice, coordinates and elements diffused together, each of them givable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor, nn
+
+from crystal_diffusion import geometry
+from crystal_diffusion.crystal import MASK_ELEMENT, CrystalBatch
+from crystal_diffusion.diffusion.processes import (
+    COORDINATE_PROCESSES,
+    LATTICE_PROCESSES,
+    mask_elements,
+)
+from crystal_diffusion.errors import InputError
+from crystal_diffusion.networks import NETWORKS
+from crystal_diffusion.networks.protocol import NoisyCrystals, Prediction
+
+
+@dataclass(frozen=True)
+class LatticeStatistics:
+    """How log-strain is standardised: volume per atom (Å3), mean and deviation of six numbers."""
+
+    volume_per_atom: float = 18.0
+    mean: tuple[float, ...] = (0.0,) * 6
+    deviation: tuple[float, ...] = (0.2,) * 6
+
+    @classmethod
+    def from_batch(cls, batch: CrystalBatch) -> LatticeStatistics:
+        """Fit to training crystals; deviations have a floor so that ten cubic crystals work."""
+        volume = geometry.volume(batch.lattice.double()) / batch.num_atoms
+        mean_volume = float(torch.exp(torch.log(volume).mean()))
+        shift = torch.log(batch.num_atoms.double() * mean_volume) / 3
+        strain = geometry.lattice_to_log_strain(batch.lattice.double())
+        strain[:, :3] -= shift[:, None]
+        deviation = strain.std(0, unbiased=False).clamp_min(0.05)
+        return cls(mean_volume, tuple(strain.mean(0).tolist()), tuple(deviation.tolist()))
+
+
+@dataclass(frozen=True)
+class JointConfig:
+    """What a joint model is made of; stored with its weights."""
+
+    network: str = "transformer"
+    network_options: Mapping[str, Any] = field(default_factory=dict)
+    coordinates: str = "flow"
+    lattice: str = "flow"
+    statistics: LatticeStatistics = field(default_factory=LatticeStatistics)
+    max_train_atoms: int = 20
+    elements: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("network", self.network, NETWORKS),
+            ("coordinates", self.coordinates, COORDINATE_PROCESSES),
+            ("lattice", self.lattice, LATTICE_PROCESSES),
+        ):
+            if value not in known:
+                raise InputError(f"{name} {value!r} is not known; choose one of {sorted(known)}.")
+
+
+@dataclass(frozen=True, eq=False)
+class Levels:
+    """Noise level of every field; 0 means given.
+
+    Attributes:
+        coords: ``(crystals, atoms)``.
+        lattice: ``(crystals,)``.
+        elements: ``(crystals,)``.
+    """
+
+    coords: Tensor
+    lattice: Tensor
+    elements: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class LossTerms:
+    """What a training step returns: the weighted sum and its parts, each a mean over crystals."""
+
+    total: Tensor
+    coords: Tensor
+    lattice: Tensor
+    elements: Tensor
+
+
+class JointDiffusion(nn.Module):
+    """Network, processes and statistics; no optimiser and no sampler in here."""
+
+    def __init__(self, config: JointConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.network = NETWORKS[config.network](**config.network_options)
+        self.coordinates = COORDINATE_PROCESSES[config.coordinates]()
+        self.lattice = LATTICE_PROCESSES[config.lattice]()
+        stats = config.statistics
+        self.register_buffer("strain_mean", torch.tensor(stats.mean), persistent=False)
+        self.register_buffer("strain_deviation", torch.tensor(stats.deviation), persistent=False)
+        self.strain_mean: Tensor
+        self.strain_deviation: Tensor
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.strain_mean.device
+
+    def encode_lattice(self, lattice: Tensor, num_atoms: Tensor) -> Tensor:
+        """``(crystals, 6)`` standardised log-strain of ``(crystals, 3, 3)`` cells."""
+        strain = geometry.lattice_to_log_strain(lattice)
+        return (strain - self._shift(num_atoms, strain) - self.strain_mean) / self.strain_deviation
+
+    def decode_lattice(self, state: Tensor, num_atoms: Tensor) -> Tensor:
+        """The symmetric cells ``(crystals, 3, 3)`` of standardised log-strain."""
+        strain = state * self.strain_deviation + self.strain_mean
+        return geometry.log_strain_to_lattice(strain + self._shift(num_atoms, strain))
+
+    def _shift(self, num_atoms: Tensor, like: Tensor) -> Tensor:
+        size = num_atoms.to(like.dtype).clamp_min(1) * self.config.statistics.volume_per_atom
+        third = torch.log(size) / 3
+        zero = torch.zeros_like(third)
+        return torch.stack([third, third, third, zero, zero, zero], -1)
+
+    def predict(
+        self, frac_coords: Tensor, lattice_state: Tensor, atomic_numbers: Tensor, levels: Levels
+    ) -> Prediction:
+        """Ask the network; net translation is removed where no atom is given."""
+        count = (atomic_numbers > 0).sum(-1)
+        lattice = self.decode_lattice(lattice_state, count)
+        answer: Prediction = self.network(
+            NoisyCrystals(
+                frac_coords=frac_coords,
+                lattice_state=lattice_state,
+                metric=lattice @ lattice.transpose(-1, -2),
+                atomic_numbers=atomic_numbers,
+                coord_level=levels.coords,
+                lattice_level=levels.lattice,
+                element_level=levels.elements,
+            )
+        )
+        coords = remove_translation(answer.coords, atomic_numbers > 0, levels.coords)
+        return Prediction(coords, answer.lattice, answer.element_logits)
+
+    def loss(
+        self,
+        batch: CrystalBatch,
+        levels: Levels,
+        coord_noise: Tensor,
+        lattice_noise: Tensor,
+        mask_noise: Tensor,
+        lattice_weight: float = 0.25,
+        element_weight: float = 0.25,
+        per_crystal: bool = False,
+    ) -> LossTerms:
+        """Denoising loss at given levels with given unit noise.
+
+        The coordinate residual is measured in the crystal's own metric, divided by the cube root
+        of its volume, so that an error along a long axis counts as the distance it is.
+
+        Args:
+            batch: clean crystals.
+            levels: noise levels; atoms at level 0 are given and have no loss.
+            coord_noise: ``(crystals, atoms, 3)`` unit noise of the coordinate process.
+            lattice_noise: ``(crystals, 6)`` standard normal.
+            mask_noise: ``(crystals, atoms)`` uniform in [0, 1).
+            per_crystal: return ``(crystals,)`` tensors instead of means.
+        """
+        mask = batch.mask
+        free = mask & (levels.coords > 0)
+        coord_level = levels.coords.unsqueeze(-1)
+        coord_noise = coord_noise * free.unsqueeze(-1)
+        if self.coordinates.exchangeable:
+            coord_noise = remove_translation(coord_noise, mask, levels.coords)
+        state = geometry.wrap(
+            batch.frac_coords + self.coordinates.displacement(coord_noise, coord_level)
+        )
+        clean_lattice = self.encode_lattice(batch.lattice, batch.num_atoms)
+        lattice_level = levels.lattice.unsqueeze(-1)
+        lattice_state = self.lattice.noisy(clean_lattice, lattice_noise, lattice_level)
+        numbers = mask_elements(batch.atomic_numbers, mask_noise, levels.elements.unsqueeze(-1))
+
+        answer = self.predict(state, lattice_state, numbers, levels)
+
+        target = self.coordinates.target(coord_noise, coord_level)
+        target = remove_translation(target, mask, levels.coords)
+        residual = (answer.coords - target) * free.unsqueeze(-1)
+        scale = geometry.volume(batch.lattice).pow(1 / 3)[:, None, None]
+        cartesian = residual @ batch.lattice / scale
+        count = free.sum(-1).clamp_min(1)
+        coords = cartesian.square().sum((-1, -2)) / (3 * count)
+
+        lattice_target = self.lattice.target(clean_lattice, lattice_noise, lattice_level)
+        lattice = (answer.lattice - lattice_target).square().mean(-1) * (levels.lattice > 0)
+
+        lost = numbers == MASK_ELEMENT
+        logp = torch.log_softmax(answer.element_logits, -1)
+        chosen = (batch.atomic_numbers - 1).clamp_min(0).unsqueeze(-1)
+        cross = -logp.gather(-1, chosen).squeeze(-1) * lost
+        elements = cross.sum(-1) / lost.sum(-1).clamp_min(1)
+        total = coords + lattice_weight * lattice + element_weight * elements
+        if per_crystal:
+            return LossTerms(total, coords, lattice, elements)
+
+        def mean_where(values: Tensor, used: Tensor) -> Tensor:
+            return values.sum() / used.sum().clamp_min(1)
+
+        return LossTerms(
+            total.mean(),
+            mean_where(coords, free.any(-1)),
+            mean_where(lattice, levels.lattice > 0),
+            mean_where(elements, lost.any(-1)),
+        )
+
+
+def remove_translation(field_: Tensor, mask: Tensor, coord_level: Tensor) -> Tensor:
+    """Subtract the mean over atoms from ``(crystals, atoms, 3)`` where no atom is given.
+
+    A crystal moved as a whole is the same crystal; with an atom given there is nothing to remove.
+    """
+    given = (mask & (coord_level <= 0)).any(-1)
+    weight = mask.unsqueeze(-1)
+    mean = (field_ * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True).clamp_min(1)
+    return (field_ - mean * ~given[:, None, None]) * weight
+
+
+def exchange_noise(batch: CrystalBatch, noise: np.ndarray) -> np.ndarray:
+    """Give equal atoms the noise that moves them least (minibatch-free optimal transport).
+
+    Atoms of one element are interchangeable, so the end points x_0 + v can be matched to the
+    atoms of that element with the smallest sum of squared wrapped distances (Hungarian method);
+    paths become shorter and cross less, the distribution of end points stays uniform.
+
+    Args:
+        batch: clean crystals on the CPU.
+        noise: ``(crystals, atoms, 3)`` velocities in [-0.5, 0.5].
+
+    Returns:
+        The exchanged velocities, the same shape.
+    """
+    frac = batch.frac_coords.numpy()
+    numbers = batch.atomic_numbers.numpy()
+    metric = (batch.lattice @ batch.lattice.transpose(-1, -2)).numpy()
+    ends = frac + noise
+    out = noise.copy()
+    difference = ends[:, None, :, :] - frac[:, :, None, :]
+    difference -= np.round(difference)
+    cost = np.einsum("bijx,bxy,bijy->bij", difference, metric, difference)
+    cost = np.where(numbers[:, :, None] == numbers[:, None, :], cost, 1e6)
+    for row in range(len(numbers)):
+        atoms = int((numbers[row] > 0).sum())
+        if atoms < 2:
+            continue
+        rows, columns = linear_sum_assignment(cost[row, :atoms, :atoms])
+        out[row, rows] = difference[row, rows, columns]
+    return out

@@ -1,0 +1,140 @@
+"""Lattice algebra on tensors: wrapping, cell parameters, log-strain, periodic distances.
+
+Conventions: a lattice is ``(..., 3, 3)`` with rows a, b, c in Å; fractional coordinates are row
+vectors, so ``cartesian = frac @ lattice``. Angles are in degrees.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import torch
+from torch import Tensor
+
+#: Off-diagonal positions in the order of the last three log-strain components.
+_PAIRS = ((1, 2), (0, 2), (0, 1))
+
+
+def wrap(frac_coords: Tensor) -> Tensor:
+    """Fractional coordinates in [0, 1); exact also where ``x % 1`` would round up to 1."""
+    wrapped = frac_coords - torch.floor(frac_coords)
+    return torch.where(wrapped >= 1.0, torch.zeros_like(wrapped), wrapped)
+
+
+def wrap_displacement(displacement: Tensor) -> Tensor:
+    """The nearest periodic image of a fractional displacement, each component in [-0.5, 0.5]."""
+    return displacement - torch.round(displacement)
+
+
+def lattice_from_parameters(parameters: Tensor) -> Tensor:
+    """Cells from ``(..., 6)`` a, b, c (Å), alpha, beta, gamma (degrees): a along x, b in xy.
+
+    Returns:
+        ``(..., 3, 3)`` row vectors, right-handed.
+    """
+    a, b, c = parameters[..., 0], parameters[..., 1], parameters[..., 2]
+    alpha, beta, gamma = (torch.deg2rad(parameters[..., i]) for i in (3, 4, 5))
+    cos_a, cos_b, cos_g = torch.cos(alpha), torch.cos(beta), torch.cos(gamma)
+    sin_g = torch.sin(gamma)
+    zero = torch.zeros_like(a)
+    c_y = (cos_a - cos_b * cos_g) / sin_g
+    c_z = torch.sqrt((1 - cos_b**2 - c_y**2).clamp_min(1e-12))
+    rows = [
+        torch.stack([a, zero, zero], -1),
+        torch.stack([b * cos_g, b * sin_g, zero], -1),
+        torch.stack([c * cos_b, c * c_y, c * c_z], -1),
+    ]
+    return torch.stack(rows, -2)
+
+
+def lattice_to_parameters(lattice: Tensor) -> Tensor:
+    """``(..., 6)`` a, b, c (Å), alpha, beta, gamma (degrees) of ``(..., 3, 3)`` cells."""
+    lengths = torch.linalg.vector_norm(lattice, dim=-1)
+    cosines = []
+    for i, j in _PAIRS:
+        dot = (lattice[..., i, :] * lattice[..., j, :]).sum(-1)
+        cosines.append((dot / (lengths[..., i] * lengths[..., j])).clamp(-1, 1))
+    angles = torch.rad2deg(torch.acos(torch.stack(cosines, -1)))
+    return torch.cat([lengths, angles], -1)
+
+
+def volume(lattice: Tensor) -> Tensor:
+    """Cell volume in Å3, always positive."""
+    return torch.linalg.det(lattice).abs()
+
+
+def lattice_to_log_strain(lattice: Tensor) -> Tensor:
+    """The six independent numbers of S in the polar form L = exp(S)·U, U a rotation.
+
+    S = log(L Lᵀ) / 2 does not change when the crystal is rotated.
+
+    Returns:
+        ``(..., 6)``: S11, S22, S33, S23, S13, S12.
+    """
+    metric = lattice @ lattice.transpose(-1, -2)
+    values, vectors = torch.linalg.eigh(metric)
+    log_values = 0.5 * torch.log(values.clamp_min(1e-12))
+    strain = (vectors * log_values.unsqueeze(-2)) @ vectors.transpose(-1, -2)
+    diagonal = torch.diagonal(strain, dim1=-2, dim2=-1)
+    off = torch.stack([strain[..., i, j] for i, j in _PAIRS], -1)
+    return torch.cat([diagonal, off], -1)
+
+
+def log_strain_to_lattice(log_strain: Tensor) -> Tensor:
+    """The symmetric cell exp(S) of ``(..., 6)`` log-strain: always right-handed and of volume > 0."""
+    matrix = torch.diag_embed(log_strain[..., :3])
+    for component, (i, j) in enumerate(_PAIRS):
+        value = log_strain[..., 3 + component]
+        matrix[..., i, j] = value
+        matrix[..., j, i] = value
+    values, vectors = torch.linalg.eigh(matrix)
+    return (vectors * torch.exp(values).unsqueeze(-2)) @ vectors.transpose(-1, -2)
+
+
+def image_shifts(radius: int, like: Tensor) -> Tensor:
+    """All integer shifts within ``radius`` cells: ``((2 radius + 1)³, 3)``, the zero shift first."""
+    cells = sorted(
+        itertools.product(range(-radius, radius + 1), repeat=3), key=lambda s: sum(abs(x) for x in s)
+    )
+    return torch.tensor(cells, dtype=like.dtype, device=like.device)
+
+
+def pair_displacements(frac_coords: Tensor) -> Tensor:
+    """``(..., atoms, atoms, 3)`` wrapped differences f_j - f_i."""
+    return wrap_displacement(frac_coords.unsqueeze(-3) - frac_coords.unsqueeze(-2))
+
+
+def near_image_distances(displacement: Tensor, metric: Tensor) -> Tensor:
+    """Shortest distance over the eight cells around a wrapped displacement.
+
+    For each component both the displacement and its next image on the other side are tried, which
+    is exact for reduced cells and a close upper bound for moderately skewed ones; this is the
+    network's feature, never the validator's verdict.
+
+    Args:
+        displacement: ``(crystals, atoms, atoms, 3)`` in [-0.5, 0.5].
+        metric: ``(crystals, 3, 3)`` L Lᵀ in Å2.
+
+    Returns:
+        ``(crystals, atoms, atoms)`` in Å.
+    """
+    other = displacement - torch.where(displacement >= 0, 1.0, -1.0)
+    g = metric[:, None, None]
+    squares = []
+    for choice in itertools.product((0, 1), repeat=3):
+        x, y, z = ((other if pick else displacement)[..., i] for i, pick in enumerate(choice))
+        squares.append(
+            x * (g[..., 0, 0] * x + 2 * g[..., 0, 1] * y + 2 * g[..., 0, 2] * z)
+            + y * (g[..., 1, 1] * y + 2 * g[..., 1, 2] * z)
+            + g[..., 2, 2] * z * z
+        )
+    shortest = squares[0]
+    for square in squares[1:]:
+        shortest = torch.minimum(shortest, square)
+    return torch.sqrt(shortest.clamp_min(1e-8))
+
+
+def mean_atomic_spacing(volume_per_atom: float) -> float:
+    """Cube root of the volume per atom, Å."""
+    return math.pow(volume_per_atom, 1.0 / 3.0)

@@ -1,0 +1,121 @@
+"""Embeddings of time, elements and atom pairs, shared by the networks."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from crystal_diffusion import geometry
+
+#: Atomic numbers that open each period of the periodic table.
+_PERIOD_STARTS = (1, 3, 11, 19, 37, 55, 87, 119)
+
+
+class SinusoidalPositionEmbeddings(nn.Module):
+    """Sine and cosine of a scalar at geometrically spaced frequencies (Vaswani et al. 2017).
+
+    Args:
+        dim: number of features, even.
+        max_period: the longest period, in units of the input.
+    """
+
+    def __init__(self, dim: int, max_period: float = 10_000.0) -> None:
+        super().__init__()
+        if dim % 2 or dim < 2:
+            raise ValueError(f"dim must be even and at least 2, got {dim}.")
+        self.dim = dim
+        half = dim // 2
+        frequencies = torch.exp(-math.log(max_period) * torch.arange(half) / max(half - 1, 1))
+        self.register_buffer("frequencies", frequencies, persistent=False)
+        self.frequencies: Tensor
+
+    def forward(self, time: Tensor) -> Tensor:
+        """``(...,)`` to ``(..., dim)``."""
+        angles = time.unsqueeze(-1).float() * self.frequencies
+        return torch.cat([angles.sin(), angles.cos()], -1)
+
+
+def periodic_table_features() -> Tensor:
+    """``(102, features)`` one-hot period, group and block of each atomic number; 0 and 101 blank.
+
+    Elements of one column share features, so what is learned for one helps the rarer others.
+    """
+    rows = torch.zeros(102, 8 + 18 + 3 + 2)
+    for number in range(1, 101):
+        period = sum(number >= start for start in _PERIOD_STARTS)
+        offset = number - _PERIOD_STARTS[period - 1]
+        length = _PERIOD_STARTS[period] - _PERIOD_STARTS[period - 1]
+        from_end = length - 1 - offset
+        f_block = length == 32 and 2 <= offset <= 15
+        if f_block:
+            group, block = 2, 2
+        elif offset < 2 and number != 2:
+            group, block = offset, 0
+        elif from_end <= 5 or number == 2:
+            group, block = 17 - from_end, 0
+        else:
+            group, block = 17 - from_end, 1
+        rows[number, period] = 1.0
+        rows[number, 8 + group] = 1.0
+        rows[number, 26 + block] = 1.0
+        # Where in the period, and where in the f block: smooth trends such as contraction.
+        rows[number, 29] = offset / length
+        rows[number, 30] = (offset - 2) / 14 if f_block else 0.0
+    return rows
+
+
+class ElementEmbedding(nn.Module):
+    """A learned vector per element plus a linear map of its place in the periodic table."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        table = periodic_table_features()
+        self.table = nn.Embedding(len(table), dim)
+        self.place = nn.Linear(table.shape[1], dim, bias=False)
+        self.register_buffer("features", table, persistent=False)
+        self.features: Tensor
+
+    def forward(self, atomic_numbers: Tensor) -> Tensor:
+        """``(...,)`` int64 to ``(..., dim)``."""
+        weight = self.table.weight + self.place(self.features)
+        return nn.functional.embedding(atomic_numbers, weight)
+
+
+class PairGeometry(nn.Module):
+    """Features of atom pairs that no translation and no choice of periodic image can change.
+
+    sin and cos of 2πk·(f_j - f_i) for k = 1..frequencies, Gaussian radial features of the
+    shortest distance under the current lattice, and the same divided by the atomic spacing.
+    """
+
+    def __init__(self, frequencies: int = 6, radial: int = 24, cutoff: float = 9.0) -> None:
+        super().__init__()
+        self.frequencies = frequencies
+        self.dim = 6 * frequencies + 2 * radial
+        centres = torch.linspace(0.0, cutoff, radial)
+        self.register_buffer("centres", centres, persistent=False)
+        self.register_buffer("scaled_centres", torch.linspace(0.0, 3.0, radial), persistent=False)
+        self.register_buffer(
+            "wave_numbers", 2 * math.pi * torch.arange(1, frequencies + 1), persistent=False
+        )
+        self.centres: Tensor
+        self.scaled_centres: Tensor
+        self.wave_numbers: Tensor
+        self.inverse_width = float(1.0 / (centres[1] - centres[0]))
+        self.scaled_inverse_width = float((radial - 1) / 3.0)
+
+    def forward(self, frac_coords: Tensor, metric: Tensor, num_atoms: Tensor) -> Tensor:
+        """``(crystals, atoms, atoms, dim)``."""
+        displacement = geometry.pair_displacements(frac_coords)
+        angles = displacement.unsqueeze(-1) * self.wave_numbers
+        distance = geometry.near_image_distances(displacement, metric).unsqueeze(-1)
+        # det of the metric is the squared volume; the spacing is the cube root of V/N.
+        squared_volume = torch.linalg.det(metric).clamp_min(1e-6)
+        spacing = (squared_volume.sqrt() / num_atoms).pow(1.0 / 3.0)[:, None, None, None]
+        radial = torch.exp(-((distance - self.centres) * self.inverse_width).square())
+        scaled = torch.exp(
+            -((distance / spacing - self.scaled_centres) * self.scaled_inverse_width).square()
+        )
+        return torch.cat([angles.sin().flatten(-2), angles.cos().flatten(-2), radial, scaled], -1)

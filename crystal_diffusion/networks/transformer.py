@@ -1,0 +1,159 @@
+"""The default network: a dense transformer with periodic pair geometry, in plain PyTorch.
+
+One token per atom and one for the lattice. Attention is biased by features of atom pairs, and
+the same features enter the values. The softmax is written out: on processors its backward pass
+is faster than the fused one, and a pair bias costs nothing extra.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from crystal_diffusion.networks.embeddings import (
+    ElementEmbedding,
+    PairGeometry,
+    SinusoidalPositionEmbeddings,
+)
+from crystal_diffusion.networks.protocol import NoisyCrystals, Prediction
+
+
+class _Block(nn.Module):
+    """Attention with pair features in bias and values, then an MLP; adaptive layer norm."""
+
+    def __init__(self, dim: int, heads: int, pair_dim: int, condition_dim: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm_attention = nn.LayerNorm(dim, elementwise_affine=False)
+        self.norm_mlp = nn.LayerNorm(dim, elementwise_affine=False)
+        self.modulation = nn.Linear(condition_dim, 6 * dim)
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.pair_bias = nn.Linear(pair_dim, heads, bias=False)
+        self.pair_values = nn.Parameter(torch.zeros(heads, pair_dim, dim // heads))
+        self.out = nn.Linear(dim, dim)
+        self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.SiLU(), nn.Linear(4 * dim, dim))
+        # adaLN-zero (Peebles and Xie 2023): every block starts as the identity.
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
+        nn.init.normal_(self.pair_values, std=pair_dim**-0.5)
+
+    def forward(self, tokens: Tensor, pairs: Tensor, condition: Tensor, padding: Tensor) -> Tensor:
+        """Shapes: tokens (C, T, D), pairs (C, T, T, P), condition (C, K), padding (C, 1, 1, T)."""
+        crystals, count, dim = tokens.shape
+        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = (
+            self.modulation(condition).unsqueeze(1).chunk(6, -1)
+        )
+        x = self.norm_attention(tokens) * (1 + scale_a) + shift_a
+        q, k, v = (
+            self.qkv(x).view(crystals, count, 3, self.heads, dim // self.heads).unbind(2)
+        )
+        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+        scores = q @ k.transpose(-1, -2) / math.sqrt(dim // self.heads)
+        scores = scores + self.pair_bias(pairs).permute(0, 3, 1, 2) + padding
+        weights = torch.softmax(scores, -1)
+        mixed = weights @ v
+        # Σ_j w_ij p_ij first, then one small matrix per head: N² work stays in the pair width.
+        gathered = torch.einsum("chij,cijp->chip", weights, pairs)
+        mixed = mixed + torch.einsum("chip,hpd->chid", gathered, self.pair_values)
+        tokens = tokens + gate_a * self.out(mixed.transpose(1, 2).reshape(crystals, count, dim))
+        x = self.norm_mlp(tokens) * (1 + scale_m) + shift_m
+        return tokens + gate_m * self.mlp(x)
+
+
+class CrystalTransformer(nn.Module):
+    """Predicts the clean crystal from a noisy one; see ``method.md`` section 2.
+
+    Translation and the choice of periodic image do not change the answer; permuting the atoms
+    permutes it. Rotations never enter: the lattice is its six log-strain numbers.
+
+    Args:
+        dim: width of a token.
+        layers: number of blocks.
+        heads: attention heads.
+        pair_dim: width of the pair features after their embedding.
+        frequencies: Fourier frequencies of the fractional differences.
+    """
+
+    def __init__(
+        self,
+        dim: int = 256,
+        layers: int = 6,
+        heads: int = 8,
+        pair_dim: int = 64,
+        frequencies: int = 6,
+    ) -> None:
+        super().__init__()
+        if dim % heads:
+            raise ValueError(f"dim ({dim}) must be a multiple of heads ({heads}).")
+        self.level = SinusoidalPositionEmbeddings(64, max_period=1000.0)
+        self.elements = ElementEmbedding(dim)
+        self.atom_level = nn.Linear(64, dim)
+        self.lattice_in = nn.Linear(6, dim)
+        self.condition = nn.Sequential(
+            nn.Linear(3 * 64 + 6 + 64, dim), nn.SiLU(), nn.Linear(dim, dim // 2), nn.SiLU()
+        )
+        self.geometry = PairGeometry(frequencies)
+        self.pair_geometry = nn.Linear(self.geometry.dim, pair_dim)
+        self.pair_element = ElementEmbedding(2 * pair_dim)
+        self.pair_mlp = nn.Sequential(nn.SiLU(), nn.Linear(pair_dim, pair_dim))
+        self.lattice_pair = nn.Parameter(0.1 * torch.randn(2, pair_dim))
+        self.blocks = nn.ModuleList(
+            _Block(dim, heads, pair_dim, dim // 2) for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(dim)
+        self.coords_out = nn.Linear(dim, 3)
+        self.lattice_out = nn.Linear(dim, 6)
+        self.elements_out = nn.Linear(dim, 100)
+        for head in (self.coords_out, self.lattice_out, self.elements_out):
+            nn.init.zeros_(head.weight)
+            nn.init.zeros_(head.bias)
+
+    def forward(self, noisy: NoisyCrystals) -> Prediction:
+        """See :class:`NoisyCrystals` and :class:`Prediction` for shapes."""
+        mask = noisy.mask
+        crystals, atoms = mask.shape
+        count = mask.sum(-1)
+        real = mask.unsqueeze(-1)
+        element = self.elements(noisy.atomic_numbers)
+        # Levels are in [0, 1]; times 1000 they use the whole range of the sinusoidal table.
+        atom_level = self.level(noisy.coord_level * 1000)
+        atom_tokens = (element + self.atom_level(atom_level)) * real
+        mean_level = (noisy.coord_level * mask).sum(-1) / count.clamp_min(1)
+        levels = torch.stack([mean_level, noisy.lattice_level, noisy.element_level], -1)
+        condition = self.condition(
+            torch.cat(
+                [
+                    self.level(levels * 1000).flatten(-2),
+                    noisy.lattice_state,
+                    self.level(count.to(levels.dtype) * 10),
+                ],
+                -1,
+            )
+        )
+        lattice_token = self.lattice_in(noisy.lattice_state) + (
+            atom_tokens.sum(1) / count.clamp_min(1).unsqueeze(-1)
+        )
+        tokens = torch.cat([lattice_token.unsqueeze(1), atom_tokens], 1)
+
+        raw = self.geometry(noisy.frac_coords, noisy.metric, count.clamp_min(1))
+        sender, receiver = self.pair_element(noisy.atomic_numbers).chunk(2, -1)
+        atom_pairs = self.pair_mlp(
+            self.pair_geometry(raw) + receiver.unsqueeze(2) + sender.unsqueeze(1)
+        )
+        pairs = atom_pairs.new_empty(crystals, atoms + 1, atoms + 1, atom_pairs.shape[-1])
+        pairs[:, 1:, 1:] = atom_pairs
+        pairs[:, 0] = self.lattice_pair[0]
+        pairs[:, 1:, 0] = self.lattice_pair[1]
+
+        padding = tokens.new_zeros(crystals, 1, 1, atoms + 1)
+        padding[:, 0, 0, 1:].masked_fill_(~mask, -1e9)
+        for block in self.blocks:
+            tokens = block(tokens, pairs, condition, padding)
+        tokens = self.norm(tokens)
+        return Prediction(
+            coords=self.coords_out(tokens[:, 1:]) * real,
+            lattice=self.lattice_out(tokens[:, 0]),
+            element_logits=self.elements_out(tokens[:, 1:]),
+        )
