@@ -1,0 +1,253 @@
+"""Partial occupancy: leave the crystal out, order it, or stop.
+
+Ordering gives the most probable ordered cell in this sense. The sites are taken to be occupied
+independently, each with the occupancies of the file. Then every arrangement with the same counts
+on a set of sites of equal occupancy is equally probable, and the most probable counts are those
+nearest to occupancy times number of sites. So
+
+1. the smallest supercell (up to ``max_cells`` cells, ``max_atoms`` atoms) is taken whose whole
+   counts meet the composition within ``0.01`` per site, or else the one that comes nearest;
+2. counts per set of equal sites are rounded by largest remainder;
+3. between the equally probable arrangements the one is chosen in which equal species are spread
+   most evenly (least sum of 1/distance^2 between equal species, in which vacancies count as
+   species) and no two atoms sit on sites nearer than ``EXCLUDED_A``, as split positions would.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+
+from crystal_diffusion.data.records import (
+    Disorder,
+    Occupancy,
+    PlainCrystal,
+    cell_problem,
+    failed,
+)
+from crystal_diffusion.errors import InputError
+
+#: Two sites nearer than this (Å) cannot both be occupied.
+EXCLUDED_A = 1.0
+#: A composition this near (atoms per disordered site) to that of the file is good enough.
+GOOD_ENOUGH = 0.01
+MAX_CELLS, MAX_ATOMS = 4, 200
+#: Price of two atoms on sites that exclude each other; the even spread costs about 1 per pair.
+_PENALTY = 1e3
+#: Sweeps of pair exchanges; a sweep without gain ends the search earlier.
+_SWEEPS = 20
+
+
+def settle_disorder(crystal: PlainCrystal, disorder: Disorder) -> PlainCrystal:
+    """The crystal after the choice about partial occupancy; an ordered one comes back as it is.
+
+    Raises:
+        InputError: for a disordered crystal when ``disorder="stop"``.
+    """
+    if crystal.problem is not None or crystal.occupancy is None:
+        return crystal
+    described = crystal.occupancy.describe()
+    if disorder == "stop":
+        raise InputError(
+            f"{crystal.source or crystal.id}: partial occupancy ({described}); "
+            "order it (disorder='order') or leave it out (disorder='skip')."
+        )
+    if disorder == "skip":
+        return failed(
+            crystal.id,
+            crystal.source,
+            f"partial occupancy ({described}); read it with disorder='order' "
+            "(--disorder order) to take its most probable ordered cell",
+        )
+    problem = cell_problem(crystal.lattice)
+    if problem is None and not np.all(np.isfinite(crystal.occupancy.frac_coords)):
+        problem = "coordinates that are not finite; correct them"
+    if problem is not None:
+        return failed(crystal.id, crystal.source, problem)
+    return order_crystal(crystal)
+
+
+def order_crystal(
+    crystal: PlainCrystal, max_cells: int = MAX_CELLS, max_atoms: int = MAX_ATOMS
+) -> PlainCrystal:
+    """The most probable ordered cell of a crystal with partial occupancy (see the module).
+
+    Args:
+        crystal: a crystal with ``occupancy``.
+        max_cells: largest supercell, in cells of the file.
+        max_atoms: largest number of sites in the supercell; one cell is always allowed.
+    """
+    occupancy = crystal.occupancy
+    if occupancy is None:
+        return crystal
+    shares = _share_table(occupancy)
+    kinds, kind_of_site = np.unique(shares.round(4), axis=0, return_inverse=True)
+    kind_of_site = kind_of_site.reshape(-1)
+    multiple = np.bincount(kind_of_site)
+    best: tuple[float, int] | None = None
+    for cells in range(1, max_cells + 1):
+        if cells > 1 and cells * len(shares) > max_atoms:
+            break
+        wrong = 0.0
+        for kind, sites in enumerate(multiple):
+            wanted = kinds[kind] * sites * cells
+            wrong += float(np.abs(_whole_counts(wanted) - wanted).sum()) / (2 * sites * cells)
+        if best is None or wrong < best[0] - 1e-9:
+            best = (wrong, cells)
+        if wrong <= GOOD_ENOUGH:
+            break
+    wrong, cells = best if best is not None else (0.0, 1)
+    split = _most_compact_split(crystal.lattice, cells)
+    lattice = crystal.lattice * np.array(split)[:, None]
+    shifts = np.array(list(itertools.product(*(range(s) for s in split))), dtype=np.float64)
+    coords = (occupancy.frac_coords[None] + shifts[:, None]).reshape(-1, 3) / np.array(split)
+    kind_of_site = np.tile(kind_of_site, cells)
+    chosen = _arrange(lattice, coords, kinds, kind_of_site)
+    elements = _elements(occupancy)
+    numbers = np.array([0, *elements])[chosen]
+    filled = numbers > 0
+    if not filled.any():
+        return failed(
+            crystal.id, crystal.source, "ordering leaves no atom; its occupancies are too small"
+        )
+    size = "x".join(str(s) for s in split)
+    note = (
+        f"ordered in a {size} cell from partial occupancy ({occupancy.describe()}); "
+        f"composition off by {wrong:.3f} atoms per site at most"
+    )
+    return replace(
+        crystal,
+        lattice=lattice,
+        frac_coords=coords[filled],
+        atomic_numbers=numbers[filled],
+        occupancy=None,
+        notes=(*crystal.notes, note),
+    )
+
+
+def _elements(occupancy: Occupancy) -> list[int]:
+    return sorted({number for site in occupancy.species for number in site})
+
+
+def _share_table(occupancy: Occupancy) -> np.ndarray:
+    """``(sites, 1 + elements)`` occupancies; the first column is the vacancy; rows sum to 1."""
+    elements = _elements(occupancy)
+    table = np.zeros((len(occupancy.species), 1 + len(elements)))
+    for row, site in enumerate(occupancy.species):
+        for number, share in site.items():
+            table[row, 1 + elements.index(number)] = max(share, 0.0)
+    total = table.sum(1)
+    table[:, 0] = np.clip(1.0 - total, 0.0, 1.0)
+    # Printed occupancies such as 0.333 + 0.333 + 0.333 are meant to sum to 1.
+    table[table[:, 0] < 0.0051, 0] = 0.0
+    return np.asarray(table / table.sum(1, keepdims=True))
+
+
+def _whole_counts(wanted: np.ndarray) -> np.ndarray:
+    """Whole counts with the same sum, by largest remainder; the earlier entry wins a tie."""
+    floor = np.floor(wanted + 1e-9)
+    missing = int(round(float(wanted.sum()) - floor.sum()))
+    order = np.argsort(-(wanted - floor), kind="stable")
+    floor[order[:missing]] += 1
+    return np.asarray(floor)
+
+
+def _most_compact_split(lattice: np.ndarray, cells: int) -> tuple[int, int, int]:
+    """How often to repeat a, b and c so that the supercell is as near to a cube as can be."""
+    edges = np.linalg.norm(lattice, axis=-1)
+    splits = [
+        (i, j, cells // (i * j))
+        for i in range(1, cells + 1)
+        for j in range(1, cells // i + 1)
+        if cells % (i * j) == 0
+    ]
+    return min(splits, key=lambda s: float(np.ptp(edges * np.array(s))))
+
+
+def _arrange(
+    lattice: np.ndarray, coords: np.ndarray, kinds: np.ndarray, kind_of_site: np.ndarray
+) -> np.ndarray:
+    """Species (column of ``kinds``) on each site: even spread by greedy filling and exchanges."""
+    chosen: np.ndarray = kinds.argmax(1)[kind_of_site]
+    mixed = [k for k in range(len(kinds)) if kinds[k].max() < 1 - 1e-6]
+    sites = np.flatnonzero(np.isin(kind_of_site, mixed))
+    if not len(sites):
+        return chosen
+    fixed = np.setdiff1d(np.arange(len(coords)), sites)
+    distance = _distances(lattice, coords)
+    repulsion = 1.0 / np.maximum(distance, 0.1) ** 2
+    excluded = distance < EXCLUDED_A
+    np.fill_diagonal(excluded, False)
+    np.fill_diagonal(repulsion, 0.0)
+
+    def price(site: int, species: int, others: np.ndarray) -> float:
+        equal = others[chosen[others] == species]
+        cost = float(repulsion[site, equal].sum())
+        if species > 0:
+            clash = others[(chosen[others] > 0) & excluded[site, others]]
+            cost += _PENALTY * len(clash)
+        return cost
+
+    placed = fixed
+    for kind in mixed:
+        members = np.flatnonzero(kind_of_site == kind)
+        left = _whole_counts(kinds[kind] * len(members)).astype(int)
+        for site in members:
+            # Of the species still to be placed, the cheapest; a tie goes to the most numerous.
+            options = [
+                (price(int(site), s, placed) / left[s] if s else price(int(site), s, placed), s)
+                for s in np.flatnonzero(left > 0).tolist()
+            ]
+            species = min(options, key=lambda o: (round(o[0], 9), -left[o[1]]))[1]
+            chosen[site] = species
+            left[species] -= 1
+            placed = np.append(placed, site)
+    _exchange(chosen, sites, kind_of_site, repulsion, excluded)
+    return chosen
+
+
+def _exchange(
+    chosen: np.ndarray,
+    sites: np.ndarray,
+    kind_of_site: np.ndarray,
+    repulsion: np.ndarray,
+    excluded: np.ndarray,
+) -> None:
+    """Exchange pairs of species within equal sites as long as that lowers the total price."""
+
+    def price(site: int, species: int, partner: int) -> float:
+        same = chosen == species
+        same[partner] = same[site] = False
+        cost = float(repulsion[site, same].sum())
+        if species > 0:
+            clash = excluded[site] & (chosen > 0)
+            clash[partner] = False
+            cost += _PENALTY * int(clash.sum())
+        return cost
+
+    for _ in range(_SWEEPS):
+        improved = False
+        for i, j in itertools.combinations(sites.tolist(), 2):
+            one, two = int(chosen[i]), int(chosen[j])
+            if kind_of_site[i] != kind_of_site[j] or one == two:
+                continue
+            before = price(i, one, j) + price(j, two, i)
+            if price(i, two, j) + price(j, one, i) < before - 1e-9:
+                chosen[i], chosen[j] = two, one
+                improved = True
+        if not improved:
+            return
+
+
+def _distances(lattice: np.ndarray, coords: np.ndarray) -> np.ndarray:
+    """``(sites, sites)`` distance to the nearest image in Å, right for cells that are not too
+    skewed: it only ranks arrangements."""
+    delta = coords[:, None] - coords[None]
+    delta -= np.round(delta)
+    shifts = np.array(list(itertools.product((-1, 0, 1), repeat=3)), dtype=np.float64)
+    best = np.full(delta.shape[:2], np.inf)
+    for shift in shifts:
+        best = np.minimum(best, np.linalg.norm((delta + shift) @ lattice, axis=-1))
+    return best

@@ -1,0 +1,284 @@
+"""What a reader hands on: one crystal as plain arrays, or the reason why there is none.
+
+Readers and worker processes pass :class:`PlainCrystal` around because arrays are cheap to build
+and to send; callers of the library see :class:`CrystalRecord` with a pymatgen ``Structure``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+#: What to do with partial occupancy: record it as a problem, order it, or raise.
+Disorder = Literal["skip", "order", "stop"]
+#: What to do with a left-handed cell: record it as a problem, or exchange a and b.
+LeftHanded = Literal["skip", "swap"]
+
+#: Elements known to pymatgen and ASE; what a model knows may be less.
+LAST_ELEMENT = 118
+#: A cell is called flat when volume / (a b c) is below this; 5 degrees between two axes give 0.09.
+FLAT_CELL = 1e-4
+#: Least and largest cell edge in Å that is taken for a crystal at all.
+EDGE_LIMITS = (0.3, 1000.0)
+
+
+@dataclass(frozen=True)
+class Occupancy:
+    """A crystal with partial occupancy, before a choice is made.
+
+    Attributes:
+        frac_coords: ``(sites, 3)``.
+        species: one ``{atomic number: occupancy}`` a site; what is missing to 1 is vacancy.
+    """
+
+    frac_coords: np.ndarray
+    species: tuple[dict[int, float], ...]
+
+    def describe(self) -> str:
+        """The worst site in words, for a message."""
+        from ase.data import chemical_symbols
+
+        partial = [s for s in self.species if len(s) > 1 or abs(sum(s.values()) - 1) > 1e-6]
+        parts = " + ".join(f"{share:.3g} {chemical_symbols[z]}" for z, share in partial[0].items())
+        return f"{len(partial)} of {len(self.species)} sites, for example {parts}"
+
+
+@dataclass(frozen=True)
+class PlainCrystal:
+    """One crystal as arrays, or a problem.
+
+    Attributes:
+        id: name of the crystal, unique within one source.
+        lattice: ``(3, 3)`` rows a, b, c in Å.
+        frac_coords: ``(atoms, 3)``.
+        atomic_numbers: ``(atoms,)``.
+        properties: labels by name; a missing label is absent.
+        source: the file (and entry) that it came from.
+        problem: why it cannot be used; ``None`` when it can.
+        occupancy: given for a crystal with partial occupancy that waits for a choice.
+        notes: what was changed on reading, in words.
+    """
+
+    id: str
+    lattice: np.ndarray = field(default_factory=lambda: np.zeros((3, 3)))
+    frac_coords: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
+    atomic_numbers: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    properties: Mapping[str, float] = field(default_factory=dict)
+    source: str = ""
+    problem: str | None = None
+    occupancy: Occupancy | None = None
+    notes: tuple[str, ...] = ()
+
+    def to_structure(self) -> Structure:
+        """The pymatgen ``Structure`` of a crystal without a problem."""
+        from pymatgen.core import Lattice, Structure
+
+        if self.occupancy is not None:
+            species: list[dict[int, float]] = list(self.occupancy.species)
+            return Structure(Lattice(self.lattice), species, self.occupancy.frac_coords)
+        return Structure(Lattice(self.lattice), self.atomic_numbers.tolist(), self.frac_coords)
+
+
+@dataclass(frozen=True)
+class CrystalRecord:
+    """One crystal that was read, or the reason why it could not be.
+
+    Attributes:
+        id: name of the crystal, unique within one source.
+        structure: ordered pymatgen ``Structure``; ``None`` when there is a problem.
+        properties: labels by name; a missing label is absent.
+        source: the file (and entry) that it came from.
+        problem: one sentence with cause and remedy; ``None`` when there is a structure.
+        notes: what was changed on reading, in words (cell made right-handed, sites ordered).
+    """
+
+    id: str
+    structure: Structure | None
+    properties: Mapping[str, float]
+    source: str
+    problem: str | None
+    notes: tuple[str, ...] = ()
+
+
+def failed(name: str, source: str, problem: str) -> PlainCrystal:
+    """A record of something that could not be read."""
+    return PlainCrystal(id=name, source=source, problem=problem)
+
+
+def shorten(error: BaseException | str, limit: int = 160) -> str:
+    """The first line of an error of another library, cut to a readable length, never empty."""
+    text = str(error).strip()
+    if isinstance(error, BaseException):
+        text = text or type(error).__name__
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def to_float(value: object) -> float | None:
+    """A label as a float; ``None`` for what is no finite number (missing, text, a list)."""
+    if isinstance(value, bool | np.bool_):
+        return float(value)
+    if isinstance(value, str):
+        value = value.strip()
+        if not value:
+            return None
+    elif not isinstance(value, int | float | np.integer | np.floating):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def make_crystal(
+    name: str,
+    source: str,
+    lattice: object,
+    frac_coords: object,
+    atomic_numbers: object,
+    properties: Mapping[str, float] | None = None,
+) -> PlainCrystal:
+    """A crystal from anything array-like; what cannot be used becomes a problem."""
+    try:
+        cell = np.array(lattice, dtype=np.float64)
+        coords = np.array(frac_coords, dtype=np.float64)
+        numbers = np.array(atomic_numbers)
+    except (TypeError, ValueError) as error:
+        return failed(name, source, f"not a table of numbers ({shorten(error)}); correct the entry")
+    if cell.shape == (6,):
+        cell = lattice_from_parameters(cell)
+    if cell.shape != (3, 3):
+        return failed(
+            name, source, f"the lattice has shape {cell.shape}; give 3 rows a, b, c of 3 numbers"
+        )
+    if coords.ndim != 2 or coords.shape[1:] != (3,):
+        if coords.size == 0:
+            return failed(name, source, "no atoms; remove the entry or add its atoms")
+        return failed(
+            name, source, f"the positions have shape {coords.shape}; give 3 numbers for each atom"
+        )
+    if numbers.shape != (len(coords),):
+        return failed(
+            name,
+            source,
+            f"{len(coords)} positions but {numbers.size} atom types; give one type for each atom",
+        )
+    try:
+        whole = numbers.astype(np.int64)
+        if not np.array_equal(whole, numbers.astype(np.float64)):
+            raise ValueError(f"{numbers.tolist()[:5]}")
+    except (TypeError, ValueError, OverflowError) as error:
+        return failed(
+            name, source, f"atom types are not atomic numbers ({shorten(error)}); give 1 to 118"
+        )
+    return PlainCrystal(name, cell, coords, whole, dict(properties or {}), source)
+
+
+def lattice_from_parameters(parameters: np.ndarray | Sequence[float]) -> np.ndarray:
+    """Cells from a, b, c (Å), alpha, beta, gamma (degrees), in pymatgen's orientation.
+
+    Args:
+        parameters: ``(..., 6)``.
+
+    Returns:
+        ``(..., 3, 3)`` with c along z and a in the xz plane; NaN where no such cell exists.
+    """
+    values = np.asarray(parameters, dtype=np.float64)
+    a, b, c = values[..., 0], values[..., 1], values[..., 2]
+    alpha, beta, gamma = (np.radians(values[..., i]) for i in (3, 4, 5))
+    cos_alpha, cos_beta, cos_gamma = np.cos(alpha), np.cos(beta), np.cos(gamma)
+    sin_alpha, sin_beta = np.sin(alpha), np.sin(beta)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        star = (cos_alpha * cos_beta - cos_gamma) / (sin_alpha * sin_beta)
+        star = np.where(np.abs(star) <= 1 + 1e-9, np.clip(star, -1, 1), np.nan)
+        gamma_star = np.arccos(star)
+    zero = np.zeros_like(a)
+    rows = [
+        np.stack([a * sin_beta, zero, a * cos_beta], -1),
+        np.stack([-b * sin_alpha * star, b * sin_alpha * np.sin(gamma_star), b * cos_alpha], -1),
+        np.stack([zero, zero, c], -1),
+    ]
+    return np.stack(rows, -2)
+
+
+def cell_problem(lattice: np.ndarray) -> str | None:
+    """Why no crystal can be in this cell, left-handedness apart."""
+    if not np.all(np.isfinite(lattice)):
+        return "the cell has entries that are not finite; correct the lattice"
+    with np.errstate(over="ignore"):
+        edges = np.sqrt((lattice**2).sum(-1))
+    if not np.all(edges > 0):
+        return "the cell has no volume; give three lattice vectors in Å (a molecule has none)"
+    if edges.min() < EDGE_LIMITS[0] or edges.max() > EDGE_LIMITS[1]:
+        return (
+            f"cell edges of {edges.min():.3g} to {edges.max():.3g} Å are outside "
+            f"{EDGE_LIMITS[0]:g} to {EDGE_LIMITS[1]:g} Å; the unit must be Å"
+        )
+    ratio = abs(float(np.linalg.det(lattice / edges[:, None])))
+    if ratio < FLAT_CELL:
+        return (
+            f"the cell has zero volume (volume / abc = {ratio:.1e}); "
+            "give three independent lattice vectors"
+        )
+    return None
+
+
+def settle(crystal: PlainCrystal, left_handed: LeftHanded = "skip") -> PlainCrystal:
+    """The crystal with coordinates in [0, 1), or with the problem that forbids its use.
+
+    Zero volume, entries that are not finite, no atoms, unknown elements and, unless
+    ``left_handed="swap"``, a left-handed cell are problems. Exchanging a and b describes exactly
+    the same crystal by a right-handed cell.
+    """
+    if crystal.problem is not None:
+        return crystal
+    coords, lattice = crystal.frac_coords, crystal.lattice
+    problem = cell_problem(lattice)
+    if problem is None and len(coords) == 0:
+        problem = "no atoms; remove the entry or add its atoms"
+    if problem is None and not np.all(np.isfinite(coords)):
+        bad = int(np.flatnonzero(~np.isfinite(coords).all(-1))[0])
+        problem = f"atom {bad + 1} has coordinates that are not finite; correct or remove it"
+    numbers = crystal.atomic_numbers
+    if problem is None and (numbers.min() < 1 or numbers.max() > LAST_ELEMENT):
+        unknown = numbers[(numbers < 1) | (numbers > LAST_ELEMENT)][0]
+        problem = f"atomic number {unknown} is no element; use 1 to {LAST_ELEMENT}"
+    notes = crystal.notes
+    if problem is None and np.linalg.det(lattice) < 0:
+        if left_handed == "skip":
+            problem = (
+                "the cell is left-handed; exchange two lattice vectors and their coordinates, "
+                "or read it with left_handed='swap' (--left-handed swap), which does that"
+            )
+        else:
+            lattice, coords = lattice[[1, 0, 2]], coords[:, [1, 0, 2]]
+            notes = (*notes, "left-handed cell: a and b exchanged")
+    if problem is not None:
+        return failed(crystal.id, crystal.source, problem)
+    return replace(crystal, lattice=lattice, frac_coords=wrap(coords), notes=notes)
+
+
+def wrap(frac_coords: np.ndarray) -> np.ndarray:
+    """Fractional coordinates in [0, 1), also where ``x % 1`` would round up to 1."""
+    wrapped = frac_coords - np.floor(frac_coords)
+    return np.where(wrapped >= 1.0, 0.0, wrapped)
+
+
+def to_record(crystal: PlainCrystal) -> CrystalRecord:
+    """The record that callers see."""
+    return CrystalRecord(
+        id=crystal.id,
+        structure=None if crystal.problem is not None else crystal.to_structure(),
+        properties=crystal.properties,
+        source=crystal.source,
+        problem=crystal.problem,
+        notes=crystal.notes,
+    )
