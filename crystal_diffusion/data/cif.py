@@ -270,8 +270,9 @@ def expand(
         same = (np.abs(delta) < SITE_TOLERANCE).all(-1)
         # As pymatgen does: an image is dropped when it equals one that was kept before it.
         keep = ~(same & later).any(-1)
-        for index in np.flatnonzero(~keep):
-            keep[index] = not (same[index] & later[index] & keep).any()
+        if not (same & later & keep).any(-1)[~keep].all():
+            for index in np.flatnonzero(~keep):
+                keep[index] = not (same[index] & later[index] & keep).any()
         kept.append(orbit[keep])
         rows.append(np.full(int(keep.sum()), site))
     return np.concatenate(kept), np.concatenate(rows)
