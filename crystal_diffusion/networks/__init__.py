@@ -7,5 +7,9 @@ from collections.abc import Callable
 from torch import nn
 
 from crystal_diffusion.networks.transformer import CrystalTransformer
+from crystal_diffusion.networks.unet import CrystalUNet
 
-NETWORKS: dict[str, Callable[..., nn.Module]] = {"transformer": CrystalTransformer}
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "transformer": CrystalTransformer,
+    "unet": CrystalUNet,
+}

@@ -1,0 +1,79 @@
+"""Learn from crystal structures and make new ones.
+
+The names below are loaded when first used, so ``import crystal_diffusion`` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from crystal_diffusion.crystal import CrystalBatch
+    from crystal_diffusion.data.dataset import CrystalStructureDataset
+    from crystal_diffusion.data.demo import create_demo_dataset
+    from crystal_diffusion.diffusion.joint import JointConfig, JointDiffusion
+    from crystal_diffusion.diffusion.reference import CrystalDiffusionModel
+    from crystal_diffusion.diffusion.sampler import SamplerSettings
+    from crystal_diffusion.generation.demo import main
+    from crystal_diffusion.generation.generator import (
+        CrystalGenerator,
+        GenerationSettings,
+        load,
+    )
+    from crystal_diffusion.generation.request import Request
+    from crystal_diffusion.generation.training import train
+    from crystal_diffusion.networks.embeddings import SinusoidalPositionEmbeddings
+    from crystal_diffusion.networks.unet import DenoisingNetwork
+    from crystal_diffusion.physics.validator import AdvancedPhysicsValidator, PhysicsValidator
+    from crystal_diffusion.viewer import visualize_crystal
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "AdvancedPhysicsValidator": "physics.validator",
+    "CrystalBatch": "crystal",
+    "CrystalDiffusionModel": "diffusion.reference",
+    "CrystalGenerator": "generation.generator",
+    "CrystalStructureDataset": "data.dataset",
+    "DenoisingNetwork": "networks.unet",
+    "GenerationSettings": "generation.generator",
+    "JointConfig": "diffusion.joint",
+    "JointDiffusion": "diffusion.joint",
+    "PhysicsValidator": "physics.validator",
+    "Request": "generation.request",
+    "SamplerSettings": "diffusion.sampler",
+    "SinusoidalPositionEmbeddings": "networks.embeddings",
+    "create_demo_dataset": "data.demo",
+    "load": "generation.generator",
+    "main": "generation.demo",
+    "train": "generation.training",
+    "visualize_crystal": "viewer",
+}
+
+__all__ = [
+    "AdvancedPhysicsValidator",
+    "CrystalBatch",
+    "CrystalDiffusionModel",
+    "CrystalGenerator",
+    "CrystalStructureDataset",
+    "DenoisingNetwork",
+    "GenerationSettings",
+    "JointConfig",
+    "JointDiffusion",
+    "PhysicsValidator",
+    "Request",
+    "SamplerSettings",
+    "SinusoidalPositionEmbeddings",
+    "create_demo_dataset",
+    "load",
+    "main",
+    "train",
+    "visualize_crystal",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

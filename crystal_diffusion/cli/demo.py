@@ -1,0 +1,39 @@
+"""The verb `demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crystal_diffusion.cli.console import OK, PARTIAL, err, out, progress
+
+
+def demo(
+    folder: Annotated[Path, typer.Option("--out", "-o", help="Where to write.")] = Path("run_demo"),
+    n: Annotated[int, typer.Option("-n", help="Crystals to generate.")] = 24,
+    seconds: Annotated[float, typer.Option(help="Training time, about.")] = 75.0,
+    seed: Annotated[int, typer.Option(help="Seed.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Only errors.")] = False,
+) -> None:
+    """Train a small model on real, well-known crystals in front of you, then generate new ones.
+
+    Example: crystal-diffusion demo --out run_demo/
+    """
+    from crystal_diffusion.generation.demo import run_demo
+
+    bar = progress(quiet)
+    task = bar.add_task("training", total=1)
+    with bar:
+        demo_result = run_demo(
+            folder, n=n, seconds=seconds, seed=seed,
+            say=(lambda text: None) if quiet else (lambda text: err.print(text, highlight=False)),
+            on_step=lambda step, total, loss: bar.update(
+                task, completed=step, total=total, description=f"training, loss {loss:.3f}"
+            ),
+        )
+    out.print(demo_result.table())
+    for line in demo_result.lines():
+        out.print(line, highlight=False)
+    raise typer.Exit(OK if demo_result.new_valid >= min(16, n) else PARTIAL)

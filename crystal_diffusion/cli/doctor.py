@@ -1,0 +1,79 @@
+"""The verb `doctor`."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+from typing import Annotated
+
+import typer
+
+from crystal_diffusion.cli.console import OK, PARTIAL, out
+
+_NEEDED = (
+    "torch", "numpy", "scipy", "pymatgen", "ase", "moyopy", "spglib", "smact", "gemmi", "typer",
+    "rich", "matplotlib", "safetensors", "pyarrow",
+)
+_EXTRAS = {
+    "diep": "relax", "chgnet": "relax", "ray": "ray", "psycopg": "postgres",
+}
+
+
+def doctor(
+    quiet: Annotated[bool, typer.Option("--quiet", help="Only what is missing.")] = False,
+) -> None:
+    """Say what is installed, what is missing, and what to type.
+
+    Example: crystal-diffusion doctor
+    """
+    from rich.table import Table
+
+    table = Table(title="crystal-diffusion doctor", title_justify="left")
+    for name in ("package", "version", "what to type"):
+        table.add_column(name)
+    missing = []
+    table.add_row("python", platform.python_version(), "")
+    for name in _NEEDED:
+        version = _version(name)
+        if version is None:
+            missing.append(name)
+        table.add_row(name, version or "[red]missing[/]", "" if version else f"pip install {name}")
+    for name, extra in _EXTRAS.items():
+        version = _version(name)
+        hint = "" if version else f"pip install 'crystal-diffusion\\[{extra}]' (optional)"
+        table.add_row(name, version or "not installed", hint)
+    if not quiet:
+        out.print(table)
+        _machine()
+    if missing:
+        out.print(f"[red]missing:[/] {', '.join(missing)}")
+        raise typer.Exit(PARTIAL)
+    raise typer.Exit(OK)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _machine() -> None:
+    try:
+        import torch
+    except ImportError:
+        return
+    from crystal_diffusion.pretrained import model_path
+    from crystal_diffusion.training.loop import use_bfloat16
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    out.print(f"cores: {cores}, PyTorch threads: {torch.get_num_threads()}", highlight=False)
+    out.print(f"OMP_WAIT_POLICY: {os.environ.get('OMP_WAIT_POLICY', 'not set')}", highlight=False)
+    cuda = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"
+    out.print(f"CUDA device: {cuda}; MPS: {torch.backends.mps.is_available()}", highlight=False)
+    bf16 = use_bfloat16("auto", torch.device("cpu"))
+    out.print(f"bfloat16 on this processor: {'yes' if bf16 else 'no, float32 is used'}")
+    path = model_path()
+    here = f"{path.stat().st_size / 1e6:.1f} MB" if path.is_file() else "not in this package"
+    out.print(f"model in the box: {here}", highlight=False)

@@ -1,0 +1,157 @@
+"""The verb `generate`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crystal_diffusion.cli.console import FAILED, OK, PARTIAL, err, out, progress
+
+
+def generate(
+    model: Annotated[
+        str | None, typer.Argument(help="Model folder; leave out for the model in the box.")
+    ] = None,
+    formula: Annotated[str | None, typer.Option(help="Exact composition, e.g. LiFePO4.")] = None,
+    z: Annotated[str | None, typer.Option("--z", help="Formula units, e.g. 2 or 1-4.")] = None,
+    elements: Annotated[str | None, typer.Option(help="Elements to use, all of them.")] = None,
+    exclude: Annotated[str | None, typer.Option(help="Elements that must not appear.")] = None,
+    natoms: Annotated[str | None, typer.Option(help="Atoms per cell, e.g. 8 or 8-16.")] = None,
+    lattice: Annotated[
+        str | None, typer.Option(help="Given cell: a,b,c,alpha,beta,gamma (Å, degrees).")
+    ] = None,
+    spacegroup: Annotated[str | None, typer.Option(help="Number, symbol or any.")] = None,
+    crystal_system: Annotated[str | None, typer.Option(help="For example cubic.")] = None,
+    point_group: Annotated[str | None, typer.Option(help="For example m-3m.")] = None,
+    wyckoff: Annotated[str | None, typer.Option(help="For example Ti:1a,Sr:1b,O:3c.")] = None,
+    cell: Annotated[str, typer.Option(help="primitive, conventional or niggli.")] = "niggli",
+    charge_neutral: Annotated[
+        bool, typer.Option("--charge-neutral", help="Generated elements balance their charges.")
+    ] = False,
+    host: Annotated[Path | None, typer.Option(help="Structure file that stays as it is.")] = None,
+    add: Annotated[str | None, typer.Option(help="Atoms to add to the host, e.g. Li2.")] = None,
+    n: Annotated[int, typer.Option("-n", help="Number of crystals.")] = 10,
+    first: Annotated[int, typer.Option(help="Index of the first crystal of the seed.")] = 0,
+    seed: Annotated[int, typer.Option(help="Crystal i of a seed is always the same.")] = 0,
+    folder: Annotated[Path, typer.Option("--out", "-o", help="Run folder.")] = Path("run"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write into a used folder.")] = False,
+    steps: Annotated[int, typer.Option(help="Network calls per crystal.")] = 20,
+    churn: Annotated[float, typer.Option(help="0: deterministic (DDIM), 1: ancestral (DDPM).")] = 0.0,
+    repulsion: Annotated[float, typer.Option(help="Pair repulsion while sampling; 0: off.")] = 1.0,
+    novel: Annotated[
+        float | None, typer.Option(help="Share that starts from noise, not from a prototype.")
+    ] = None,
+    symmetrise: Annotated[
+        float | None, typer.Option(help="Also write symmetrised versions at this tolerance, Å.")
+    ] = None,
+    rank: Annotated[str, typer.Option(help="score, none, or a potential such as diep.")] = "score",
+    profile: Annotated[str, typer.Option(help="Checks: strict, default or permissive.")] = "default",
+    max_attempts: Annotated[int, typer.Option(help="Tries per crystal.")] = 8,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    quiet: Annotated[bool, typer.Option("--quiet", help="Only errors.")] = False,
+) -> None:
+    """Generate crystals that pass the physical checks, and write a run folder.
+
+    Example: crystal-diffusion generate --formula LiFePO4 -n 20 --seed 1 --out run/
+    """
+    from crystal_diffusion.diffusion.sampler import SamplerSettings
+    from crystal_diffusion.generation.generator import GenerationSettings, load
+    from crystal_diffusion.generation.request import Request, parse_lattice, parse_range
+    from crystal_diffusion.generation.run import generate_run
+    from crystal_diffusion.physics.validator import PhysicsValidator
+
+    request = Request(
+        formula=formula,
+        z=parse_range(z, "--z") if z else None,
+        elements=_symbols(elements),
+        exclude=_symbols(exclude),
+        num_atoms=parse_range(natoms, "--natoms") if natoms else None,
+        lattice=parse_lattice(lattice) if lattice else None,
+        spacegroup=spacegroup,
+        crystal_system=crystal_system,
+        point_group=point_group,
+        wyckoff=wyckoff,
+        cell=cell,
+        charge_neutral=charge_neutral,
+        host=_host(host),
+        add=add,
+    )
+    settings = GenerationSettings(
+        sampler=SamplerSettings(steps=steps, churn=churn, repulsion=repulsion),
+        novel=novel,
+        rank=rank,
+        max_attempts=max_attempts,
+        validator=None if profile == "default" else PhysicsValidator(profile=profile),
+    )
+    generator = load(model, device)
+    bar = progress(quiet)
+    task = bar.add_task("generating", total=n)
+    with bar:
+        run, result = generate_run(
+            generator, request, n, folder, seed=seed, first=first, settings=settings,
+            overwrite=overwrite, command=["crystal-diffusion", *sys.argv[1:]],
+            progress=lambda done: bar.update(task, completed=done),
+        )
+    if symmetrise is not None:
+        from crystal_diffusion.generation.symmetric import write_symmetrised
+
+        write_symmetrised(run, symmetrise)
+    if not quiet:
+        _show(result.rows, str(run.path))
+    if result.rejected and not quiet:
+        counted = ", ".join(f"{k} {v}" for k, v in sorted(result.rejected.items()))
+        out.print(f"Redrawn candidates by reason: {counted}", highlight=False)
+    if result.missing:
+        index, reason = next(iter(result.missing.items()))
+        err.print(
+            f"[bold red]short:[/] {len(result)} of {n} crystals; {len(result.missing)} failed "
+            f"{max_attempts} times, crystal {index} last because {reason}", highlight=False,
+        )
+        raise typer.Exit(PARTIAL if len(result) else FAILED)
+    raise typer.Exit(OK)
+
+
+def _symbols(text: str | None) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip()) if text else ()
+
+
+def _host(path: Path | None) -> object:
+    if path is None:
+        return None
+    from crystal_diffusion.data import iter_crystals
+    from crystal_diffusion.errors import InputError
+
+    record = next(iter(iter_crystals(path)))
+    if record.structure is None:
+        raise InputError(f"{path}: {record.problem}; give one ordered structure as host.")
+    return record.structure
+
+
+def _show(rows: list[dict[str, object]], path: str) -> None:
+    from rich.table import Table
+
+    table = Table(title=f"{len(rows)} crystals in {path}", title_justify="left")
+    for name, justify in (
+        ("rank", "right"), ("id", "left"), ("formula", "left"), ("atoms", "right"),
+        ("group", "right"), ("Å3/atom", "right"), ("g/cm3", "right"), ("nearest Å", "right"),
+        ("start", "left"), ("score", "right"), ("known crystal", "left"),
+    ):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for row in rows[:20]:
+        known = str(row["nearest_train_id"] or "–") + (" (copy)" if row["copy_of_training"] else "")
+        table.add_row(
+            str(row["rank"]), str(row["id"]), str(row["formula"]), str(row["num_atoms"]),
+            str(row["space_group_0.1"]), f"{row['volume_per_atom_A3']:.1f}",
+            f"{row['density_g_cm3']:.2f}", _number(row["min_distance_A"]), str(row["start"]),
+            _number(row["score"]), known,
+        )
+    out.print(table)
+    if len(rows) > 20:
+        out.print(f"… and {len(rows) - 20} more in {path}/structures.csv", highlight=False)
+
+
+def _number(value: object) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else "–"

@@ -1,0 +1,82 @@
+"""The verb `train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from crystal_diffusion.cli.console import OK, err, out, progress
+
+
+def train(
+    source: Annotated[str, typer.Argument(help="File, folder or glob with crystals.")],
+    folder: Annotated[Path, typer.Option("--out", "-o", help="Model folder.")] = Path("model"),
+    network: Annotated[str, typer.Option(help="transformer or unet.")] = "transformer",
+    coordinates: Annotated[str, typer.Option(help="Process: flow or wrapped.")] = "flow",
+    lattice: Annotated[str, typer.Option(help="Process: flow, cosine or linear.")] = "flow",
+    epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Length of training, minutes.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    dim: Annotated[int | None, typer.Option(help="Width of the network.")] = None,
+    layers: Annotated[int | None, typer.Option(help="Layers of the transformer.")] = None,
+    tokens: Annotated[int | None, typer.Option(help="Atoms per step; lower to save memory.")] = None,
+    accumulate: Annotated[int, typer.Option(help="Slices per step; raise to save memory.")] = 1,
+    precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+    physics_weight: Annotated[float, typer.Option(help="Weight of the overlap penalty.")] = 0.0,
+    patience: Annotated[int, typer.Option(help="Checks without gain before stopping; 0: never.")] = 4,
+    disorder: Annotated[str, typer.Option(help="Partial occupancy: skip, order or stop.")] = "skip",
+    start_from: Annotated[str | None, typer.Option(help="Model folder to fine-tune.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of weights and noise.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    quiet: Annotated[bool, typer.Option("--quiet", help="Only errors.")] = False,
+) -> None:
+    """Train a model on your own crystals; the same command resumes a killed run.
+
+    Example: crystal-diffusion train my_cifs/ --out model/
+    """
+    from crystal_diffusion.generation.training import Estimate
+    from crystal_diffusion.generation.training import train as run_training
+
+    bar = progress(quiet)
+    task: Any = None
+
+    def announce(estimate: Estimate) -> None:
+        nonlocal task
+        if not quiet:
+            err.print(
+                f"{estimate.steps} steps of {estimate.seconds_per_step * 1000:.0f} ms: about "
+                f"{_time(estimate.seconds)}, {estimate.memory_mb:.0f} MB, "
+                f"{estimate.parameters / 1e6:.2f} M parameters"
+            )
+        task = bar.add_task("training", total=estimate.steps)
+
+    def advance(step: int, total: int, loss: float) -> None:
+        bar.update(task, completed=step, description=f"training, loss {loss:.3f}")
+
+    with bar:
+        _, summary = run_training(
+            source, folder, network=network, coordinates=coordinates, lattice=lattice,
+            epochs=epochs, steps=steps, minutes=minutes, learning_rate=learning_rate, dim=dim,
+            layers=layers, tokens=tokens, accumulate=accumulate, precision=precision,
+            physics_weight=physics_weight, patience=patience, disorder=disorder,
+            start_from=start_from, seed=seed, device=device,
+            on_estimate=announce, on_step=advance,
+        )
+    if not quiet:
+        out.print(summary.verdict, highlight=False)
+        out.print(
+            f"{summary.result.steps} steps in {_time(summary.result.seconds)}, loss "
+            f"{summary.result.loss:.3f}. Model: {summary.out}, loss plot: "
+            f"{summary.out / 'loss.png'}", highlight=False,
+        )
+        out.print(f"Next: crystal-diffusion generate {summary.out} -n 20 --out run/")
+    raise typer.Exit(OK)
+
+
+def _time(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,309 @@
+"""One sampling loop for every question: what is given stays, everything else is denoised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from crystal_diffusion import geometry
+from crystal_diffusion.crystal import MASK_ELEMENT, CrystalBatch
+from crystal_diffusion.diffusion.joint import JointDiffusion, Levels, remove_translation
+from crystal_diffusion.diffusion.penalty import pair_overlap
+from crystal_diffusion.diffusion.processes import lattice_step
+from crystal_diffusion.errors import InputError
+from crystal_diffusion.networks.protocol import Prediction
+from crystal_diffusion.seeding import CrystalStreams
+
+
+class Projection(Protocol):
+    """Puts a batch on a symmetric subspace; the identity where nothing is asked for."""
+
+    def coords(self, frac_coords: Tensor) -> Tensor:
+        """Nearest symmetric coordinates, ``(crystals, atoms, 3)``."""
+        ...
+
+    def displacement(self, displacement: Tensor) -> Tensor:
+        """Linear projection of a fractional vector field."""
+        ...
+
+    def lattice(self, lattice: Tensor) -> Tensor:
+        """Nearest cells whose metric the group leaves alone, ``(crystals, 3, 3)``."""
+        ...
+
+    def start(self, streams: CrystalStreams) -> Tensor:
+        """Random symmetric coordinates, uniform in the free parameters."""
+        ...
+
+    def basis(self, lattice: Tensor) -> Tensor:
+        """Integer matrices M, ``(crystals, 3, 3)``, for which M·L is a reduced cell."""
+        ...
+
+
+@dataclass(frozen=True)
+class SamplerSettings:
+    """How to sample.
+
+    Attributes:
+        steps: network calls.
+        churn: 0 deterministic (DDIM) to 1 ancestral (DDPM); how much noise is put back.
+        repulsion: strength of the pair repulsion at low noise; 0 turns it off.
+        repulsion_below: noise level below which it acts.
+        speedup: velocity factor 1 + speedup·(1-t) near the end of the path.
+        element_temperature: 0 takes the likeliest element, 1 draws as predicted.
+    """
+
+    steps: int = 20
+    churn: float = 0.0
+    repulsion: float = 1.0
+    repulsion_below: float = 0.4
+    speedup: float = 0.0
+    element_temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise InputError(f"steps is {self.steps}; give at least 1.")
+        if not 0 <= self.churn <= 1:
+            raise InputError(f"churn is {self.churn}; give a number between 0 and 1.")
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """Where sampling begins and what is given.
+
+    Attributes:
+        atomic_numbers: ``(crystals, atoms)``; 101 where the element is to be found.
+        level: ``(crystals,)`` starting noise level, 1 = pure noise.
+        frac_coords: ``(crystals, atoms, 3)``; used for frozen atoms and for levels below 1.
+        lattice: ``(crystals, 3, 3)``; used where given and for levels below 1.
+        lattice_given: ``(crystals,)`` bool.
+        frozen: ``(crystals, atoms)`` bool; these atoms do not move at all.
+        renoise: whether starts below level 1 get noise of that level, or are taken as they are.
+        allowed: ``(crystals, 100)`` bool; elements that masked atoms may become.
+    """
+
+    atomic_numbers: Tensor
+    level: Tensor
+    frac_coords: Tensor
+    lattice: Tensor
+    lattice_given: Tensor
+    frozen: Tensor
+    renoise: bool = True
+    allowed: Tensor | None = None
+
+    @classmethod
+    def noise(cls, atomic_numbers: Tensor) -> Start:
+        """Everything but the atomic numbers from pure noise."""
+        crystals, atoms = atomic_numbers.shape
+        return cls(
+            atomic_numbers=atomic_numbers,
+            level=torch.ones(crystals),
+            frac_coords=torch.zeros(crystals, atoms, 3),
+            lattice=torch.eye(3).expand(crystals, 3, 3).clone(),
+            lattice_given=torch.zeros(crystals, dtype=torch.bool),
+            frozen=torch.zeros(crystals, atoms, dtype=torch.bool),
+        )
+
+
+@torch.no_grad()
+def sample(
+    model: JointDiffusion,
+    start: Start,
+    streams: CrystalStreams,
+    settings: SamplerSettings | None = None,
+    *,
+    smallest: Callable[[Tensor], Tensor] | None = None,
+    projection: Projection | None = None,
+    decode_elements: Callable[[Tensor, Tensor], Tensor] | None = None,
+) -> CrystalBatch:
+    """Draw crystals: Euler steps of the flow, or DDIM/DDPM steps of the other processes.
+
+    Args:
+        model: the joint model.
+        start: what is given and where to begin, see :class:`Start`.
+        streams: one random stream per crystal.
+        settings: steps and strengths.
+        smallest: limits ``(crystals, atoms, atoms)`` in Å for the repulsion, from atomic numbers.
+        projection: symmetric subspace of each crystal.
+        decode_elements: turns ``(crystals, atoms, 100)`` log-probabilities and the atoms still
+            masked at the last step into atomic numbers, for example charge neutral ones.
+
+    Returns:
+        Crystals of the given composition, coordinates in [0, 1); given fields bit for bit.
+    """
+    settings = settings or SamplerSettings()
+    device = model.device
+    numbers = start.atomic_numbers.to(device)
+    mask = numbers > 0
+    count = mask.sum(-1)
+    frozen = start.frozen.to(device) & mask
+    given_coords = start.frac_coords.to(device)
+    given_lattice = start.lattice.to(device)
+    lattice_given = start.lattice_given.to(device)
+    first = start.level.to(device)
+    searching = (numbers == MASK_ELEMENT).any(-1)
+
+    frac, lattice = _initial(
+        model, start, streams, projection, first, given_coords, given_lattice, count, frozen
+    )
+    for step in range(settings.steps):
+        high = first * (1 - step / settings.steps)
+        low = first * (1 - (step + 1) / settings.steps)
+        levels = Levels(
+            coords=torch.where(frozen, 0.0, high.unsqueeze(-1)) * mask,
+            lattice=torch.where(lattice_given, 0.0, high),
+            elements=torch.where(searching, high, 0.0),
+        )
+        answer, state, basis = _ask(model, frac, lattice, numbers, count, levels, projection)
+        coord_level, coord_low = levels.coords.unsqueeze(-1), low[:, None, None]
+        fresh = streams.uniform_atoms().to(device) if settings.churn else torch.zeros_like(frac)
+        noise = model.coordinates.unit_noise(fresh) if settings.churn else fresh
+        coords = answer.coords * (1 + settings.speedup * (1 - high))[:, None, None]
+        if projection is not None:
+            coords = projection.displacement(coords)
+            noise = projection.displacement(noise)
+        noise = remove_translation(noise, mask, levels.coords)
+        moved = model.coordinates.step(
+            frac, coords, coord_level, coord_low, noise, settings.churn
+        )
+        cell_noise = streams.normal(6).to(device) if settings.churn else torch.zeros_like(state)
+        state = lattice_step(
+            model.lattice, state, answer.lattice, high[:, None], low[:, None], cell_noise,
+            settings.churn,
+        )
+        new_lattice = _from_basis(model.decode_lattice(state, count), basis)
+        if projection is not None:
+            new_lattice = projection.lattice(new_lattice)
+        lattice = torch.where(lattice_given[:, None, None], lattice, new_lattice)
+        if settings.repulsion and smallest is not None:
+            acts = (high < settings.repulsion_below)[:, None, None]
+            push = _repulsion(moved, lattice, mask, smallest(numbers), settings.repulsion)
+            if projection is not None:
+                push = projection.displacement(push)
+            moved = moved + push * acts
+        moved = torch.where(frozen.unsqueeze(-1), given_coords, geometry.wrap(moved))
+        frac = (projection.coords(moved) if projection is not None else moved) * mask.unsqueeze(-1)
+        if bool(searching.any()):
+            numbers = _unmask(
+                numbers, answer, streams, high, low, settings, start.allowed,
+                decode_elements if step == settings.steps - 1 else None,
+            )
+    lattice = torch.where(lattice_given[:, None, None], given_lattice, lattice)
+    return CrystalBatch(frac, lattice, numbers)
+
+
+def _initial(
+    model: JointDiffusion,
+    start: Start,
+    streams: CrystalStreams,
+    projection: Projection | None,
+    first: Tensor,
+    given_coords: Tensor,
+    given_lattice: Tensor,
+    count: Tensor,
+    frozen: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Noisy coordinates and lattice at the starting level."""
+    mask = start.atomic_numbers.to(model.device) > 0
+    # Both kinds of noise are always drawn, so a stream never depends on what others ask for.
+    noise = model.coordinates.unit_noise(streams.uniform_atoms().to(model.device))
+    cell_noise = streams.normal(6).to(model.device)
+    level = first[:, None, None]
+    if projection is not None:
+        noise = projection.displacement(noise)
+    free_level = torch.where(frozen, 0.0, first.unsqueeze(-1)) * mask
+    noise = remove_translation(noise, mask, free_level) if not bool(frozen.any()) else noise
+    partial = given_coords
+    if start.renoise:
+        partial = given_coords + model.coordinates.displacement(noise, level)
+    pure = projection.start(streams).to(model.device) if projection else noise + 0.5
+    if not model.coordinates.exchangeable and projection is None:
+        pure = streams.uniform_atoms().to(model.device)
+    frac = geometry.wrap(torch.where(level >= 1, pure, partial))
+    frac = torch.where(frozen.unsqueeze(-1), given_coords, frac) * mask.unsqueeze(-1)
+
+    encoded = model.encode_lattice(given_lattice, count)
+    partial_cell = encoded
+    if start.renoise:
+        partial_cell = model.lattice.noisy(encoded, cell_noise, first.unsqueeze(-1))
+    state = torch.where(first.unsqueeze(-1) >= 1, cell_noise, partial_cell)
+    lattice = model.decode_lattice(state, count)
+    if projection is not None:
+        lattice = projection.lattice(lattice)
+    lattice_given = start.lattice_given.to(model.device)
+    return frac, torch.where(lattice_given[:, None, None], given_lattice, lattice)
+
+
+def _ask(
+    model: JointDiffusion,
+    frac: Tensor,
+    lattice: Tensor,
+    numbers: Tensor,
+    count: Tensor,
+    levels: Levels,
+    projection: Projection | None,
+) -> tuple[Prediction, Tensor, Tensor | None]:
+    """The network's answer; under a symmetry it is asked in the reduced cell it was trained on.
+
+    With L' = M·L the coordinates are f' = f·M⁻¹, and a displacement d' belongs to d = d'·M.
+    """
+    basis = projection.basis(lattice) if projection is not None else None
+    if basis is None:
+        state = model.encode_lattice(lattice, count)
+        return model.predict(frac, state, numbers, levels), state, None
+    state = model.encode_lattice(basis @ lattice, count)
+    reduced = geometry.wrap(frac @ torch.linalg.inv(basis))
+    answer = model.predict(reduced, state, numbers, levels)
+    turned = Prediction(answer.coords @ basis, answer.lattice, answer.element_logits)
+    return turned, state, basis
+
+
+def _from_basis(lattice: Tensor, basis: Tensor | None) -> Tensor:
+    return lattice if basis is None else torch.linalg.inv(basis) @ lattice
+
+
+def _repulsion(
+    frac: Tensor, lattice: Tensor, mask: Tensor, smallest: Tensor, strength: float
+) -> Tensor:
+    """Fractional step that pushes pairs apart that are closer than their limit, else zero."""
+    with torch.enable_grad():
+        moving = frac.detach().requires_grad_(True)
+        energy = pair_overlap(moving, lattice.detach(), mask, smallest)
+        (slope,) = torch.autograd.grad(energy.sum(), moving)
+    # Gradient with respect to cartesian positions, then back to fractional steps.
+    inverse = torch.linalg.inv(lattice)
+    cartesian = slope @ inverse.transpose(-1, -2)
+    length = torch.linalg.vector_norm(cartesian, dim=-1, keepdim=True).clamp_min(1e-9)
+    step = -0.5 * strength * cartesian * (length.clamp(max=1.0) / length)
+    return step @ inverse
+
+
+def _unmask(
+    numbers: Tensor,
+    answer: Prediction,
+    streams: CrystalStreams,
+    high: Tensor,
+    low: Tensor,
+    settings: SamplerSettings,
+    allowed: Tensor | None,
+    decode: Callable[[Tensor, Tensor], Tensor] | None,
+) -> Tensor:
+    """Reveal each masked atom with probability (t - s)/t, all of them at the last step."""
+    logits = answer.element_logits
+    if allowed is not None:
+        logits = logits.masked_fill(~allowed.to(logits.device)[:, None, :], -1e9)
+    uniform = streams.uniform_atoms(2).to(logits.device)
+    masked = numbers == MASK_ELEMENT
+    reveal = masked & (uniform[..., 0] < ((high - low) / high.clamp_min(1e-9)).unsqueeze(-1))
+    if bool((low <= 1e-9).all()):
+        reveal = masked
+        if decode is not None:
+            return decode(torch.log_softmax(logits, -1), numbers)
+    temperature = max(settings.element_temperature, 1e-4)
+    probabilities = torch.softmax(logits / temperature, -1)
+    # Inverse transform: one uniform number an atom, so a stream's length is known beforehand.
+    drawn = (probabilities.cumsum(-1) < uniform[..., 1:2]).sum(-1).clamp(max=99) + 1
+    return torch.where(reveal, drawn, numbers)

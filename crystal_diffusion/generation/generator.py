@@ -1,0 +1,381 @@
+"""CrystalGenerator: a loaded model and its verb, ``generate``."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from crystal_diffusion.crystal import to_atoms
+from crystal_diffusion.data.tables import CrystalArrays
+from crystal_diffusion.data.training_set import TRAINING_SET_FILE, load_training_set
+from crystal_diffusion.device import resolve_device
+from crystal_diffusion.diffusion.joint import JointDiffusion
+from crystal_diffusion.diffusion.sampler import SamplerSettings
+from crystal_diffusion.errors import CheckpointError, InputError, RequestError
+from crystal_diffusion.generation.plan import Plan, Planner, Proposer
+from crystal_diffusion.generation.request import Request
+from crystal_diffusion.generation.rows import make_row
+from crystal_diffusion.generation.sampling import batches, sample_plans
+from crystal_diffusion.physics.report import ValidationReport
+from crystal_diffusion.physics.validator import PhysicsValidator
+from crystal_diffusion.training.checkpoint import MODEL_FILE, file_hash, load_model
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+log = logging.getLogger(__name__)
+
+#: Called with the number of crystals finished.
+ProgressCallback = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class GenerationSettings:
+    """How candidates are made and chosen.
+
+    Attributes:
+        sampler: steps and strengths from noise.
+        prototype_steps: network calls for a prototype start; prototype_level: where on the path
+            it enters, 0 leaves the prototype as it is.
+        novel: share of crystals that start from noise where prototypes exist; None chooses 0.5
+            for the model in the box and 1 for others.
+        max_attempts: tries per crystal before it is given up.
+        rank: "score" (built in), a potential's name such as "diep", or "none".
+        group: group duplicates by structure matching.
+    """
+
+    sampler: SamplerSettings = field(default_factory=SamplerSettings)
+    prototype_steps: int = 4
+    prototype_level: float = 0.0
+    novel: float | None = None
+    max_attempts: int = 8
+    rank: str = "score"
+    group: bool = True
+    validator: PhysicsValidator | None = None
+
+
+@dataclass
+class GenerationResult:
+    """What a run made.
+
+    Attributes:
+        structures: by id, best rank first.
+        rows: one table row each, the same order.
+        rejected: how many candidates failed, by reason.
+        missing: indices of crystals that were given up, with the last reason.
+        plans: the plan of each structure.
+        seconds: wall time by stage.
+    """
+
+    structures: dict[str, Structure]
+    rows: list[dict[str, Any]]
+    rejected: dict[str, int]
+    missing: dict[int, str]
+    plans: dict[str, Plan]
+    seconds: dict[str, float]
+
+    def __len__(self) -> int:
+        return len(self.structures)
+
+    def __iter__(self) -> Iterator[Structure]:
+        return iter(self.structures.values())
+
+    def _repr_html_(self) -> str:
+        """A gallery for notebooks."""
+        from crystal_diffusion.viewer.gallery import gallery_html
+
+        captions = [f"{row['id']} {row['formula']}" for row in self.rows]
+        return gallery_html(list(self.structures.values()), captions)
+
+
+class CrystalGenerator:
+    """A trained joint model with its training set, ready to generate.
+
+    Args:
+        model: the network and its processes.
+        header: what the checkpoint says of itself.
+        training: the crystals it was trained on, for novelty and for prototypes.
+        path: where it was loaded from.
+    """
+
+    def __init__(
+        self,
+        model: JointDiffusion,
+        header: Mapping[str, Any] | None = None,
+        training: CrystalArrays | None = None,
+        path: Path | None = None,
+        in_the_box: bool = False,
+    ) -> None:
+        self.model = model
+        self.header = dict(header or {})
+        self.training = training
+        self.path = path
+        self.in_the_box = in_the_box
+
+    @cached_property
+    def known_elements(self) -> tuple[int, ...]:
+        """Atomic numbers met in training."""
+        return tuple(self.model.config.elements) or tuple(range(1, 95))
+
+    @cached_property
+    def library(self) -> Any:
+        """Prototypes: the shipped library for the model in the box, else the training set."""
+        from crystal_diffusion.proposals.library import ReferenceLibrary
+
+        if self.in_the_box:
+            return ReferenceLibrary.load()
+        if self.training is None:
+            return None
+        structures = [
+            self.training.crystal(i).to_structure() for i in range(len(self.training))
+        ]
+        return ReferenceLibrary.from_structures(structures, ids=list(self.training.ids))
+
+    @cached_property
+    def proposer(self) -> Any:
+        """Finds prototypes for a composition."""
+        from crystal_diffusion.proposals import PrototypeProposer
+
+        return None if self.library is None else PrototypeProposer(self.library)
+
+    @cached_property
+    def reference(self) -> Any:
+        """Index of known crystals, for the nearest one of each row."""
+        from crystal_diffusion.generation.reference import reference_index
+
+        return reference_index(self)
+
+    def generate(
+        self,
+        formula: str | None = None,
+        n: int = 1,
+        *,
+        seed: int = 0,
+        as_atoms: bool = False,
+        settings: GenerationSettings | None = None,
+        **request: Any,
+    ) -> list[Any]:
+        """New crystals as pymatgen ``Structure`` (or ASE ``Atoms``), best first.
+
+        Args:
+            formula: exact composition; leave out for the other questions.
+            n: how many.
+            seed: crystal i of a seed is always the same.
+            as_atoms: return ASE ``Atoms``.
+            settings: see :class:`GenerationSettings`.
+            **request: any other field of :class:`Request`, for example ``elements=("Li", "O")``,
+                ``num_atoms=(8, 16)``, ``lattice=(5, 5, 5, 90, 90, 90)``, ``spacegroup="225"``.
+
+        Raises:
+            RequestError: when no crystal can meet the request.
+        """
+        asked = Request(formula=formula, **request)
+        result = self.run(asked, n, seed=seed, settings=settings)
+        structures = list(result)
+        return [to_atoms(s) for s in structures] if as_atoms else structures
+
+    def run(
+        self,
+        request: Request,
+        n: int,
+        *,
+        seed: int = 0,
+        first: int = 0,
+        settings: GenerationSettings | None = None,
+        progress: ProgressCallback | None = None,
+        describe: bool = True,
+    ) -> GenerationResult:
+        """Generate with everything that is known about each crystal.
+
+        Args:
+            request: what is asked for.
+            n: number of crystals; ``first`` is the index of the first of them.
+            describe: make rows, nearest known crystals, groups and ranks; off for speed.
+        """
+        if n < 1:
+            raise InputError(f"n is {n}; ask for at least 1 crystal.")
+        settings = settings or GenerationSettings()
+        validator = settings.validator or PhysicsValidator()
+        clock = _Clock()
+        planner = self._planner(request, seed, settings, n)
+        allowed = planner.allowed()
+        decode = _neutral_decoder(allowed) if request.charge_neutral else None
+        prototype_sampler = replace(settings.sampler, steps=settings.prototype_steps)
+        pending = [planner.plan(i, 0) for i in range(first, first + n)]
+        clock.lap("plan")
+        made: dict[int, tuple[Plan, Structure, ValidationReport]] = {}
+        rejected: Counter[str] = Counter()
+        missing: dict[int, str] = {}
+        while pending:
+            again: list[Plan] = []
+            for batch in batches(pending):
+                structures = sample_plans(
+                    self.model, batch, request, settings.sampler, prototype_sampler,
+                    settings.prototype_level, allowed, decode,
+                )
+                clock.lap("sample")
+                for plan, structure in zip(batch, structures, strict=True):
+                    report = validator.validate(structure, geometry_only=not describe)
+                    if report.valid:
+                        made[plan.index] = (plan, structure, report)
+                        continue
+                    reason = report.errors[0].name
+                    rejected[reason] += 1
+                    if plan.attempt + 1 < settings.max_attempts:
+                        again.append(planner.plan(plan.index, plan.attempt + 1))
+                    else:
+                        missing[plan.index] = report.errors[0].reason
+                clock.lap("check")
+                if progress:
+                    progress(len(made) + len(missing))
+            pending = again
+        width = max(4, len(str(first + n - 1)))
+        ids = {index: f"{index:0{width}d}" for index in sorted(made)}
+        result = GenerationResult(
+            structures={ids[i]: made[i][1] for i in ids},
+            rows=[],
+            rejected=dict(rejected),
+            missing=missing,
+            plans={ids[i]: made[i][0] for i in ids},
+            seconds=clock.seconds,
+        )
+        if describe and made:
+            self._describe(result, {ids[i]: made[i][2] for i in ids}, settings)
+            clock.lap("describe")
+        return result
+
+    def _planner(
+        self, request: Request, seed: int, settings: GenerationSettings, wanted: int
+    ) -> Planner:
+        novel = settings.novel
+        if novel is None:
+            novel = 0.5 if self.in_the_box else 1.0
+        propose: Proposer | None = None
+        if request.formula and novel < 1 and not request.symmetric and self.proposer is not None:
+            def propose(composition: Mapping[int, int], count: int) -> Sequence[Any]:
+                found: Sequence[Any] = self.proposer.propose(composition, n=count)
+                return found
+        templates = None
+        if request.symmetric:
+            from crystal_diffusion.generation.symmetric import template_source
+
+            templates = template_source(request, self.known_elements)
+        return Planner(
+            request, seed, known=self.known_elements, sizes=self.sizes(),
+            largest=self.model.config.max_train_atoms, novel=novel, propose=propose,
+            templates=templates, wanted=wanted,
+        )
+
+    def sizes(self) -> dict[int, int]:
+        """How often each number of atoms occurs in the training set."""
+        stored = self.header.get("sizes")
+        if stored:
+            return {int(k): int(v) for k, v in stored.items()}
+        if self.training is None:
+            return {}
+        values, counts = np.unique(self.training.num_atoms, return_counts=True)
+        return {int(v): int(c) for v, c in zip(values, counts, strict=True)}
+
+    def _describe(
+        self,
+        result: GenerationResult,
+        reports: Mapping[str, ValidationReport],
+        settings: GenerationSettings,
+    ) -> None:
+        """Rows, nearest known crystals, duplicate groups, scores and ranks; sorts the result."""
+        from crystal_diffusion.generation.ranking import group_and_rank
+
+        limit = self.model.config.max_train_atoms
+        names = list(result.structures)
+        known = self.reference
+        rows = {}
+        for name in names:
+            structure = result.structures[name]
+            nearest = known.nearest(structure) if known is not None else None
+            rows[name] = make_row(
+                name, structure, result.plans[name], reports[name], nearest, limit
+            )
+        order = group_and_rank(result, rows, settings)
+        result.structures = {name: result.structures[name] for name in order}
+        result.rows = [rows[name] for name in order]
+
+
+class _Clock:
+    """Wall seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
+        self._last = now
+
+
+def _neutral_decoder(allowed: np.ndarray) -> Callable[[Any, Any], Any]:
+    """Decoding of masked elements that ends with a charge neutral composition."""
+    import torch
+
+    from crystal_diffusion.crystal import MASK_ELEMENT
+    from crystal_diffusion.physics.neutrality import neutral_decode
+
+    def decode(log_probabilities: Any, numbers: Any) -> Any:
+        scores = log_probabilities.double().cpu().numpy()
+        known = numbers.cpu().numpy()
+        out = known.copy()
+        for row in range(len(known)):
+            atoms = int((known[row] > 0).sum())
+            table = scores[row, :atoms].copy()
+            for atom in range(atoms):
+                if known[row, atom] != MASK_ELEMENT:
+                    # Atoms that are decided already keep their element unless neutrality fails.
+                    table[atom, known[row, atom] - 1] += 8.0
+            table[:, ~allowed] = -np.inf
+            out[row, :atoms] = neutral_decode(table, rng=np.random.default_rng(0))
+        return torch.as_tensor(out, device=numbers.device)
+
+    return decode
+
+
+def load(model: str | Path | None = None, device: str = "auto") -> CrystalGenerator:
+    """A model folder or file that ``train`` wrote; without argument the one in the box.
+
+    Raises:
+        CheckpointError: when it is missing, damaged or of another version.
+    """
+    if model is None:
+        from crystal_diffusion.pretrained import model_path
+
+        path = model_path()
+        network, header = load_model(path, resolve_device(device))
+        return CrystalGenerator(network, header, None, path, in_the_box=True)
+    path = Path(model)
+    if not path.exists():
+        raise CheckpointError(
+            f"{path}: no such model; give the folder that `crystal-diffusion train` wrote."
+        )
+    network, header = load_model(path, resolve_device(device))
+    folder = path if path.is_dir() else path.parent
+    stored = folder / TRAINING_SET_FILE
+    training = load_training_set(stored) if stored.is_file() else None
+    if training is None:
+        log.warning("%s: no %s beside the weights, so nearest training crystals are unknown",
+                    folder, TRAINING_SET_FILE)
+    return CrystalGenerator(network, header, training, folder)
+
+
+def model_hash(generator: CrystalGenerator) -> str:
+    """sha256 of the weights file."""
+    if generator.path is None:
+        raise RequestError("the model was not loaded from a file, so it has no hash.")
+    path = generator.path / MODEL_FILE if generator.path.is_dir() else generator.path
+    return file_hash(path)

@@ -1,0 +1,214 @@
+"""What each crystal of a run is made from: composition, start, given fields.
+
+A plan depends on the request, the seed, the crystal's index and the attempt, on nothing else: so
+crystal i is the same alone or in any batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from crystal_diffusion import chemistry
+from crystal_diffusion.crystal import MASK_ELEMENT, MAX_ATOMIC_NUMBER
+from crystal_diffusion.errors import RequestError
+from crystal_diffusion.generation.request import Request, parse_formula
+from crystal_diffusion.seeding import stream_seed
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+#: Finds prototypes: composition by atomic number, how many -> proposals, best first.
+Proposer = Callable[[Mapping[int, int], int], Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One candidate before it is sampled.
+
+    Attributes:
+        index: number of the crystal within the seed.
+        attempt: 0 for the first try, then one more for each redraw.
+        seed: of its random stream.
+        atomic_numbers: ``(atoms,)``; 101 where the element is to be found.
+        kind: "noise", "prototype" or "host".
+        start: the structure to begin from, for prototypes and hosts.
+        source: where ``start`` comes from.
+        proposal: the proposal object itself, for ranking.
+        frozen: number of leading atoms that must not move.
+        template: symmetric template, where a space group was asked for.
+    """
+
+    index: int
+    attempt: int
+    seed: int
+    atomic_numbers: tuple[int, ...]
+    kind: str = "noise"
+    start: Structure | None = None
+    source: str = ""
+    proposal: Any = None
+    frozen: int = 0
+    template: Any = None
+
+
+class Planner:
+    """Makes plans for a request.
+
+    Args:
+        request: what was asked for.
+        seed: of the run.
+        known: atomic numbers the model has met in training.
+        sizes: training frequency of each number of atoms.
+        largest: largest number of atoms in training.
+        novel: share of crystals that start from noise; the others from prototypes.
+        propose: finds prototypes, or None where there is no library.
+        templates: draws a symmetric template, for requests with a space group.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        seed: int,
+        *,
+        known: Sequence[int],
+        sizes: Mapping[int, int],
+        largest: int,
+        novel: float = 1.0,
+        propose: Proposer | None = None,
+        templates: Callable[[Mapping[int, int] | None, np.random.Generator], Any] | None = None,
+        wanted: int = 1,
+    ) -> None:
+        if not 0 <= novel <= 1:
+            raise RequestError(f"novel is {novel}; give a share between 0 and 1.")
+        self.request = request
+        self.seed = seed
+        self.known = frozenset(int(z) for z in known)
+        self.largest = largest
+        self.novel = novel
+        self.templates = templates
+        self._propose = propose
+        self._wanted = wanted
+        self._proposals: list[Any] | None = None
+        self._sizes = {int(n): int(k) for n, k in sizes.items()} or {largest: 1}
+        self.compositions = [
+            {chemistry.atomic_number(el): n for el, n in unit.items()}
+            for unit in request.compositions(largest)
+        ]
+        self._refuse_unknown()
+
+    def _refuse_unknown(self) -> None:
+        named = {z for unit in self.compositions for z in unit}
+        named |= {chemistry.atomic_number(el) for el in self.request.elements}
+        if self.request.add:
+            named |= {chemistry.atomic_number(el) for el in parse_formula(self.request.add)}
+        missing = sorted(z for z in named if z not in self.known)
+        if missing:
+            names = ", ".join(chemistry.symbol(z) for z in missing)
+            raise RequestError(
+                f"the model has not met {names} in training; use a model trained with "
+                f"{'these elements' if len(missing) > 1 else 'this element'}, such as the one in "
+                "the box (leave the model argument out)."
+            )
+        for unit in self.compositions:
+            self.request.check_room(sum(unit.values()))
+        if self.request.num_atoms and not self.compositions:
+            self.request.check_room(self.request.num_atoms[0])
+
+    def allowed(self) -> np.ndarray:
+        """``(100,)`` bool: elements that masked atoms may become."""
+        allowed = np.zeros(MAX_ATOMIC_NUMBER, bool)
+        wanted = {chemistry.atomic_number(el) for el in self.request.elements} or self.known
+        banned = {chemistry.atomic_number(el) for el in self.request.exclude}
+        for z in wanted - banned:
+            if z <= MAX_ATOMIC_NUMBER:
+                allowed[z - 1] = True
+        if not allowed.any():
+            raise RequestError("every element is excluded; leave at least one of them in.")
+        return allowed
+
+    def plan(self, index: int, attempt: int) -> Plan:
+        """The plan of one candidate."""
+        seed = stream_seed(self.seed, index, attempt)
+        rng = np.random.default_rng(seed)
+        if self.request.host is not None:
+            return self._host(index, attempt, seed)
+        if self.templates is not None:
+            composition = None
+            if self.compositions:
+                composition = self.compositions[int(rng.integers(len(self.compositions)))]
+            template = self.templates(composition, rng)
+            return Plan(index, attempt, seed, tuple(template.numbers), template=template)
+        if self.compositions:
+            proposal = self._prototype(index, attempt)
+            if proposal is not None:
+                structure = proposal.structure
+                return Plan(
+                    index, attempt, seed, tuple(int(z) for z in structure.atomic_numbers),
+                    "prototype", structure, str(proposal.source_id), proposal,
+                )
+            composition = self.compositions[int(rng.integers(len(self.compositions)))]
+            return Plan(index, attempt, seed, spread(composition))
+        atoms = self._draw_size(rng)
+        required = [chemistry.atomic_number(el) for el in self.request.elements]
+        return Plan(
+            index, attempt, seed, tuple([*required, *[MASK_ELEMENT] * (atoms - len(required))])
+        )
+
+    def _prototype(self, index: int, attempt: int) -> Any:
+        """The proposal for this crystal, or None where it starts from noise."""
+        if self._propose is None or attempt > 1 or self.request.lattice is not None:
+            return None
+        before = int(np.floor(index * self.novel + 1e-9))
+        if int(np.floor((index + 1) * self.novel + 1e-9)) > before:
+            return None
+        if self._proposals is None:
+            found: list[Any] = []
+            for composition in self.compositions:
+                found += self._propose(composition, max(20, self._wanted))
+            # Stable: the order within one composition, best scores of all compositions first.
+            self._proposals = sorted(found, key=lambda p: -float(p.score))
+        position = index - before
+        return self._proposals[position] if position < len(self._proposals) else None
+
+    def _draw_size(self, rng: np.random.Generator) -> int:
+        low, high = self.request.num_atoms or (1, 10**9)
+        low = max(low, len(self.request.elements))
+        sizes = {n: k for n, k in self._sizes.items() if low <= n <= high}
+        if self.request.lattice is not None and self.request.num_atoms is None:
+            from crystal_diffusion.generation.request import SMALLEST_VOLUME_PER_ATOM, cell_volume
+
+            room = cell_volume(self.request.lattice) / (2 * SMALLEST_VOLUME_PER_ATOM)
+            sizes = {n: k for n, k in sizes.items() if n <= room} or {max(1, int(room)): 1}
+        if not sizes:
+            return int(rng.integers(low, min(high, low + 20) + 1))
+        numbers = np.array(list(sizes))
+        weights = np.array([sizes[int(n)] for n in numbers], float)
+        return int(rng.choice(numbers, p=weights / weights.sum()))
+
+    def _host(self, index: int, attempt: int, seed: int) -> Plan:
+        host = self.request.host
+        if host is None:
+            raise RequestError("no host structure was given.")
+        added: list[int] = []
+        if self.request.add:
+            for element, count in parse_formula(self.request.add).items():
+                added += [chemistry.atomic_number(element)] * count
+        numbers = [int(z) for z in host.atomic_numbers]
+        unknown = sorted(set(numbers) - self.known)
+        if unknown:
+            raise RequestError(
+                f"the host contains {chemistry.symbol(unknown[0])}, which the model has not met "
+                "in training."
+            )
+        return Plan(
+            index, attempt, seed, tuple(numbers + added), "host", host, "host",
+            frozen=len(numbers),
+        )
+
+
+def spread(composition: Mapping[int, int]) -> tuple[int, ...]:
+    """Atomic numbers of a cell, element by element."""
+    return tuple(z for z, count in sorted(composition.items()) for _ in range(count))

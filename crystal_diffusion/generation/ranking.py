@@ -1,0 +1,101 @@
+"""Group candidates that are the same crystal, score them, put the best first."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from crystal_diffusion.errors import InputError, MissingDependencyError
+from crystal_diffusion.matching import group_structures
+
+if TYPE_CHECKING:
+    from crystal_diffusion.generation.generator import GenerationResult, GenerationSettings
+
+log = logging.getLogger(__name__)
+
+
+def group_and_rank(
+    result: GenerationResult, rows: dict[str, dict[str, Any]], settings: GenerationSettings
+) -> list[str]:
+    """Fill "group", "score" and "rank" of the rows; ids in order of rank.
+
+    Scores are comparable within a composition only, so where a run has several compositions they
+    are ranked by score within each, and listed in order of their best index.
+    """
+    names = list(rows)
+    structures = [result.structures[name] for name in names]
+    if settings.group:
+        for name, group in zip(names, group_structures(structures), strict=True):
+            rows[name]["group"] = int(group)
+    if settings.rank == "none":
+        scores = np.arange(len(names), dtype=float)
+        order = names
+    else:
+        scores = candidate_scores(result, names, settings.rank)
+        for name, score in zip(names, scores, strict=True):
+            rows[name]["score"] = round(float(score), 5)
+        # Higher is better; the first of each group stands for it, its copies come after.
+        position = {name: i for i, name in enumerate(names)}
+        order = sorted(names, key=lambda n: (-scores[position[n]], position[n]))
+        if settings.group:
+            seen: set[int] = set()
+            leaders, copies = [], []
+            for name in order:
+                group = rows[name]["group"]
+                (copies if group in seen else leaders).append(name)
+                seen.add(group)
+            order = leaders + copies
+    for rank, name in enumerate(order, start=1):
+        rows[name]["rank"] = rank
+    return order
+
+
+def candidate_scores(result: GenerationResult, names: list[str], rank: str) -> np.ndarray:
+    """One score a candidate, higher is better.
+
+    Args:
+        rank: "score" for the built-in ranker, else the name of an installed potential, whose
+            negative energy per atom (eV) is the score.
+    """
+    structures = [result.structures[name] for name in names]
+    if rank == "score":
+        from crystal_diffusion.proposals.ranking import Candidate, Ranker
+
+        candidates = [
+            Candidate(structure, result.plans[name].kind, result.plans[name].proposal)
+            for structure, name in zip(structures, names, strict=True)
+        ]
+        return np.asarray(Ranker.load().score(candidates), dtype=float)
+    return potential_scores(structures, rank)
+
+
+def potential_scores(structures: list[Any], potential: str) -> np.ndarray:
+    """Negative single-point energy per atom, eV; a failure ranks last and is logged."""
+    from crystal_diffusion.crystal import to_atoms
+    from crystal_diffusion.screening.potentials import POTENTIALS
+
+    if potential not in POTENTIALS:
+        raise InputError(
+            f"rank {potential!r} is not known; choose score, none or one of {sorted(POTENTIALS)}."
+        )
+    try:
+        calculator = POTENTIALS[potential].calculator()
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"rank {potential!r} needs a package that is not installed ({error}); type "
+            "`pip install 'crystal-diffusion[relax]'`."
+        ) from error
+    scores = np.full(len(structures), -np.inf)
+    for index, structure in enumerate(structures):
+        atoms = to_atoms(structure)
+        atoms.calc = calculator
+        try:
+            energy = float(atoms.get_potential_energy()) / len(atoms)
+        except Exception as error:  # a potential may fail in any way on a strange crystal
+            log.warning("%s failed on candidate %d: %s", potential, index, error)
+            continue
+        if np.isfinite(energy):
+            scores[index] = -energy
+    return scores

@@ -1,0 +1,259 @@
+"""What a user asks for. Everything not asked for is free."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+
+from crystal_diffusion.errors import InputError, RequestError
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+#: Smallest volume an atom can have in any crystal known at ambient pressure is near 4 Å3.
+SMALLEST_VOLUME_PER_ATOM = 3.0
+#: More atoms than this in one cell are refused: memory grows with the square.
+LARGEST_CELL = 400
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request for crystals.
+
+    Attributes:
+        formula: exact composition; a reduced formula tries several formula units.
+        z: smallest and largest number of formula units; None chooses from the size.
+        elements: the elements every crystal is made of, all of them used.
+        exclude: elements that must not appear.
+        num_atoms: smallest and largest number of atoms in the cell.
+        lattice: a, b, c (Å), alpha, beta, gamma (degrees), kept as given.
+        spacegroup: number or symbol, "any", or None for no request.
+        crystal_system: for example "cubic".
+        point_group: for example "m-3m".
+        wyckoff: for example "Ti:1a,Sr:1b,O:3c".
+        cell: which cell comes out: "primitive", "conventional" or "niggli".
+        charge_neutral: generated elements get a neutral composition by construction.
+        host: a structure whose atoms and cell stay bit for bit.
+        add: formula of the atoms to add to the host.
+    """
+
+    formula: str | None = None
+    z: tuple[int, int] | None = None
+    elements: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    num_atoms: tuple[int, int] | None = None
+    lattice: tuple[float, ...] | None = None
+    spacegroup: str | None = None
+    crystal_system: str | None = None
+    point_group: str | None = None
+    wyckoff: str | None = None
+    cell: str = "niggli"
+    charge_neutral: bool = False
+    host: Structure | None = field(default=None, repr=False, compare=False)
+    add: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.formula:
+            composition = parse_formula(self.formula)
+            banned = set(self.exclude) & set(composition)
+            if banned:
+                raise RequestError(
+                    f"formula {self.formula} contains excluded element {sorted(banned)[0]}; drop "
+                    "one of the two options."
+                )
+            if self.elements:
+                raise RequestError(
+                    "formula and elements exclude each other; a formula fixes the elements."
+                )
+        for symbol in (*self.elements, *self.exclude):
+            parse_formula(symbol)
+        if self.num_atoms and not 1 <= self.num_atoms[0] <= self.num_atoms[1]:
+            raise RequestError(
+                f"natoms {self.num_atoms[0]}-{self.num_atoms[1]} is not a range of atom numbers; "
+                "give for example 8 or 8-16."
+            )
+        if self.num_atoms and self.num_atoms[1] > LARGEST_CELL:
+            raise RequestError(
+                f"natoms {self.num_atoms[1]} is above {LARGEST_CELL} atoms per cell; ask for "
+                "smaller cells and make a supercell afterwards."
+            )
+        if self.num_atoms and self.elements and self.num_atoms[1] < len(self.elements):
+            raise RequestError(
+                f"{len(self.elements)} elements do not fit in {self.num_atoms[1]} atoms; raise "
+                "--natoms."
+            )
+        if self.z and not 1 <= self.z[0] <= self.z[1]:
+            raise RequestError(f"z {self.z[0]}-{self.z[1]} is not a range; give for example 1-4.")
+        if self.cell not in ("primitive", "conventional", "niggli"):
+            raise RequestError(
+                f"cell {self.cell!r} is not known; choose primitive, conventional or niggli."
+            )
+        if self.lattice is not None:
+            check_cell(self.lattice)
+        if self.add and self.host is None:
+            raise RequestError("add needs a host structure; give one with --host FILE.")
+
+    @property
+    def symmetric(self) -> bool:
+        """Whether a space group was asked for in any way."""
+        return bool(self.spacegroup or self.crystal_system or self.point_group or self.wyckoff)
+
+    def compositions(self, default_largest: int) -> list[dict[str, int]]:
+        """The cell contents a formula allows, smallest first; empty without a formula.
+
+        Args:
+            default_largest: cells of more atoms are tried only where asked for.
+
+        Raises:
+            RequestError: when no number of formula units meets the other limits.
+        """
+        if not self.formula:
+            return []
+        unit = parse_formula(self.formula)
+        size = sum(unit.values())
+        reduced = reduce(math.gcd, unit.values()) == 1
+        if self.z:
+            units = range(self.z[0], self.z[1] + 1)
+        elif reduced and not self.wyckoff:
+            # Room for several formula units, but never fewer than one.
+            units = range(1, max(1, min(4, default_largest // size)) + 1)
+        else:
+            units = range(1, 2)
+        if self.num_atoms and not self.z:
+            low, high = self.num_atoms
+            units = range(max(1, math.ceil(low / size)), high // size + 1)
+            if not reduced:
+                units = range(1, 2)
+        contents = [{el: count * z for el, count in unit.items()} for z in units]
+        if self.num_atoms:
+            low, high = self.num_atoms
+            contents = [c for c in contents if low <= sum(c.values()) <= high]
+        contents = [c for c in contents if sum(c.values()) <= LARGEST_CELL]
+        if not contents:
+            possible = ", ".join(str(size * z) for z in range(1, 5))
+            raise RequestError(
+                f"{self.formula} has {size} atoms per formula unit, which does not fit the "
+                f"requested number of atoms; {possible} … are possible."
+            )
+        return contents
+
+    def check_room(self, atoms: int) -> None:
+        """Refuse more atoms than a given cell can hold.
+
+        Raises:
+            RequestError: below 3 Å3 per atom.
+        """
+        if self.lattice is None:
+            return
+        available = cell_volume(self.lattice)
+        if available / atoms < SMALLEST_VOLUME_PER_ATOM:
+            most = int(available / SMALLEST_VOLUME_PER_ATOM)
+            raise RequestError(
+                f"{atoms} atoms do not fit in the given cell of {available:.1f} Å3; at most "
+                f"{most} have {SMALLEST_VOLUME_PER_ATOM} Å3 each. Give a larger --lattice or "
+                "fewer atoms."
+            )
+
+    def as_dict(self) -> dict[str, Any]:
+        """What was asked for, for the manifest; free fields are left out."""
+        values = {
+            name: getattr(self, name)
+            for name in self.__dataclass_fields__
+            if name != "host" and getattr(self, name) not in (None, (), False)
+        }
+        if self.host is not None:
+            values["host"] = self.host.composition.formula
+        return values
+
+
+def parse_formula(text: str) -> dict[str, int]:
+    """Element symbols to integer counts.
+
+    Raises:
+        InputError: when the text is no formula, has an unknown element or fractional counts.
+    """
+    from pymatgen.core import Composition, Element
+
+    cleaned = text.strip()
+    if not cleaned or not re.fullmatch(r"[A-Za-z0-9.()\[\]{} ]+", cleaned):
+        raise InputError(
+            f"formula {text!r} does not parse; write element symbols and numbers, as in LiFePO4."
+        )
+    try:
+        amounts: Mapping[str, float] = Composition(cleaned, strict=True).get_el_amt_dict()
+    except Exception as error:  # pymatgen raises several kinds for malformed text
+        raise InputError(
+            f"formula {text!r} does not parse ({error}); write element symbols and numbers, as "
+            "in LiFePO4."
+        ) from error
+    if not amounts:
+        raise InputError(f"formula {text!r} is empty; write for example LiFePO4.")
+    counts: dict[str, int] = {}
+    for symbol, amount in amounts.items():
+        if not Element.is_valid_symbol(symbol):
+            raise InputError(f"formula {text!r}: {symbol} is not an element; check the spelling.")
+        if abs(amount - round(amount)) > 1e-6 or round(amount) < 1:
+            raise InputError(
+                f"formula {text!r}: {symbol} has amount {amount:g}; write whole numbers of atoms."
+            )
+        counts[symbol] = round(amount)
+    return counts
+
+
+def parse_range(text: str, option: str) -> tuple[int, int]:
+    """ "8" or "8-16" to a pair."""
+    match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+))?\s*", text)
+    if not match:
+        raise InputError(f"{option} {text!r} is not a number or a range; give for example 8-16.")
+    low = int(match[1])
+    return low, int(match[2] or low)
+
+
+def parse_lattice(text: str) -> tuple[float, ...]:
+    """ "5,5,5,90,90,90" to six numbers.
+
+    Raises:
+        InputError: when there are not six numbers or they make no cell.
+    """
+    parts = text.replace(" ", ",").split(",")
+    try:
+        values = tuple(float(part) for part in parts if part)
+    except ValueError as error:
+        raise InputError(
+            f"lattice {text!r} is not six numbers; give a,b,c,alpha,beta,gamma as in "
+            "5,5,5,90,90,90 (Å and degrees)."
+        ) from error
+    check_cell(values)
+    return values
+
+
+def check_cell(values: tuple[float, ...]) -> None:
+    """Refuse what is no cell.
+
+    Raises:
+        RequestError: for other than six finite numbers, edges not positive, or zero volume.
+    """
+    if len(values) != 6 or not all(math.isfinite(v) for v in values):
+        raise RequestError(
+            f"lattice needs six finite numbers a,b,c,alpha,beta,gamma, got {values}; give for "
+            "example 5,5,5,90,90,90 (Å and degrees)."
+        )
+    if min(values[:3]) <= 0 or min(values[3:]) <= 0 or max(values[3:]) >= 180:
+        raise RequestError(
+            f"lattice {values} needs positive edges (Å) and angles between 0 and 180 degrees."
+        )
+    if cell_volume(values) < 1.0:
+        raise RequestError(
+            f"lattice {values} has no volume: these three angles make no cell; check them."
+        )
+
+
+def cell_volume(values: tuple[float, ...]) -> float:
+    """Å3 of a, b, c, alpha, beta, gamma; 0 where the angles make no cell."""
+    a, b, c = values[:3]
+    x, y, z = (math.cos(math.radians(v)) for v in values[3:])
+    return a * b * c * math.sqrt(max(0.0, 1 - x * x - y * y - z * z + 2 * x * y * z))

@@ -1,0 +1,92 @@
+"""One table row per structure: what it is, every check, where it came from, what it resembles."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from crystal_diffusion.generation.plan import Plan
+from crystal_diffusion.physics.report import ValidationReport
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+
+def space_group(structure: Structure, symprec: float) -> int:
+    """Number found by moyopy at a tolerance in Å; 1 where it finds none."""
+    import moyopy
+
+    cell = moyopy.Cell(
+        basis=structure.lattice.matrix.tolist(),
+        positions=structure.frac_coords.tolist(),
+        numbers=[int(z) for z in structure.atomic_numbers],
+    )
+    try:
+        return int(moyopy.MoyoDataset(cell, symprec=symprec).number)
+    except Exception:  # moyopy has one exception type per failed step, all private
+        return 1
+
+
+def distance_moved(start: Structure | None, end: Structure, free: slice) -> float | None:
+    """Root mean square displacement in Å between start and end, net translation removed.
+
+    Measured in the final cell on wrapped fractional differences; None without a start.
+    """
+    if start is None or len(start) < len(end.frac_coords[free]):
+        return None
+    before = np.asarray(start.frac_coords)[free]
+    after = np.asarray(end.frac_coords)[free]
+    if len(before) != len(after) or not len(after):
+        return None
+    difference = after - before
+    difference -= np.round(difference)
+    difference -= difference.mean(0)
+    cartesian = difference @ end.lattice.matrix
+    return float(np.sqrt((cartesian**2).sum(1).mean()))
+
+
+def make_row(
+    name: str,
+    structure: Structure,
+    plan: Plan,
+    report: ValidationReport,
+    nearest: Any,
+    trained_atoms: int,
+) -> dict[str, Any]:
+    """The row of one crystal; ``nearest`` is a ``NearestKnown`` or None."""
+    smallest = next((c.value for c in report.checks if c.name == "minimum_distance"), None)
+    whole = slice(None) if plan.kind != "host" else slice(plan.frozen, None)
+    moved = distance_moved(plan.start, structure, whole) if plan.kind == "prototype" else None
+    if plan.kind == "host":
+        moved = 0.0
+    return {
+        "id": name,
+        "formula": structure.composition.reduced_formula,
+        "num_atoms": len(structure),
+        "space_group_0.1": space_group(structure, 0.1),
+        "space_group_0.01": space_group(structure, 0.01),
+        "volume_A3": round(float(structure.volume), 4),
+        "volume_per_atom_A3": round(float(structure.volume) / len(structure), 4),
+        "density_g_cm3": round(float(structure.density), 4),
+        "min_distance_A": smallest,
+        "nearest_train_id": None if nearest is None else nearest.id,
+        "nearest_train_distance": None if nearest is None else round(float(nearest.distance), 5),
+        "copy_of_training": None if nearest is None else bool(nearest.matches),
+        "swap_of_like_elements": (
+            None if nearest is None else bool(nearest.swap_of_like_elements)
+        ),
+        "start": plan.kind,
+        "start_source": plan.source or None,
+        "moved_A": None if moved is None else round(moved, 4),
+        "score": None,
+        "rank": None,
+        "group": None,
+        "beyond_training_size": len(structure) > trained_atoms,
+        "index": plan.index,
+        "attempt": plan.attempt,
+        "seed": plan.seed,
+        "valid": report.valid,
+        "warnings": [check.name for check in report.warnings],
+        "checks": [check.to_dict() for check in report.checks],
+    }

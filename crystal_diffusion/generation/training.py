@@ -1,0 +1,370 @@
+"""``train``: from any source of crystals to a model folder, with defaults chosen from the data."""
+
+from __future__ import annotations
+
+import logging
+import math
+import resource
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from crystal_diffusion.crystal import CrystalBatch
+from crystal_diffusion.data.dataset import CrystalStructureDataset
+from crystal_diffusion.data.training_set import (
+    TRAINING_SET_FILE,
+    save_training_set,
+)
+from crystal_diffusion.device import resolve_device
+from crystal_diffusion.diffusion.joint import JointConfig, JointDiffusion, LatticeStatistics
+from crystal_diffusion.diffusion.sampler import SamplerSettings
+from crystal_diffusion.errors import InputError
+from crystal_diffusion.generation.generator import CrystalGenerator, load
+from crystal_diffusion.generation.plan import spread
+from crystal_diffusion.generation.sampling import smallest_distances
+from crystal_diffusion.matching import StructureMatch
+from crystal_diffusion.physics.validator import PhysicsValidator
+from crystal_diffusion.training.config import TrainingConfig
+from crystal_diffusion.training.loop import TrainingResult, fit, prepare_step, step_loss
+from crystal_diffusion.training.plots import plot_losses
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """Network and training settings for an amount of data."""
+
+    dim: int
+    layers: int
+    epochs: int
+    tokens: int
+    learning_rate: float
+
+
+def defaults_for(crystals: int) -> Defaults:
+    """Settings by number of training crystals, found on the demo set and on Perov-5.
+
+    Few crystals get a small network and many passes; the number of steps stays near 1,500 to
+    10,000, which is minutes to an hour on two cores.
+    """
+    if crystals < 100:
+        return Defaults(96, 4, max(200, 24_000 // max(crystals, 1)), 256, 2e-3)
+    if crystals < 1000:
+        return Defaults(128, 4, max(60, 60_000 // crystals), 512, 1.5e-3)
+    if crystals < 20_000:
+        return Defaults(128, 6, max(20, 400_000 // crystals), 768, 1e-3)
+    return Defaults(192, 6, 12, 768, 8e-4)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run will cost, measured on two real steps: seconds, peak memory in MB."""
+
+    steps: int
+    seconds_per_step: float
+    memory_mb: float
+    parameters: int
+
+    @property
+    def seconds(self) -> float:
+        """Total for all steps."""
+        return self.steps * self.seconds_per_step
+
+
+@dataclass(frozen=True)
+class TrainingSummary:
+    """How training went, in figures and in words."""
+
+    result: TrainingResult
+    estimate: Estimate
+    verdict: str
+    validity: float
+    copies: float
+    out: Path
+
+
+def train(
+    source: Any,
+    out: str | Path,
+    *,
+    network: str = "transformer",
+    coordinates: str = "flow",
+    lattice: str = "flow",
+    epochs: int | None = None,
+    steps: int | None = None,
+    minutes: float | None = None,
+    learning_rate: float | None = None,
+    dim: int | None = None,
+    layers: int | None = None,
+    tokens: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "auto",
+    reduce: bool = True,
+    holdout: float = 0.1,
+    patience: int = 4,
+    physics_weight: float = 0.0,
+    accumulate: int = 1,
+    disorder: str = "skip",
+    start_from: str | Path | None = None,
+    on_estimate: Callable[[Estimate], None] | None = None,
+    on_step: Callable[[int, int, float], None] | None = None,
+) -> tuple[CrystalGenerator, TrainingSummary]:
+    """Train a joint model and write it to ``out``; the same call resumes a killed run.
+
+    Args:
+        source: anything ``CrystalStructureDataset`` takes, or a data set.
+        out: model folder.
+        network: "transformer" or "unet".
+        coordinates: "flow" or "wrapped"; lattice: "flow", "cosine" or "linear".
+        epochs, steps, minutes: length of training; by default chosen from the data.
+        reduce: reduce cells to primitive Niggli cells.
+        holdout: share of crystals kept for early stopping, where there are 50 or more.
+        patience: monitorings without improvement before training stops early; 0 never stops.
+        start_from: a model folder to fine-tune; its network is kept.
+        on_estimate: called once before training with the measured cost.
+        on_step: called with steps done, steps in all and the running loss.
+
+    Returns:
+        The generator, ready to use, and a summary with a verdict.
+    """
+    folder = Path(out)
+    dataset = _dataset(source, reduce, disorder)
+    arrays = dataset.arrays
+    if network not in ("transformer", "unet"):
+        raise InputError(f"network {network!r} is not known; choose transformer or unet.")
+    crystals = len(dataset)
+    held = np.zeros(0, dtype=np.int64)
+    order = np.random.default_rng((seed, 7)).permutation(crystals)
+    if crystals >= 50 and holdout > 0:
+        held = np.sort(order[: max(5, min(500, round(crystals * holdout)))])
+    used = np.setdiff1d(np.arange(crystals), held)
+    data = batch_of(arrays.take(used))
+    chosen = defaults_for(len(used))
+    resolved = resolve_device(device)
+    elements = tuple(int(z) for z in np.unique(arrays.atomic_numbers))
+    if start_from is not None:
+        base = load(start_from, device).model
+        model = JointDiffusion(replace(base.config, elements=elements)).to(resolved)
+        model.load_state_dict(base.state_dict())
+    else:
+        options: dict[str, Any] = {"hidden_dim": dim or 128} if network == "unet" else {
+            "dim": dim or chosen.dim, "layers": layers or chosen.layers, "heads": 8,
+        }
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = JointDiffusion(
+                JointConfig(
+                    network=network, network_options=options, coordinates=coordinates,
+                    lattice=lattice, statistics=LatticeStatistics.from_batch(data),
+                    max_train_atoms=int(data.num_atoms.max()), elements=elements,
+                )
+            ).to(resolved)
+    rate = learning_rate or (chosen.learning_rate if start_from is None else 2e-4)
+    config = TrainingConfig(
+        steps=1, tokens=tokens or chosen.tokens, learning_rate=rate, seed=seed,
+        precision=precision, physics_weight=physics_weight, accumulate=accumulate,
+        patience=patience if len(held) or crystals < 50 else 0,
+    )
+    estimate = measure(model, data, config)
+    total = _steps(steps, epochs, minutes, chosen, data, config, estimate)
+    config = replace(
+        config, steps=total, decay=max(1, total // 4), warmup=min(200, max(1, total // 10)),
+        monitor_every=max(50, total // 8), log_every=max(1, min(20, total // 20)),
+        checkpoint_seconds=60.0,
+    )
+    estimate = replace(estimate, steps=total)
+    if on_estimate:
+        on_estimate(estimate)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_training_set(folder / TRAINING_SET_FILE, arrays.take(used))
+    header = describe_data(dataset, arrays.take(used), held)
+    monitor = Monitor(arrays.take(used), arrays.take(held) if len(held) else None, seed)
+    result = fit(
+        model, data, config, folder, header=header, monitor=monitor,
+        on_step=(lambda step, loss: on_step(step, total, loss)) if on_step else None,
+    )
+    final = monitor(result.steps, model)
+    plot_losses(folder / "metrics.jsonl", folder / "loss.png")
+    summary = TrainingSummary(
+        result, estimate, verdict(result, final, total), final["validity"], final["copies"], folder
+    )
+    return load(folder, device), summary
+
+
+def _dataset(source: Any, reduce: bool, disorder: str) -> CrystalStructureDataset:
+    if isinstance(source, CrystalStructureDataset):
+        return source
+    return CrystalStructureDataset(source, reduce=reduce, disorder=disorder)  # type: ignore[arg-type]
+
+
+def batch_of(arrays: Any) -> CrystalBatch:
+    """All crystals of flat arrays as one padded batch."""
+    offsets = arrays.offsets
+    rows = range(len(arrays))
+    return CrystalBatch.from_arrays(
+        [arrays.frac_coords[offsets[i] : offsets[i + 1]] for i in rows],
+        arrays.lattice,
+        [arrays.atomic_numbers[offsets[i] : offsets[i + 1]] for i in rows],
+    )
+
+
+def describe_data(
+    dataset: CrystalStructureDataset, used: Any, held: np.ndarray
+) -> dict[str, Any]:
+    """What a model file says of its data: hash, sizes, distributions for the report."""
+    atoms = used.num_atoms
+    volume = np.abs(np.linalg.det(used.lattice)) / atoms
+    return {
+        "data_sha256": dataset.fingerprint(),
+        "crystals": len(used),
+        "held_out": len(held),
+        "skipped": len(dataset.skipped),
+        "sizes": {str(int(n)): int(k) for n, k in sorted(Counter(atoms.tolist()).items())},
+        "training_statistics": {
+            "volume_per_atom_A3": [round(float(v), 2) for v in _sample(volume)],
+        },
+    }
+
+
+def _sample(values: np.ndarray, most: int = 500) -> np.ndarray:
+    """At most that many values, evenly over the sorted ones."""
+    ordered = np.sort(values)
+    if len(ordered) <= most:
+        return ordered
+    picked: np.ndarray = ordered[np.linspace(0, len(ordered) - 1, most).round().astype(int)]
+    return picked
+
+
+def measure(model: JointDiffusion, data: CrystalBatch, config: TrainingConfig) -> Estimate:
+    """Time two real forward and backward passes; the weights do not change."""
+    from crystal_diffusion.training.batches import BatchPlan
+
+    plan = BatchPlan(data.num_atoms.numpy(), config.tokens, config.seed)
+    took = math.inf
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    for step in range(2):
+        began = time.perf_counter()
+        rows = plan.batch(step % plan.per_epoch)
+        inputs = prepare_step(model, data, rows, config, step)
+        part = inputs.part(slice(0, len(rows)), model.device)
+        step_loss(model, part, config).total.backward()
+        took = min(took, time.perf_counter() - began)
+        model.zero_grad(set_to_none=True)
+    # Weights, averages, two moments and gradients are five copies, beside what is held now.
+    parameters = sum(p.numel() for p in model.parameters())
+    scale = 1 if sys.platform == "darwin" else 1024
+    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6
+    return Estimate(1, took * 1.1, resident + 5 * 4 * parameters / 1e6, parameters)
+
+
+def _steps(
+    steps: int | None,
+    epochs: int | None,
+    minutes: float | None,
+    chosen: Defaults,
+    data: CrystalBatch,
+    config: TrainingConfig,
+    estimate: Estimate,
+) -> int:
+    from crystal_diffusion.training.batches import BatchPlan
+
+    if sum(x is not None for x in (steps, epochs, minutes)) > 1:
+        raise InputError("steps, epochs and minutes exclude each other; give one of them.")
+    if steps is not None:
+        return steps
+    if minutes is not None:
+        return max(20, int(minutes * 60 / estimate.seconds_per_step))
+    per_epoch = BatchPlan(data.num_atoms.numpy(), config.tokens, config.seed).per_epoch
+    return max(20, per_epoch * (epochs or chosen.epochs))
+
+
+class Monitor:
+    """Now and then during training: generate, check validity, copying and held-out agreement.
+
+    The score is validity plus, where crystals were held out, the share of held-out compositions
+    whose crystal is found again; training stops when it no longer rises.
+    """
+
+    def __init__(self, used: Any, held: Any | None, seed: int, count: int = 16) -> None:
+        rng = np.random.default_rng((seed, 11))
+        source = held if held is not None else used
+        rows = rng.permutation(len(source))[:count]
+        self.targets = [source.crystal(int(i)).to_structure() for i in rows]
+        self.held_out = held is not None
+        self.known: dict[str, list[Any]] = {}
+        for i in range(min(len(used), 20_000)):
+            crystal = used.crystal(i)
+            key = _key(crystal.atomic_numbers)
+            self.known.setdefault(key, []).append(crystal)
+        self.matcher = StructureMatch()
+        self.validator = PhysicsValidator()
+        self.seed = seed
+
+    def __call__(self, step: int, model: JointDiffusion) -> Mapping[str, float]:
+        """Figures of one monitoring."""
+        from crystal_diffusion.diffusion.sampler import Start, sample
+        from crystal_diffusion.seeding import CrystalStreams, stream_seed
+
+        valid = found = copies = 0
+        settings = SamplerSettings(steps=15)
+        for index, target in enumerate(self.targets):
+            composition = Counter(int(z) for z in target.atomic_numbers)
+            numbers = torch.tensor([spread(composition)])
+            streams = CrystalStreams(
+                [stream_seed(self.seed, "monitor", index)], [numbers.shape[1]]
+            )
+            batch = sample(
+                model, Start.noise(numbers), streams, settings, smallest=smallest_distances
+            )
+            made = batch.to_structures()[0]
+            good = self.validator.validate(made, geometry_only=True).valid
+            valid += good
+            if not good:
+                continue
+            found += self.matcher.fit(made, target)
+            known = self.known.get(_key(np.array(made.atomic_numbers)), [])
+            copies += any(self.matcher.fit(made, c.to_structure()) for c in known)
+        count = len(self.targets)
+        agreement = found / count
+        return {
+            "validity": valid / count,
+            "agreement": agreement,
+            "copies": copies / count,
+            "score": valid / count + (agreement if self.held_out else 0.0),
+        }
+
+
+def _key(numbers: np.ndarray) -> str:
+    values, counts = np.unique(numbers, return_counts=True)
+    divisor = math.gcd(*counts.tolist())
+    return " ".join(f"{z}:{k // divisor}" for z, k in zip(values, counts, strict=True))
+
+
+def verdict(result: TrainingResult, final: Mapping[str, float], total: int) -> str:
+    """One or two sentences on what came out: learning, copying or too short."""
+    valid = f"{100 * final['validity']:.0f} % of the samples are valid"
+    if result.stopped == "slice":
+        return f"Not finished: {result.steps} of {total} steps; the same command goes on. {valid}."
+    if final["validity"] < 0.5:
+        return (
+            f"Too short: {valid} without a redraw. Train longer (--epochs), or check the data "
+            "with `crystal-diffusion check`."
+        )
+    if final["copies"] > 0.8:
+        return (
+            f"Copying: {valid}, and {100 * final['copies']:.0f} % of those asked for with a "
+            "training composition are the training crystal itself. That is right for those "
+            "compositions; ask for new ones, or add crystals, and read nearest_train_distance."
+        )
+    end = " (stopped early: no further gain)" if result.stopped == "early" else ""
+    return f"Learning: {valid}, {100 * final['copies']:.0f} % repeat a training crystal{end}."

@@ -1,0 +1,161 @@
+"""The reference U-Net with self-attention of the original design, and its form for the joint model."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import silu
+
+from crystal_diffusion.networks.embeddings import ElementEmbedding, SinusoidalPositionEmbeddings
+from crystal_diffusion.networks.protocol import NoisyCrystals, Prediction
+
+
+class _UNetBlock(nn.Module):
+    """Linear, layer norm, time added, SiLU, linear: one encoder or decoder block."""
+
+    def __init__(self, width_in: int, width_out: int, time_dim: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(width_in, width_out)
+        self.norm = nn.LayerNorm(width_out)
+        self.time = nn.Linear(time_dim, width_out)
+        self.second = nn.Linear(width_out, width_out)
+
+    def forward(self, x: Tensor, time_term: Tensor) -> Tensor:
+        h = silu(self.norm(self.first(x)) + time_term)
+        return silu(self.second(h))
+
+
+class UNetBody(nn.Module):
+    """Two encoder blocks, self-attention, two decoder blocks with skip connections.
+
+    ``(crystals, atoms, width_in)`` to ``(crystals, atoms, hidden_dim)``; O(N·D² + N²·D).
+    """
+
+    def __init__(self, width_in: int, hidden_dim: int, time_dim: int, heads: int = 4) -> None:
+        super().__init__()
+        wide = 2 * hidden_dim
+        self.heads = heads
+        self.encoder1 = _UNetBlock(width_in, hidden_dim, time_dim)
+        self.encoder2 = _UNetBlock(hidden_dim, wide, time_dim)
+        self.norm = nn.LayerNorm(wide)
+        self.qkv = nn.Linear(wide, 3 * wide)
+        self.attended = nn.Linear(wide, wide)
+        self.decoder1 = _UNetBlock(2 * wide, wide, time_dim)
+        self.decoder2 = _UNetBlock(wide + hidden_dim, hidden_dim, time_dim)
+
+    def time_terms(self, time: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What each block adds for a time embedding ``(times, time_dim)``; once per schedule."""
+        blocks = (self.encoder1, self.encoder2, self.decoder1, self.decoder2)
+        first, second, third, fourth = (block.time(time).unsqueeze(1) for block in blocks)
+        return first, second, third, fourth
+
+    def forward(
+        self, x: Tensor, terms: tuple[Tensor, Tensor, Tensor, Tensor], padding: Tensor | None
+    ) -> Tensor:
+        """``padding`` is ``(crystals, atoms)``, true where there is no atom; None if nowhere."""
+        h1 = self.encoder1(x, terms[0])
+        h2 = self.encoder2(h1, terms[1])
+        crystals, atoms, wide = h2.shape
+        qkv = self.qkv(self.norm(h2)).view(crystals, atoms, 3, self.heads, wide // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        scores = q @ k.transpose(-1, -2) * (wide // self.heads) ** -0.5
+        if padding is not None:
+            scores = scores.masked_fill(padding[:, None, None, :], -1e9)
+        mixed = (torch.softmax(scores, -1) @ v).transpose(1, 2).reshape(crystals, atoms, wide)
+        h3 = h2 + self.attended(mixed)
+        h4 = self.decoder1(torch.cat([h3, h2], -1), terms[2])
+        out: Tensor = self.decoder2(torch.cat([h4, h1], -1), terms[3])
+        return out
+
+
+class DenoisingNetwork(nn.Module):
+    """U-Net with self-attention over atoms (Ronneberger 2015; Vaswani 2017): positions to noise.
+
+    Args:
+        hidden_dim: width D of the first level; the second has 2 D.
+        time_dim: size of the sinusoidal time embedding.
+        learned_variance: also predict the interpolation between β_t and the posterior variance.
+    """
+
+    def __init__(
+        self, hidden_dim: int = 128, time_dim: int = 64, learned_variance: bool = False
+    ) -> None:
+        super().__init__()
+        self.hidden_dim = hidden_dim
+        self.learned_variance = learned_variance
+        self.time = nn.Sequential(
+            SinusoidalPositionEmbeddings(time_dim), nn.Linear(time_dim, time_dim), nn.SiLU()
+        )
+        self.body = UNetBody(3, hidden_dim, time_dim)
+        self.out = nn.Linear(hidden_dim, 3)
+        self.variance = nn.Linear(hidden_dim, 3) if learned_variance else None
+
+    def encode(self, x: Tensor, t: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Features of each atom before the output layer, ``(crystals, atoms, hidden_dim)``."""
+        # Only build the padding mask where there is padding: attention is faster without.
+        padding = None if mask is None or bool((mask > 0).all()) else mask <= 0
+        features: Tensor = self.body(x, self.body.time_terms(self.time(t)), padding)
+        return features
+
+    def forward(self, x: Tensor, t: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Predicted noise ``(crystals, atoms, 3)``; with learned variance 6 columns, noise first.
+
+        Args:
+            x: ``(crystals, atoms, 3)`` noisy positions.
+            t: ``(crystals,)`` time steps.
+            mask: ``(crystals, atoms)``, 1 for atoms, 0 for padding.
+        """
+        features = self.encode(x, t, mask)
+        answer: Tensor = self.out(features)
+        if self.variance is not None:
+            answer = torch.cat([answer, self.variance(features)], -1)
+        if mask is not None:
+            answer = answer * (mask > 0).unsqueeze(-1)
+        return answer
+
+
+class CrystalUNet(nn.Module):
+    """The same U-Net in the joint model: elements, lattice and levels join the positions.
+
+    Positions enter as sin and cos of 2π·f, so that the torus has no seam; unlike the
+    transformer it is not invariant to translations, which training has to teach it.
+    """
+
+    def __init__(self, hidden_dim: int = 128, time_dim: int = 64, element_dim: int = 32) -> None:
+        super().__init__()
+        self.level = SinusoidalPositionEmbeddings(time_dim, max_period=1000.0)
+        self.time = nn.Sequential(nn.Linear(3 * time_dim, time_dim), nn.SiLU())
+        self.elements = ElementEmbedding(element_dim)
+        self.body = UNetBody(6 + element_dim + 6 + time_dim, hidden_dim, time_dim)
+        self.coords_out = nn.Linear(hidden_dim, 3)
+        self.lattice_out = nn.Linear(hidden_dim, 6)
+        self.elements_out = nn.Linear(hidden_dim, 100)
+
+    def forward(self, noisy: NoisyCrystals) -> Prediction:
+        """See :class:`NoisyCrystals` and :class:`Prediction` for shapes."""
+        mask = noisy.mask
+        atoms = mask.shape[1]
+        real = mask.unsqueeze(-1)
+        count = mask.sum(-1).clamp_min(1)
+        angles = 2 * torch.pi * noisy.frac_coords
+        mean_level = (noisy.coord_level * mask).sum(-1) / count
+        levels = torch.stack([mean_level, noisy.lattice_level, noisy.element_level], -1)
+        x = torch.cat(
+            [
+                angles.sin(),
+                angles.cos(),
+                self.elements(noisy.atomic_numbers),
+                noisy.lattice_state.unsqueeze(1).expand(-1, atoms, -1),
+                self.level(noisy.coord_level * 1000),
+            ],
+            -1,
+        )
+        time = self.time(self.level(levels * 1000).flatten(-2))
+        padding = None if bool(mask.all()) else ~mask
+        features = self.body(x * real, self.body.time_terms(time), padding)
+        pooled = (features * real).sum(1) / count.unsqueeze(-1)
+        return Prediction(
+            coords=self.coords_out(features) * real,
+            lattice=self.lattice_out(pooled),
+            element_logits=self.elements_out(features),
+        )

@@ -1,0 +1,139 @@
+"""Checkpoints: safetensors with a JSON header that explains itself; written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from crystal_diffusion.diffusion.joint import JointConfig, JointDiffusion, LatticeStatistics
+from crystal_diffusion.errors import CheckpointError
+
+#: Raised when the meaning of a stored field changes.
+FORMAT = 1
+MODEL_FILE = "model.safetensors"
+STATE_FILE = "state.safetensors"
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+    """Write atomically: a kill or a full disk leaves the file that was there before."""
+    part = path.with_suffix(path.suffix + ".part")
+    metadata = {"crystal_diffusion": json.dumps(header)}
+    try:
+        save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, part, metadata)
+        with part.open("rb+") as handle:
+            os.fsync(handle.fileno())
+        os.replace(part, path)
+    except (OSError, SafetensorError) as error:
+        part.unlink(missing_ok=True)
+        raise CheckpointError(
+            f"{path}: could not be written ({error}); the previous file is untouched. Free some "
+            "space or choose another folder, then run the same command again to resume."
+        ) from error
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and header of a file written by :func:`write_tensors`.
+
+    Raises:
+        CheckpointError: when the file is missing, truncated, foreign or of another format.
+    """
+    header = read_header(path)
+    try:
+        return load_file(path), header
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: truncated or damaged ({error}); copy it again.") from error
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The JSON header alone, without loading any weights."""
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path}: no such checkpoint; give the folder that `crystal-diffusion train` wrote."
+        )
+    try:
+        with safe_open(path, framework="pt") as handle:
+            metadata = handle.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: truncated or damaged ({error}); copy it again.") from error
+    if "crystal_diffusion" not in metadata:
+        raise CheckpointError(f"{path}: not written by crystal_diffusion; give a model of ours.")
+    header: dict[str, Any] = json.loads(metadata["crystal_diffusion"])
+    if header.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path}: format {header.get('format')}, this version reads format {FORMAT}; "
+            "install the crystal_diffusion version named in its header or train again."
+        )
+    return header
+
+
+def config_from_header(header: Mapping[str, Any]) -> JointConfig:
+    """The model configuration a header holds."""
+    raw = dict(header["model"])
+    stats = dict(raw.pop("statistics"))
+    statistics = LatticeStatistics(
+        stats["volume_per_atom"], tuple(stats["mean"]), tuple(stats["deviation"])
+    )
+    raw["elements"] = tuple(raw.get("elements", ()))
+    return JointConfig(statistics=statistics, **raw)
+
+
+def save_model(
+    path: Path, model: JointDiffusion, weights: Mapping[str, Tensor], extra: Mapping[str, Any]
+) -> None:
+    """Write weights ready for generation, with the configuration and ``extra`` in the header."""
+    from crystal_diffusion import __version__
+
+    header = {
+        "format": FORMAT,
+        "version": __version__,
+        "kind": "joint",
+        "model": asdict(model.config),
+        **extra,
+    }
+    write_tensors(path, weights, header)
+
+
+def load_model(path: Path, device: str | torch.device = "cpu") -> tuple[JointDiffusion, dict[str, Any]]:
+    """Model and header from a model file or the folder it is in.
+
+    Half-precision weights are widened to float32.
+    """
+    file = path / MODEL_FILE if path.is_dir() else path
+    tensors, header = read_tensors(file)
+    model = JointDiffusion(config_from_header(header))
+    wanted = dict(model.named_parameters())
+    missing = sorted(set(wanted) - set(tensors))
+    if missing:
+        raise CheckpointError(
+            f"{file}: lacks {len(missing)} weights (first: {missing[0]}); it was written by "
+            f"version {header.get('version')}, train again with this one."
+        )
+    with torch.no_grad():
+        for name, parameter in wanted.items():
+            if tensors[name].shape != parameter.shape:
+                raise CheckpointError(
+                    f"{file}: weight {name} has shape {tuple(tensors[name].shape)}, expected "
+                    f"{tuple(parameter.shape)}; the file does not fit its own header."
+                )
+            parameter.copy_(tensors[name].float())
+    model.eval().requires_grad_(False)
+    return model.to(device), header
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file, hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as handle:
+        for block in iter(lambda: handle.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,367 @@
+"""The training loop, readable from top to bottom.
+
+Everything random in a step comes from (seed, step), so a killed run that resumes ends with the
+weights of an uninterrupted one, bit for bit on one processor.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from crystal_diffusion.crystal import CrystalBatch
+from crystal_diffusion.diffusion.joint import JointDiffusion, Levels, LossTerms, exchange_noise
+from crystal_diffusion.diffusion.penalty import training_penalty
+from crystal_diffusion.errors import CheckpointError, TrainingError
+from crystal_diffusion.seeding import stream_seed
+from crystal_diffusion.training.batches import BatchPlan, draw_levels
+from crystal_diffusion.training.checkpoint import (
+    MODEL_FILE,
+    STATE_FILE,
+    read_tensors,
+    save_model,
+    write_tensors,
+)
+from crystal_diffusion.training.config import TrainingConfig
+from crystal_diffusion.training.distributed import Workers
+
+log = logging.getLogger(__name__)
+
+#: Called every ``monitor_every`` steps with averaged weights loaded; returns figures to log.
+#: A figure named "score" decides early stopping: the run ends when it no longer rises.
+Monitor = Callable[[int, JointDiffusion], Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """How a run ended: steps done, last averaged loss, why it stopped, seconds of this run."""
+
+    steps: int
+    loss: float
+    stopped: str
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class _StepInputs:
+    batch: CrystalBatch
+    levels: Levels
+    coord_noise: Tensor
+    lattice_noise: Tensor
+    mask_noise: Tensor
+
+    def part(self, rows: slice, device: torch.device) -> _StepInputs:
+        batch = self.batch[rows]
+        width = batch.atomic_numbers.shape[1]
+        levels = Levels(
+            self.levels.coords[rows, :width].to(device),
+            self.levels.lattice[rows].to(device),
+            self.levels.elements[rows].to(device),
+        )
+        return _StepInputs(
+            batch.to(device),
+            levels,
+            self.coord_noise[rows, :width].to(device),
+            self.lattice_noise[rows].to(device),
+            self.mask_noise[rows, :width].to(device),
+        )
+
+
+def prepare_step(
+    model: JointDiffusion, data: CrystalBatch, rows: np.ndarray, config: TrainingConfig, step: int
+) -> _StepInputs:
+    """Everything random of one step, on the CPU, from (seed, step) alone."""
+    generator = torch.Generator().manual_seed(stream_seed(config.seed, "step", step))
+    batch = data[torch.from_numpy(rows)]
+    crystals, atoms = batch.atomic_numbers.shape
+    levels = draw_levels(batch, config.tasks, generator)
+    uniform = torch.rand(crystals, atoms, 3, generator=generator)
+    coord_noise = model.coordinates.unit_noise(uniform)
+    if config.exchange and model.coordinates.exchangeable:
+        coord_noise = torch.from_numpy(exchange_noise(batch, coord_noise.numpy()))
+    lattice_noise = torch.randn(crystals, 6, generator=generator)
+    mask_noise = torch.rand(crystals, atoms, generator=generator)
+    return _StepInputs(batch, levels, coord_noise, lattice_noise, mask_noise)
+
+
+def step_loss(model: JointDiffusion, inputs: _StepInputs, config: TrainingConfig) -> LossTerms:
+    """Loss of one prepared batch."""
+    terms = model.loss(
+        inputs.batch,
+        inputs.levels,
+        inputs.coord_noise,
+        inputs.lattice_noise,
+        inputs.mask_noise,
+        config.lattice_weight,
+        config.element_weight,
+    )
+    if config.physics_weight:
+        penalty = training_penalty(
+            model, inputs.batch, inputs.levels, inputs.coord_noise, inputs.lattice_noise
+        )
+        total = terms.total + config.physics_weight * penalty
+        return LossTerms(total, terms.coords, terms.lattice, terms.elements)
+    return terms
+
+
+def use_bfloat16(precision: str, device: torch.device) -> bool:
+    """Whether to compute in bfloat16: asked for, or "auto" and the device has it in hardware."""
+    if precision != "auto":
+        return precision == "bfloat16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return device.type == "cpu" and bool(
+        torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    )
+
+
+def fit(
+    model: JointDiffusion,
+    data: CrystalBatch,
+    config: TrainingConfig,
+    out: Path,
+    *,
+    header: Mapping[str, Any] | None = None,
+    monitor: Monitor | None = None,
+    on_step: Callable[[int, float], None] | None = None,
+    stop_after_seconds: float = math.inf,
+) -> TrainingResult:
+    """Train ``model`` in place and write checkpoints into ``out``; resumes by itself.
+
+    Args:
+        model: the joint model, on its device.
+        data: all training crystals, on the CPU.
+        config: settings; a run resumes only with the settings it was started with, except
+            ``steps`` and ``decay``, which may be changed to go on longer.
+        out: folder for ``model.safetensors``, ``state.safetensors`` and ``metrics.jsonl``.
+        header: what else to store in the model file (data hash, names, figures).
+        monitor: see :data:`Monitor`.
+        on_step: called after each step with the number of steps done and the loss.
+        stop_after_seconds: end the slice early, with a checkpoint to go on from.
+
+    Raises:
+        TrainingError: when the loss is not finite; names the step, the batch and the remedy.
+        CheckpointError: when the state in ``out`` belongs to other settings.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    device = model.device
+    workers = Workers.from_environment(device)
+    parameters = dict(model.named_parameters())
+    for parameter in parameters.values():
+        parameter.requires_grad_(True)
+    model.train()
+    optimiser = torch.optim.AdamW(
+        parameters.values(), lr=config.learning_rate, betas=(0.9, 0.98),
+        weight_decay=config.weight_decay, fused=device.type == "cuda",
+    )
+    average = {name: p.detach().clone() for name, p in parameters.items()}
+    plan = BatchPlan(data.num_atoms.numpy(), config.tokens, config.seed)
+    state = _RunState(out, config, data)
+    start = state.restore(parameters, average, optimiser)
+    bf16 = use_bfloat16(config.precision, device)
+    metrics = _Metrics(out / "metrics.jsonl", start, workers.rank == 0)
+
+    began = last_saved = time.monotonic()
+    running = float("nan")
+    best, since_best = -math.inf, 0
+    stopped = "finished"
+    step = start
+    while step < config.steps:
+        rows = plan.batch(step)
+        inputs = prepare_step(model, data, rows, config, step)
+        for group in optimiser.param_groups:
+            group["lr"] = config.rate(step)
+        optimiser.zero_grad(set_to_none=True)
+        sums = torch.zeros(4, dtype=torch.float64)
+        for piece, share in workers.slices(len(rows), config.accumulate):
+            part = inputs.part(piece, device)
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                terms = step_loss(model, part, config)
+            (terms.total * share).backward()
+            values = (terms.total, terms.coords, terms.lattice, terms.elements)
+            sums += share * torch.stack([v.detach().double().cpu() for v in values])
+        workers.add_gradients(parameters.values())
+        workers.add(sums)
+        norm = torch.nn.utils.clip_grad_norm_(parameters.values(), config.clip)
+        loss = float(sums[0])
+        if not math.isfinite(loss) or not math.isfinite(float(norm)):
+            raise TrainingError(
+                f"loss is {loss} (gradient norm {float(norm)}) at step {step}, crystals "
+                f"{rows[:8].tolist()}{' ...' if len(rows) > 8 else ''}; the last checkpoint in "
+                f"{out} is intact. Lower the learning rate (now {config.rate(step):.1e}), or run "
+                "`crystal-diffusion check` on the data."
+            )
+        optimiser.step()
+        step += 1
+        decay = min(config.ema, (1 + step) / (10 + step))
+        with torch.no_grad():
+            averaged = list(average.values())
+            torch._foreach_lerp_(averaged, [p.detach() for p in parameters.values()], 1 - decay)
+        running = loss if math.isnan(running) else 0.98 * running + 0.02 * loss
+        if step % config.log_every == 0 or step == config.steps:
+            metrics.write(
+                step=step, epoch=round(step / plan.per_epoch, 3), loss=running,
+                coords=float(sums[1]), lattice=float(sums[2]), elements=float(sums[3]),
+                gradient_norm=float(norm), learning_rate=config.rate(step - 1),
+                seconds=round(time.monotonic() - began, 2), crystals=len(rows),
+            )
+        if on_step:
+            on_step(step, running)
+        if monitor and config.monitor_every and step % config.monitor_every == 0:
+            figures = _monitored(model, parameters, average, monitor, step)
+            metrics.write(step=step, **figures)
+            if "score" in figures and config.patience:
+                improved = figures["score"] > best + 1e-9
+                best, since_best = max(best, figures["score"]), 0 if improved else since_best + 1
+                if since_best >= config.patience:
+                    stopped = "early"
+                    break
+        now = time.monotonic()
+        if now - began > stop_after_seconds:
+            stopped = "slice"
+            break
+        if now - last_saved > config.checkpoint_seconds and workers.rank == 0:
+            state.save(step, parameters, average, optimiser)
+            _save_average(out, model, average, step, header, running)
+            last_saved = now
+    if workers.rank == 0:
+        state.save(step, parameters, average, optimiser)
+        _save_average(out, model, average, step, header, running)
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(average[name])
+    model.eval().requires_grad_(False)
+    return TrainingResult(step, running, stopped, time.monotonic() - began)
+
+
+def _monitored(
+    model: JointDiffusion,
+    parameters: Mapping[str, Tensor],
+    average: Mapping[str, Tensor],
+    monitor: Monitor,
+    step: int,
+) -> dict[str, float]:
+    """Run the monitor on the averaged weights, then put the training weights back."""
+    kept = {name: p.detach().clone() for name, p in parameters.items()}
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(average[name])
+        model.eval()
+        figures = dict(monitor(step, model))
+        for name, parameter in parameters.items():
+            parameter.copy_(kept[name])
+    model.train()
+    return figures
+
+
+def _save_average(
+    out: Path,
+    model: JointDiffusion,
+    average: Mapping[str, Tensor],
+    step: int,
+    header: Mapping[str, Any] | None,
+    loss: float,
+) -> None:
+    extra = {**(header or {}), "steps": step, "loss": loss}
+    save_model(out / MODEL_FILE, model, average, extra)
+
+
+class _Metrics:
+    """JSON lines; on resume, lines beyond the checkpoint are dropped so none comes twice."""
+
+    def __init__(self, path: Path, start: int, active: bool) -> None:
+        self.path, self.active = path, active
+        if active and path.exists():
+            kept = []
+            for line in path.read_text().splitlines():
+                try:
+                    if json.loads(line)["step"] <= start:
+                        kept.append(line)
+                except (json.JSONDecodeError, KeyError):
+                    log.warning("%s: dropped a damaged line", path)
+            part = path.with_suffix(".part")
+            part.write_text("".join(line + "\n" for line in kept))
+            os.replace(part, path)
+
+    def write(self, **values: float) -> None:
+        if self.active:
+            with self.path.open("a") as handle:
+                handle.write(json.dumps(values) + "\n")
+
+
+class _RunState:
+    """Everything a run needs to go on: weights, averages, moments of AdamW, the step."""
+
+    def __init__(self, out: Path, config: TrainingConfig, data: CrystalBatch) -> None:
+        self.path = out / STATE_FILE
+        settings = asdict(config)
+        for changeable in (
+            "steps", "decay", "checkpoint_seconds", "log_every", "monitor_every", "patience",
+            "accumulate",
+        ):
+            settings.pop(changeable)
+        self.settings = {**settings, "tasks": dict(config.tasks), "crystals": len(data)}
+
+    def save(
+        self,
+        step: int,
+        parameters: Mapping[str, Tensor],
+        average: Mapping[str, Tensor],
+        optimiser: torch.optim.Optimizer,
+    ) -> None:
+        tensors: dict[str, Tensor] = {}
+        for name, parameter in parameters.items():
+            moments = optimiser.state.get(parameter, {})
+            tensors[f"weight/{name}"] = parameter
+            tensors[f"average/{name}"] = average[name]
+            for key in ("exp_avg", "exp_avg_sq", "step"):
+                if key in moments:
+                    tensors[f"{key}/{name}"] = moments[key]
+        write_tensors(self.path, tensors, {"format": 1, "step": step, "settings": self.settings})
+
+    def restore(
+        self,
+        parameters: Mapping[str, Tensor],
+        average: Mapping[str, Tensor],
+        optimiser: torch.optim.Optimizer,
+    ) -> int:
+        if not self.path.exists():
+            return 0
+        tensors, header = read_tensors(self.path)
+        stored = header["settings"]
+        wanted = json.loads(json.dumps(self.settings))
+        changed = sorted(k for k in wanted if wanted[k] != stored.get(k))
+        if changed:
+            raise CheckpointError(
+                f"{self.path}: was started with other settings ({', '.join(changed)}); use the "
+                "same ones to resume, or another output folder to start anew."
+            )
+        with torch.no_grad():
+            for name, parameter in parameters.items():
+                if f"weight/{name}" not in tensors:
+                    raise CheckpointError(
+                        f"{self.path}: belongs to another network (no weight {name}); choose "
+                        "another output folder."
+                    )
+                parameter.copy_(tensors[f"weight/{name}"])
+                average[name].copy_(tensors[f"average/{name}"])
+                if f"exp_avg/{name}" in tensors:
+                    optimiser.state[parameter] = {
+                        key: tensors[f"{key}/{name}"].to(
+                            parameter.device if key != "step" else "cpu"
+                        )
+                        for key in ("step", "exp_avg", "exp_avg_sq")
+                    }
+        log.info("resuming %s at step %d", self.path.parent, header["step"])
+        return int(header["step"])
