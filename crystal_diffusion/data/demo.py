@@ -8,13 +8,14 @@ import gemmi
 import numpy as np
 
 from crystal_diffusion.data.cif import expand
-from crystal_diffusion.data.demo_table import DEMO_CRYSTALS, DemoCrystal
+from crystal_diffusion.data.demo_table import DEMO_CRYSTALS
+from crystal_diffusion.data.demo_types import DemoCrystal
 from crystal_diffusion.data.records import lattice_from_parameters
 from crystal_diffusion.data.reduction import reduce_arrays
 
 
 def build_crystal(crystal: DemoCrystal) -> dict[str, Any]:
-    """The crystal in its primitive Niggli cell, as the dict that `CrystalStructureDataset` takes."""
+    """The crystal in its primitive Niggli cell, as a dict of the data set class."""
     operations = list(gemmi.SpaceGroup(crystal.space_group).operations())
     rotations = np.array([op.rot for op in operations]) / gemmi.Op.DEN
     translations = np.array([op.tran for op in operations]) / gemmi.Op.DEN

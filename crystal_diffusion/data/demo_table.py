@@ -6,124 +6,43 @@ with each crystal.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-_WYCKOFF = "Wyckoff, Crystal Structures vol. {}, 2nd ed., Interscience 1963-1965"
-W1, W2 = _WYCKOFF.format(1), _WYCKOFF.format(2)
-#: Tables of measured prototype structures, where the values were checked or taken from.
-AFLOW = "tabulated by Mehl et al., Comput. Mater. Sci. 136, S1 (2017)"
-
-Site = tuple[str, float, float, float]
-
-
-@dataclass(frozen=True)
-class DemoCrystal:
-    """One crystal of the demo set.
-
-    Attributes:
-        name: common name.
-        formula: reduced formula.
-        prototype: structure type.
-        space_group: Hermann-Mauguin symbol with its setting; where there are two origins, :2 is
-            the one at the inversion centre.
-        cell: a, b, c (Å), alpha, beta, gamma (degrees) of the conventional cell.
-        sites: one atom of each orbit: symbol and fractional coordinates.
-        source: where cell and coordinates were measured.
-    """
-
-    name: str
-    formula: str
-    prototype: str
-    space_group: str
-    cell: tuple[float, float, float, float, float, float]
-    sites: tuple[Site, ...]
-    source: str
-
-
-def _cubic(a: float) -> tuple[float, float, float, float, float, float]:
-    return (a, a, a, 90.0, 90.0, 90.0)
-
-
-def _tetragonal(a: float, c: float) -> tuple[float, float, float, float, float, float]:
-    return (a, a, c, 90.0, 90.0, 90.0)
-
-
-def _hexagonal(a: float, c: float) -> tuple[float, float, float, float, float, float]:
-    return (a, a, c, 90.0, 90.0, 120.0)
-
-
-def _ortho(a: float, b: float, c: float) -> tuple[float, float, float, float, float, float]:
-    return (a, b, c, 90.0, 90.0, 90.0)
-
-
-_ORIGIN: tuple[float, float, float] = (0.0, 0.0, 0.0)
-_CENTRE: tuple[float, float, float] = (0.5, 0.5, 0.5)
-_QUARTER: tuple[float, float, float] = (0.25, 0.25, 0.25)
-_HCP: tuple[float, float, float] = (1 / 3, 2 / 3, 0.25)
-
-
-def _rock_salt(name: str, metal: str, anion: str, a: float) -> DemoCrystal:
-    sites = ((metal, *_ORIGIN), (anion, *_CENTRE))
-    return DemoCrystal(name, f"{metal}{anion}", "rock salt", "F m -3 m", _cubic(a), sites, W1)
-
-
-def _zinc_blende(name: str, metal: str, anion: str, a: float) -> DemoCrystal:
-    sites = ((metal, *_ORIGIN), (anion, *_QUARTER))
-    return DemoCrystal(name, f"{metal}{anion}", "zinc blende", "F -4 3 m", _cubic(a), sites, W1)
-
-
-def _wurtzite(
-    name: str, metal: str, anion: str, a_c_u: tuple[float, float, float], source: str
-) -> DemoCrystal:
-    a, c, u = a_c_u
-    sites = ((metal, 1 / 3, 2 / 3, 0.0), (anion, 1 / 3, 2 / 3, u))
-    return DemoCrystal(
-        name, f"{metal}{anion}", "wurtzite", "P 63 m c", _hexagonal(a, c), sites, source
-    )
-
-
-def _fluorite(name: str, metal: str, anion: str, a: float) -> DemoCrystal:
-    sites = ((metal, *_ORIGIN), (anion, *_QUARTER))
-    return DemoCrystal(name, f"{metal}{anion}2", "fluorite", "F m -3 m", _cubic(a), sites, W1)
-
-
-def _perovskite(name: str, a_site: str, b_site: str, anion: str, a: float) -> DemoCrystal:
-    sites = ((a_site, *_ORIGIN), (b_site, *_CENTRE), (anion, 0.5, 0.5, 0.0))
-    return DemoCrystal(
-        name, f"{a_site}{b_site}{anion}3", "perovskite", "P m -3 m", _cubic(a), sites, W2
-    )
-
-
-def _element(
-    name: str, symbol: str, prototype: str, a: float, c: float | None = None
-) -> DemoCrystal:
-    group, position = {
-        "fcc": ("F m -3 m", _ORIGIN),
-        "bcc": ("I m -3 m", _ORIGIN),
-        "diamond": ("F d -3 m:2", (0.125, 0.125, 0.125)),
-        "hcp": ("P 63/m m c", _HCP),
-    }[prototype]
-    cell = _cubic(a) if c is None else _hexagonal(a, c)
-    return DemoCrystal(name, symbol, prototype, group, cell, ((symbol, *position),), W1)
-
+from crystal_diffusion.data.demo_types import (
+    AFLOW,
+    CENTRE,
+    HCP,
+    ORIGIN,
+    QUARTER,
+    W1,
+    DemoCrystal,
+    cubic,
+    element,
+    fluorite,
+    hexagonal,
+    orthorhombic,
+    perovskite,
+    rock_salt,
+    tetragonal,
+    wurtzite,
+    zinc_blende,
+)
 
 #: The demo set. Coordinates are those of the named space-group setting.
 DEMO_CRYSTALS: tuple[DemoCrystal, ...] = (
-    _element("copper", "Cu", "fcc", 3.6150),
-    _element("aluminium", "Al", "fcc", 4.0496),
-    _element("alpha iron", "Fe", "bcc", 2.8665),
-    _element("tungsten", "W", "bcc", 3.1647),
-    _element("magnesium", "Mg", "hcp", 3.2095, 5.2107),
-    _element("titanium", "Ti", "hcp", 2.950, 4.686),
-    _element("diamond", "C", "diamond", 3.5668),
-    _element("silicon", "Si", "diamond", 5.4307),
+    element("copper", "Cu", "fcc", 3.6150),
+    element("aluminium", "Al", "fcc", 4.0496),
+    element("alpha iron", "Fe", "bcc", 2.8665),
+    element("tungsten", "W", "bcc", 3.1647),
+    element("magnesium", "Mg", "hcp", 3.2095, 5.2107),
+    element("titanium", "Ti", "hcp", 2.950, 4.686),
+    element("diamond", "C", "diamond", 3.5668),
+    element("silicon", "Si", "diamond", 5.4307),
     DemoCrystal(
         "graphite",
         "C",
         "graphite",
         "P 63/m m c",
-        _hexagonal(2.464, 6.711),
-        (("C", 0.0, 0.0, 0.25), ("C", *_HCP)),
+        hexagonal(2.464, 6.711),
+        (("C", 0.0, 0.0, 0.25), ("C", *HCP)),
         "Trucano and Chen, Nature 258, 136 (1975)",
     ),
     DemoCrystal(
@@ -131,7 +50,7 @@ DEMO_CRYSTALS: tuple[DemoCrystal, ...] = (
         "P",
         "black phosphorus",
         "C m c a",
-        _ortho(3.3136, 10.478, 4.3763),
+        orthorhombic(3.3136, 10.478, 4.3763),
         (("P", 0.0, 0.10168, 0.08056),),
         "Brown and Rundqvist, Acta Cryst. 19, 684 (1965)",
     ),
@@ -140,32 +59,32 @@ DEMO_CRYSTALS: tuple[DemoCrystal, ...] = (
         "As",
         "alpha arsenic",
         "R -3 m:H",
-        _hexagonal(3.7598, 10.5475),
+        hexagonal(3.7598, 10.5475),
         (("As", 0.0, 0.0, 0.22707),),
         "Schiferl and Barrett, J. Appl. Cryst. 2, 30 (1969)",
     ),
-    _rock_salt("halite", "Na", "Cl", 5.6406),
-    _rock_salt("periclase", "Mg", "O", 4.2112),
-    _rock_salt("galena", "Pb", "S", 5.9362),
+    rock_salt("halite", "Na", "Cl", 5.6406),
+    rock_salt("periclase", "Mg", "O", 4.2112),
+    rock_salt("galena", "Pb", "S", 5.9362),
     DemoCrystal(
         "caesium chloride",
         "CsCl",
         "caesium chloride",
         "P m -3 m",
-        _cubic(4.123),
-        (("Cs", *_ORIGIN), ("Cl", *_CENTRE)),
+        cubic(4.123),
+        (("Cs", *ORIGIN), ("Cl", *CENTRE)),
         W1,
     ),
-    _zinc_blende("sphalerite", "Zn", "S", 5.4093),
-    _zinc_blende("gallium arsenide", "Ga", "As", 5.6537),
-    _wurtzite(
+    zinc_blende("sphalerite", "Zn", "S", 5.4093),
+    zinc_blende("gallium arsenide", "Ga", "As", 5.6537),
+    wurtzite(
         "zincite",
         "Zn",
         "O",
         (3.2501, 5.2071, 0.3817),
         "Kisi and Elcombe, Acta Cryst. C 45, 1867 (1989)",
     ),
-    _wurtzite(
+    wurtzite(
         "gallium nitride",
         "Ga",
         "N",
@@ -177,8 +96,8 @@ DEMO_CRYSTALS: tuple[DemoCrystal, ...] = (
         "NiAs",
         "nickel arsenide",
         "P 63/m m c",
-        _hexagonal(3.602, 5.009),
-        (("Ni", *_ORIGIN), ("As", *_HCP)),
+        hexagonal(3.602, 5.009),
+        (("Ni", *ORIGIN), ("As", *HCP)),
         W1,
     ),
     DemoCrystal(
@@ -195,19 +114,19 @@ DEMO_CRYSTALS: tuple[DemoCrystal, ...] = (
         "SnS",
         "germanium sulfide",
         "P m c n",
-        _ortho(3.982, 4.329, 11.18),
+        orthorhombic(3.982, 4.329, 11.18),
         (("Sn", 0.25, 0.3806, 0.6194), ("S", 0.25, 0.0201, 0.3507)),
         AFLOW,
     ),
-    _fluorite("fluorite", "Ca", "F", 5.4630),
-    _fluorite("ceria", "Ce", "O", 5.4110),
+    fluorite("fluorite", "Ca", "F", 5.4630),
+    fluorite("ceria", "Ce", "O", 5.4110),
     DemoCrystal(
         "magnesium diboride",
         "MgB2",
         "aluminium diboride",
         "P 6/m m m",
-        _hexagonal(3.086, 3.524),
-        (("Mg", *_ORIGIN), ("B", 1 / 3, 2 / 3, 0.5)),
+        hexagonal(3.086, 3.524),
+        (("Mg", *ORIGIN), ("B", 1 / 3, 2 / 3, 0.5)),
         "Nagamatsu et al., Nature 410, 63 (2001)",
     ),
     DemoCrystal(
@@ -215,8 +134,8 @@ DEMO_CRYSTALS: tuple[DemoCrystal, ...] = (
         "CdI2",
         "cadmium iodide",
         "P -3 m 1",
-        _hexagonal(4.24, 6.84),
-        (("Cd", *_ORIGIN), ("I", 1 / 3, 2 / 3, 0.25)),
+        hexagonal(4.24, 6.84),
+        (("Cd", *ORIGIN), ("I", 1 / 3, 2 / 3, 0.25)),
         W1,
     ),
     DemoCrystal(
@@ -224,8 +143,8 @@ DEMO_CRYSTALS: tuple[DemoCrystal, ...] = (
         "MoS2",
         "molybdenite",
         "P 63/m m c",
-        _hexagonal(3.1602, 12.294),
-        (("Mo", *_HCP), ("S", 1 / 3, 2 / 3, 0.621)),
+        hexagonal(3.1602, 12.294),
+        (("Mo", *HCP), ("S", 1 / 3, 2 / 3, 0.621)),
         "Bronsema, de Boer and Jellinek, Z. anorg. allg. Chem. 540, 15 (1986)",
     ),
     DemoCrystal(
@@ -233,8 +152,8 @@ DEMO_CRYSTALS: tuple[DemoCrystal, ...] = (
         "TiO2",
         "rutile",
         "P 42/m n m",
-        _tetragonal(4.5937, 2.9587),
-        (("Ti", *_ORIGIN), ("O", 0.3048, 0.3048, 0.0)),
+        tetragonal(4.5937, 2.9587),
+        (("Ti", *ORIGIN), ("O", 0.3048, 0.3048, 0.0)),
         "Abrahams and Bernstein, J. Chem. Phys. 55, 3206 (1971)",
     ),
     DemoCrystal(
@@ -242,7 +161,7 @@ DEMO_CRYSTALS: tuple[DemoCrystal, ...] = (
         "TiO2",
         "anatase",
         "I 41/a m d:2",
-        _tetragonal(3.7842, 9.5146),
+        tetragonal(3.7842, 9.5146),
         (("Ti", 0.0, 0.75, 0.125), ("O", 0.0, 0.75, 0.3331)),
         "Horn, Schwerdtfeger and Meagher, Z. Kristallogr. 136, 273 (1972)",
     ),
@@ -251,8 +170,8 @@ DEMO_CRYSTALS: tuple[DemoCrystal, ...] = (
         "FeS2",
         "pyrite",
         "P a -3",
-        _cubic(5.4179),
-        (("Fe", *_ORIGIN), ("S", 0.38484, 0.38484, 0.38484)),
+        cubic(5.4179),
+        (("Fe", *ORIGIN), ("S", 0.38484, 0.38484, 0.38484)),
         "Brostigen and Kjekshus, Acta Chem. Scand. 23, 2186 (1969)",
     ),
     DemoCrystal(
@@ -260,8 +179,8 @@ DEMO_CRYSTALS: tuple[DemoCrystal, ...] = (
         "FeS2",
         "marcasite",
         "P n n m",
-        _ortho(4.4446, 5.4246, 3.3864),
-        (("Fe", *_ORIGIN), ("S", 0.2004, 0.3787, 0.0)),
+        orthorhombic(4.4446, 5.4246, 3.3864),
+        (("Fe", *ORIGIN), ("S", 0.2004, 0.3787, 0.0)),
         AFLOW,
     ),
     DemoCrystal(
@@ -295,8 +214,8 @@ DEMO_CRYSTALS: tuple[DemoCrystal, ...] = (
         "Cu2O",
         "cuprite",
         "P n -3 m:2",
-        _cubic(4.2696),
-        (("Cu", *_ORIGIN), ("O", *_QUARTER)),
+        cubic(4.2696),
+        (("Cu", *ORIGIN), ("O", *QUARTER)),
         W1,
     ),
     DemoCrystal(
@@ -304,20 +223,20 @@ DEMO_CRYSTALS: tuple[DemoCrystal, ...] = (
         "Al2O3",
         "corundum",
         "R -3 c:H",
-        _hexagonal(4.7605, 12.9956),
+        hexagonal(4.7605, 12.9956),
         (("Al", 0.0, 0.0, 0.35216), ("O", 0.30668, 0.0, 0.25)),
         "Lutterotti and Scardi, J. Appl. Cryst. 23, 246 (1990)",
     ),
-    _perovskite("strontium titanate", "Sr", "Ti", "O", 3.9051),
-    _perovskite("potassium tantalate", "K", "Ta", "O", 3.9885),
+    perovskite("strontium titanate", "Sr", "Ti", "O", 3.9051),
+    perovskite("potassium tantalate", "K", "Ta", "O", 3.9885),
     DemoCrystal(
         "macedonite",
         "PbTiO3",
         "tetragonal perovskite",
         "P 4 m m",
-        _tetragonal(3.902, 4.156),
+        tetragonal(3.902, 4.156),
         (
-            ("Pb", *_ORIGIN),
+            ("Pb", *ORIGIN),
             ("Ti", 0.5, 0.5, 0.5377),
             ("O", 0.5, 0.5, 0.1118),
             ("O", 0.5, 0.0, 0.6174),
@@ -329,7 +248,7 @@ DEMO_CRYSTALS: tuple[DemoCrystal, ...] = (
         "CaTiO3",
         "GdFeO3",
         "P b n m",
-        _ortho(5.3796, 5.4423, 7.6401),
+        orthorhombic(5.3796, 5.4423, 7.6401),
         (
             ("Ca", 0.99324, 0.03602, 0.25),
             ("Ti", 0.0, 0.5, 0.0),
@@ -343,8 +262,8 @@ DEMO_CRYSTALS: tuple[DemoCrystal, ...] = (
         "LiNbO3",
         "lithium niobate",
         "R 3 c:H",
-        _hexagonal(5.14829, 13.8631),
-        (("Nb", *_ORIGIN), ("Li", 0.0, 0.0, 0.2787), ("O", 0.0492, 0.3446, 0.0647)),
+        hexagonal(5.14829, 13.8631),
+        (("Nb", *ORIGIN), ("Li", 0.0, 0.0, 0.2787), ("O", 0.0492, 0.3446, 0.0647)),
         "Abrahams, Reddy and Bernstein, J. Phys. Chem. Solids 27, 997 (1966)",
     ),
     DemoCrystal(
@@ -352,7 +271,7 @@ DEMO_CRYSTALS: tuple[DemoCrystal, ...] = (
         "FeTiO3",
         "ilmenite",
         "R -3:H",
-        _hexagonal(5.0884, 14.0855),
+        hexagonal(5.0884, 14.0855),
         (("Ti", 0.0, 0.0, 0.1464), ("Fe", 1 / 3, 2 / 3, 0.0220), ("O", 0.9767, 0.2941, 0.2451)),
         AFLOW,
     ),
@@ -361,8 +280,8 @@ DEMO_CRYSTALS: tuple[DemoCrystal, ...] = (
         "LiCoO2",
         "caswellsilverite",
         "R -3 m:H",
-        _hexagonal(2.8161, 14.0536),
-        (("Co", *_ORIGIN), ("Li", 0.0, 0.0, 0.5), ("O", 0.0, 0.0, 0.2605)),
+        hexagonal(2.8161, 14.0536),
+        (("Co", *ORIGIN), ("Li", 0.0, 0.0, 0.5), ("O", 0.0, 0.0, 0.2605)),
         "Akimoto, Gotoh and Oosawa, J. Solid State Chem. 141, 298 (1998)",
     ),
     DemoCrystal(
@@ -370,8 +289,8 @@ DEMO_CRYSTALS: tuple[DemoCrystal, ...] = (
         "CuFeS2",
         "chalcopyrite",
         "I -4 2 d",
-        _tetragonal(5.289, 10.423),
-        (("Cu", *_ORIGIN), ("Fe", 0.0, 0.0, 0.5), ("S", 0.2574, 0.25, 0.125)),
+        tetragonal(5.289, 10.423),
+        (("Cu", *ORIGIN), ("Fe", 0.0, 0.0, 0.5), ("S", 0.2574, 0.25, 0.125)),
         "Hall and Stewart, Acta Cryst. B 29, 579 (1973)",
     ),
     DemoCrystal(
@@ -379,8 +298,8 @@ DEMO_CRYSTALS: tuple[DemoCrystal, ...] = (
         "CaCO3",
         "calcite",
         "R -3 c:H",
-        _hexagonal(4.9896, 17.0610),
-        (("Ca", *_ORIGIN), ("C", 0.0, 0.0, 0.25), ("O", 0.25682, 0.0, 0.25)),
+        hexagonal(4.9896, 17.0610),
+        (("Ca", *ORIGIN), ("C", 0.0, 0.0, 0.25), ("O", 0.25682, 0.0, 0.25)),
         "Effenberger, Mereiter and Zemann, Z. Kristallogr. 156, 233 (1981)",
     ),
     DemoCrystal(
@@ -388,7 +307,7 @@ DEMO_CRYSTALS: tuple[DemoCrystal, ...] = (
         "CaCO3",
         "aragonite",
         "P m c n",
-        _ortho(4.9616, 7.9705, 5.7394),
+        orthorhombic(4.9616, 7.9705, 5.7394),
         (
             ("Ca", 0.25, 0.4151, 0.2403),
             ("C", 0.25, 0.7627, 0.0850),
@@ -402,8 +321,8 @@ DEMO_CRYSTALS: tuple[DemoCrystal, ...] = (
         "MgAgAs",
         "half-Heusler",
         "F -4 3 m",
-        _cubic(6.24),
-        (("Mg", *_ORIGIN), ("Ag", *_CENTRE), ("As", *_QUARTER)),
+        cubic(6.24),
+        (("Mg", *ORIGIN), ("Ag", *CENTRE), ("As", *QUARTER)),
         AFLOW,
     ),
     DemoCrystal(
@@ -411,8 +330,8 @@ DEMO_CRYSTALS: tuple[DemoCrystal, ...] = (
         "MnAlCu2",
         "Heusler",
         "F m -3 m",
-        _cubic(5.95),
-        (("Al", *_ORIGIN), ("Mn", *_CENTRE), ("Cu", *_QUARTER)),
+        cubic(5.95),
+        (("Al", *ORIGIN), ("Mn", *CENTRE), ("Cu", *QUARTER)),
         AFLOW,
     ),
     DemoCrystal(
@@ -420,8 +339,8 @@ DEMO_CRYSTALS: tuple[DemoCrystal, ...] = (
         "MgAl2O4",
         "spinel",
         "F d -3 m:2",
-        _cubic(8.0832),
-        (("Mg", 0.125, 0.125, 0.125), ("Al", *_CENTRE), ("O", 0.2626, 0.2626, 0.2626)),
+        cubic(8.0832),
+        (("Mg", 0.125, 0.125, 0.125), ("Al", *CENTRE), ("O", 0.2626, 0.2626, 0.2626)),
         AFLOW,
     ),
 )

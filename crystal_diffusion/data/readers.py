@@ -18,14 +18,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
+from crystal_diffusion.data.cif import from_sites
 from crystal_diffusion.data.disorder import settle_disorder
-from crystal_diffusion.data.formats import format_of, from_atoms, from_dict, read_file, stem_of
+from crystal_diffusion.data.formats import format_of, from_atoms, read_file, stem_of
+from crystal_diffusion.data.json_format import from_dict
 from crystal_diffusion.data.records import (
     CrystalRecord,
     Disorder,
     LeftHanded,
     PlainCrystal,
     failed,
+    numbers_of,
     settle,
     to_record,
 )
@@ -227,9 +230,6 @@ def _from_object(item: Any, name: str, source: str) -> PlainCrystal:
     if isinstance(item, Mapping):
         return from_dict(item, name, source)
     if hasattr(item, "lattice") and hasattr(item, "frac_coords"):
-        from crystal_diffusion.data.cif import from_sites
-        from crystal_diffusion.data.formats import numbers_of
-
         labels = getattr(item, "properties", None)
         plain = from_sites(item, name, source)
         return replace(plain, properties=numbers_of(labels) if isinstance(labels, dict) else {})

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -23,6 +23,8 @@ LeftHanded = Literal["skip", "swap"]
 
 #: Elements known to pymatgen and ASE; what a model knows may be less.
 LAST_ELEMENT = 118
+#: Names of crystals in info dictionaries and JSON, first found wins.
+ID_KEYS = ("id", "material_id", "name", "structure_id", "jid")
 #: A cell is called flat when volume / (a b c) is below this; 5 degrees between two axes give 0.09.
 FLAT_CELL = 1e-4
 #: Least and largest cell edge in Å that is taken for a crystal at all.
@@ -136,6 +138,23 @@ def to_float(value: object) -> float | None:
     except (ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None
+
+
+def numbers_of(labels: Mapping[str, Any]) -> dict[str, float]:
+    """The labels that are finite numbers."""
+    found = {str(key): to_float(value) for key, value in labels.items() if key not in ID_KEYS}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def id_from(labels: Mapping[str, Any], default: str) -> str:
+    """The name that a crystal brings along, or the default."""
+    for key in ID_KEYS:
+        value = labels.get(key)
+        if isinstance(value, str) and value.strip():
+            return value.strip()
+        if key != "name" and isinstance(value, int) and not isinstance(value, bool):
+            return str(value)
+    return default
 
 
 def make_crystal(
