@@ -63,7 +63,7 @@ def parse_cif(text: str | bytes, name: str, source: str) -> list[PlainCrystal]:
     """
     raw = text if isinstance(text, bytes) else text.encode("utf-8", "replace")
     if not raw.strip():
-        return [failed(name, source, "the file is empty; write it again or remove it")]
+        return [failed(name, source, "the file is empty; write it again or remove it", "empty")]
     try:
         # Level 0: duplicated names are for us to report, not a reason to refuse the whole file.
         document = gemmi.cif.read_string(raw, 0)
@@ -73,7 +73,10 @@ def parse_cif(text: str | bytes, name: str, source: str) -> list[PlainCrystal]:
     if not blocks:
         return [
             failed(
-                name, source, "no atoms with fractional coordinates in the CIF; add or remove it"
+                name,
+                source,
+                "no atoms with fractional coordinates in the CIF; add or remove it",
+                "empty",
             )
         ]
     names = _block_names(name, blocks)
@@ -141,7 +144,9 @@ def _ordinary(block: gemmi.cif.Block, name: str, source: str) -> PlainCrystal:
     numbers = np.array([atomic_number(s, strict) for s in texts])
     if (numbers == 0).any():
         bad = texts[int(np.flatnonzero(numbers == 0)[0])]
-        return failed(name, source, f"unknown element {bad!r}; correct its symbol")
+        return failed(
+            name, source, f"unknown element {bad!r}; correct its symbol", "unknown element"
+        )
     if (numbers < 0).any():
         raise _NotOrdinary("symbols that stand for groups of atoms")
     occupancy = np.array([_occupancy(v) for v in block.find_values("_atom_site_occupancy")])
@@ -152,7 +157,10 @@ def _ordinary(block: gemmi.cif.Block, name: str, source: str) -> PlainCrystal:
     if not np.all(np.isfinite(coords)):
         bad_row = int(np.flatnonzero(~np.isfinite(coords).all(-1))[0])
         return failed(
-            name, source, f"atom {bad_row + 1} has coordinates that are not finite; correct them"
+            name,
+            source,
+            f"atom {bad_row + 1} has coordinates that are not finite; correct them",
+            "not finite",
         )
     rotations, translations = _operations(block)
     full, rows = expand(_snap_thirds(coords), rotations, translations)
@@ -338,7 +346,12 @@ def from_sites(structure: object, name: str, source: str) -> PlainCrystal:
         for element, share in site.species.items():
             number = int(getattr(element, "Z", 0))
             if type(element).__name__ == "DummySpecies" or number < 1:
-                return failed(name, source, f"unknown element '{element}'; correct its symbol")
+                return failed(
+                    name,
+                    source,
+                    f"unknown element '{element}'; correct its symbol",
+                    "unknown element",
+                )
             shares[number] = shares.get(number, 0.0) + float(share)
         ordered &= len(shares) == 1 and abs(sum(shares.values()) - 1) < 1e-6
         species.append(shares)

@@ -60,12 +60,13 @@ def settle_disorder(crystal: PlainCrystal, disorder: Disorder) -> PlainCrystal:
             crystal.source,
             f"partial occupancy ({described}); read it with disorder='order' "
             "(--disorder order) to take its most probable ordered cell",
+            "partial occupancy",
         )
     problem = cell_problem(crystal.lattice)
     if problem is None and not np.all(np.isfinite(crystal.occupancy.frac_coords)):
-        problem = "coordinates that are not finite; correct them"
+        problem = ("coordinates that are not finite; correct them", "not finite")
     if problem is not None:
-        return failed(crystal.id, crystal.source, problem)
+        return failed(crystal.id, crystal.source, *problem)
     return order_crystal(crystal)
 
 
@@ -110,7 +111,10 @@ def order_crystal(
     filled = numbers > 0
     if not filled.any():
         return failed(
-            crystal.id, crystal.source, "ordering leaves no atom; its occupancies are too small"
+            crystal.id,
+            crystal.source,
+            "ordering leaves no atom; its occupancies are too small",
+            "empty",
         )
     size = "x".join(str(s) for s in split)
     note = (

@@ -83,10 +83,18 @@ def read_file(path: Path, name: str) -> Iterator[PlainCrystal]:
         yield failed(name, source, f"unknown file format; known are {known}, POSCAR and CONTCAR")
         return
     try:
+        if path.stat().st_size == 0:
+            raise _EmptyFile
         yield from _READERS[kind](path, name)
+    except _EmptyFile:
+        yield failed(name, source, "the file is empty; write it again or remove it", "empty")
     # Foreign files make their readers fail in every way there is; each is recorded, never lost.
     except Exception as error:
         yield failed(name, source, f"cannot be read as {kind} ({shorten(error)}); correct it")
+
+
+class _EmptyFile(Exception):
+    """There is nothing in the file."""
 
 
 def _bytes(path: Path) -> bytes:
@@ -102,7 +110,7 @@ def _bytes(path: Path) -> bytes:
 def _text(path: Path) -> str:
     text = _bytes(path).decode("utf-8-sig", "replace")
     if not text.strip():
-        raise ValueError("the file is empty")
+        raise _EmptyFile
     return text
 
 
@@ -167,7 +175,7 @@ def _frames(frames: Iterator[Any], name: str, source: str) -> Iterator[PlainCrys
         count += 1
         pending = from_atoms(atoms, f"{name}#{count}", source)
     if pending is None:
-        yield failed(name, source, "the file has no frames; remove it")
+        yield failed(name, source, "the file has no frames; remove it", "empty")
     elif count == 1 and pending.id == f"{name}#1":
         yield from_atoms(atoms, name, source)
     else:
@@ -196,7 +204,7 @@ def _ase_db(path: Path, name: str) -> Iterator[PlainCrystal]:
             crystal = from_atoms(row.toatoms(), label, f"{path} row {row.id}", labels)
             yield crystal
     if count == 0:
-        yield failed(name, str(path), "the database has no rows; remove it")
+        yield failed(name, str(path), "the database has no rows; remove it", "empty")
 
 
 def from_atoms(

@@ -50,7 +50,7 @@ def _entries(data: Any, name: str, source: str) -> Iterator[PlainCrystal]:
     """Crystals of parsed JSON: one structure, a list of them, or a mapping of id to structure."""
     if isinstance(data, list):
         if not data:
-            yield failed(name, source, "the list has no structures; remove the file")
+            yield failed(name, source, "the list has no structures; remove the file", "empty")
         for number, entry in enumerate(data, 1):
             yield _entry(entry, f"{name}#{number}", f"{source} entry {number}")
         return
@@ -114,7 +114,10 @@ def _pymatgen_dict(
             number = symbol_number(str(part["element"]))
             if number == 0:
                 return failed(
-                    name, source, f"unknown element {part['element']!r}; correct its symbol"
+                    name,
+                    source,
+                    f"unknown element {part['element']!r}; correct its symbol",
+                    "unknown element",
                 )
             shares[number] = shares.get(number, 0.0) + float(part.get("occu", 1.0))
         species.append(shares)
@@ -170,7 +173,10 @@ def from_dict(data: Mapping[str, Any], name: str, source: str) -> PlainCrystal:
         numbers = [symbol_number(t) if isinstance(t, str) else int(t) for t in types]
         if 0 in numbers:
             return failed(
-                name, source, f"unknown element {types[numbers.index(0)]!r}; correct its symbol"
+                name,
+                source,
+                f"unknown element {types[numbers.index(0)]!r}; correct its symbol",
+                "unknown element",
             )
         types = numbers
     crystal = make_crystal(

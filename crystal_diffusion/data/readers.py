@@ -224,7 +224,8 @@ def _from_object(item: Any, name: str, source: str) -> PlainCrystal:
         return item
     if isinstance(item, CrystalRecord):
         if item.structure is None:
-            return failed(item.id, item.source, item.problem or "no structure")
+            kind = item.problem_kind or "unreadable"
+            return failed(item.id, item.source, item.problem or "no structure", kind)
         plain = _from_object(item.structure, item.id, item.source)
         return replace(plain, properties=dict(item.properties))
     if isinstance(item, Mapping):

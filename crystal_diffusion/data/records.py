@@ -21,6 +21,17 @@ Disorder = Literal["skip", "order", "stop"]
 #: What to do with a left-handed cell: record it as a problem, or exchange a and b.
 LeftHanded = Literal["skip", "swap"]
 
+#: What can be wrong with one crystal, in one word each; see :attr:`CrystalRecord.problem_kind`.
+ProblemKind = Literal[
+    "unreadable",
+    "empty",
+    "partial occupancy",
+    "unknown element",
+    "not finite",
+    "no volume",
+    "left-handed",
+]
+
 #: Elements known to pymatgen and ASE; what a model knows may be less.
 LAST_ELEMENT = 118
 #: Names of crystals in info dictionaries and JSON, first found wins.
@@ -29,6 +40,11 @@ ID_KEYS = ("id", "material_id", "name", "structure_id", "jid")
 FLAT_CELL = 1e-4
 #: Least and largest cell edge in Å that is taken for a crystal at all.
 EDGE_LIMITS = (0.3, 1000.0)
+_NO_ATOMS = "no atoms; remove the entry or add its atoms"
+_LEFT_HANDED = (
+    "the cell is left-handed; exchange two lattice vectors and their coordinates, "
+    "or read it with left_handed='swap' (--left-handed swap), which does that"
+)
 
 
 @dataclass(frozen=True)
@@ -64,6 +80,7 @@ class PlainCrystal:
         properties: labels by name; a missing label is absent.
         source: the file (and entry) that it came from.
         problem: why it cannot be used; ``None`` when it can.
+        problem_kind: the sort of problem; ``None`` when there is none.
         occupancy: given for a crystal with partial occupancy that waits for a choice.
         notes: what was changed on reading, in words.
     """
@@ -75,6 +92,7 @@ class PlainCrystal:
     properties: Mapping[str, float] = field(default_factory=dict)
     source: str = ""
     problem: str | None = None
+    problem_kind: ProblemKind | None = None
     occupancy: Occupancy | None = None
     notes: tuple[str, ...] = ()
 
@@ -98,6 +116,7 @@ class CrystalRecord:
         properties: labels by name; a missing label is absent.
         source: the file (and entry) that it came from.
         problem: one sentence with cause and remedy; ``None`` when there is a structure.
+        problem_kind: the sort of problem; ``None`` when there is a structure.
         notes: what was changed on reading, in words (cell made right-handed, sites ordered).
     """
 
@@ -106,12 +125,13 @@ class CrystalRecord:
     properties: Mapping[str, float]
     source: str
     problem: str | None
+    problem_kind: ProblemKind | None = None
     notes: tuple[str, ...] = ()
 
 
-def failed(name: str, source: str, problem: str) -> PlainCrystal:
-    """A record of something that could not be read."""
-    return PlainCrystal(id=name, source=source, problem=problem)
+def failed(name: str, source: str, problem: str, kind: ProblemKind = "unreadable") -> PlainCrystal:
+    """A record of something that could not be read or cannot be used."""
+    return PlainCrystal(id=name, source=source, problem=problem, problem_kind=kind)
 
 
 def shorten(error: BaseException | str, limit: int = 160) -> str:
@@ -180,7 +200,7 @@ def make_crystal(
         )
     if coords.ndim != 2 or coords.shape[1:] != (3,):
         if coords.size == 0:
-            return failed(name, source, "no atoms; remove the entry or add its atoms")
+            return failed(name, source, _NO_ATOMS, "empty")
         return failed(
             name, source, f"the positions have shape {coords.shape}; give 3 numbers for each atom"
         )
@@ -228,25 +248,46 @@ def lattice_from_parameters(parameters: np.ndarray | Sequence[float]) -> np.ndar
     return np.stack(rows, -2)
 
 
-def cell_problem(lattice: np.ndarray) -> str | None:
+def cell_problem(lattice: np.ndarray) -> tuple[str, ProblemKind] | None:
     """Why no crystal can be in this cell, left-handedness apart."""
     if not np.all(np.isfinite(lattice)):
-        return "the cell has entries that are not finite; correct the lattice"
+        return "the cell has entries that are not finite; correct the lattice", "not finite"
     with np.errstate(over="ignore"):
         edges = np.sqrt((lattice**2).sum(-1))
     if not np.all(edges > 0):
-        return "the cell has no volume; give three lattice vectors in Å (a molecule has none)"
+        text = "the cell has no volume; give three lattice vectors in Å (a molecule has none)"
+        return text, "no volume"
     if edges.min() < EDGE_LIMITS[0] or edges.max() > EDGE_LIMITS[1]:
-        return (
+        text = (
             f"cell edges of {edges.min():.3g} to {edges.max():.3g} Å are outside "
             f"{EDGE_LIMITS[0]:g} to {EDGE_LIMITS[1]:g} Å; the unit must be Å"
         )
+        return text, "no volume"
     ratio = abs(float(np.linalg.det(lattice / edges[:, None])))
     if ratio < FLAT_CELL:
-        return (
+        text = (
             f"the cell has zero volume (volume / abc = {ratio:.1e}); "
             "give three independent lattice vectors"
         )
+        return text, "no volume"
+    return None
+
+
+def _problem_of(crystal: PlainCrystal) -> tuple[str, ProblemKind] | None:
+    """Why an ordered crystal cannot be used, left-handedness apart."""
+    problem = cell_problem(crystal.lattice)
+    if problem is not None:
+        return problem
+    coords, numbers = crystal.frac_coords, crystal.atomic_numbers
+    if len(coords) == 0:
+        return _NO_ATOMS, "empty"
+    if not np.all(np.isfinite(coords)):
+        bad = int(np.flatnonzero(~np.isfinite(coords).all(-1))[0])
+        text = f"atom {bad + 1} has coordinates that are not finite; correct or remove it"
+        return text, "not finite"
+    if numbers.min() < 1 or numbers.max() > LAST_ELEMENT:
+        unknown = numbers[(numbers < 1) | (numbers > LAST_ELEMENT)][0]
+        return f"atomic number {unknown} is no element; use 1 to {LAST_ELEMENT}", "unknown element"
     return None
 
 
@@ -259,29 +300,16 @@ def settle(crystal: PlainCrystal, left_handed: LeftHanded = "skip") -> PlainCrys
     """
     if crystal.problem is not None:
         return crystal
-    coords, lattice = crystal.frac_coords, crystal.lattice
-    problem = cell_problem(lattice)
-    if problem is None and len(coords) == 0:
-        problem = "no atoms; remove the entry or add its atoms"
-    if problem is None and not np.all(np.isfinite(coords)):
-        bad = int(np.flatnonzero(~np.isfinite(coords).all(-1))[0])
-        problem = f"atom {bad + 1} has coordinates that are not finite; correct or remove it"
-    numbers = crystal.atomic_numbers
-    if problem is None and (numbers.min() < 1 or numbers.max() > LAST_ELEMENT):
-        unknown = numbers[(numbers < 1) | (numbers > LAST_ELEMENT)][0]
-        problem = f"atomic number {unknown} is no element; use 1 to {LAST_ELEMENT}"
-    notes = crystal.notes
+    problem = _problem_of(crystal)
+    coords, lattice, notes = crystal.frac_coords, crystal.lattice, crystal.notes
     if problem is None and np.linalg.det(lattice) < 0:
-        if left_handed == "skip":
-            problem = (
-                "the cell is left-handed; exchange two lattice vectors and their coordinates, "
-                "or read it with left_handed='swap' (--left-handed swap), which does that"
-            )
-        else:
+        if left_handed == "swap":
             lattice, coords = lattice[[1, 0, 2]], coords[:, [1, 0, 2]]
             notes = (*notes, "left-handed cell: a and b exchanged")
+        else:
+            problem = (_LEFT_HANDED, "left-handed")
     if problem is not None:
-        return failed(crystal.id, crystal.source, problem)
+        return failed(crystal.id, crystal.source, *problem)
     return replace(crystal, lattice=lattice, frac_coords=wrap(coords), notes=notes)
 
 
@@ -299,5 +327,6 @@ def to_record(crystal: PlainCrystal) -> CrystalRecord:
         properties=crystal.properties,
         source=crystal.source,
         problem=crystal.problem,
+        problem_kind=crystal.problem_kind,
         notes=crystal.notes,
     )

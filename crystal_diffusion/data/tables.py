@@ -204,7 +204,7 @@ def read_parquet(path: Path, name: str) -> Iterator[PlainCrystal]:
     for index in range(len(arrays)):
         yield arrays.crystal(index, f"{path} row {index + 1}")
     if not len(arrays):
-        yield failed(name, str(path), "the table has no rows; remove it")
+        yield failed(name, str(path), "the table has no rows; remove it", "empty")
 
 
 @dataclass(frozen=True)
@@ -219,7 +219,9 @@ class CifRow:
     def parse(self) -> PlainCrystal:
         """The crystal of the row."""
         if not self.cif.strip():
-            return failed(self.id, self.source, "the cell of the CIF column is empty; fill it")
+            return failed(
+                self.id, self.source, "the cell of the CIF column is empty; fill it", "empty"
+            )
         return replace(parse_cif(self.cif, self.id, self.source)[0], properties=self.properties)
 
 
