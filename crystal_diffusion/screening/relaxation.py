@@ -248,7 +248,7 @@ class _Run:
         from ase.filters import FrechetCellFilter
         from ase.optimize import LBFGS
 
-        with warnings.catch_warnings(), self._timed():
+        with warnings.catch_warnings(), self._guarded():
             warnings.simplefilter("ignore")
             if self._look() or self.limits.max_steps == 0:
                 return
@@ -267,18 +267,19 @@ class _Run:
                     return
 
     @contextlib.contextmanager
-    def _timed(self) -> Iterator[None]:
-        """Count the seconds spent inside the calculator, whoever calls it."""
+    def _guarded(self) -> Iterator[None]:
+        """Every geometry is checked before the calculator sees it; its seconds are counted."""
         evaluate = self.calculator.calculate
 
-        def timed(*arguments: Any, **named: Any) -> None:
+        def guarded(*arguments: Any, **named: Any) -> None:
+            self._refuse_runaway()
             began = time.perf_counter()
             try:
                 evaluate(*arguments, **named)
             finally:
                 self.inside += time.perf_counter() - began
 
-        self.calculator.calculate = timed
+        self.calculator.calculate = guarded
         try:
             yield
         finally:
@@ -290,8 +291,6 @@ class _Run:
         Returns:
             Whether both criteria are met.
         """
-        if self.steps:
-            self._refuse_runaway()
         forces = np.asarray(self.atoms.get_forces(), dtype=np.float64)
         stress = np.asarray(self.atoms.get_stress(), dtype=np.float64)
         energy = float(self.atoms.get_potential_energy())

@@ -1,0 +1,332 @@
+"""Reference energies of one potential: elements and competing compounds, each relaxed once.
+
+Energies of different potentials, or of two versions of one, are never mixed: every file belongs to
+one potential and version. Shipped with the package: ``pretrained/references_NAME.json``. Computed
+on demand: one JSON line per crystal in the user's cache folder, appended at once.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from crystal_diffusion.errors import InputError
+from crystal_diffusion.screening.potentials import Potential
+from crystal_diffusion.screening.relaxation import RelaxResult
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+log = logging.getLogger(__name__)
+
+
+class Library(Protocol):
+    """What is needed of the reference library of known crystals (`proposals.library`)."""
+
+    @property
+    def elements(self) -> Any:
+        """Atomic numbers (entries, roles), 0 = none."""
+
+    @property
+    def e_above_hull(self) -> Any:
+        """Published hull distance (entries,), eV/atom, NaN where unknown."""
+
+    @property
+    def type_counts(self) -> Any:
+        """Atoms of each role (types, roles)."""
+
+    @property
+    def entry_type(self) -> Any:
+        """Type of each entry (entries,)."""
+
+    def __len__(self) -> int: ...
+    def id_of(self, entry: int) -> str: ...
+    def structure(self, entry: int) -> Structure: ...
+
+
+@dataclass(frozen=True)
+class ReferenceEntry:
+    """One relaxed reference crystal.
+
+    Attributes:
+        id: where it comes from, for example ``mp-149``.
+        composition: atoms of each element in its cell.
+        energy_per_atom: eV.
+        converged: whether its relaxation met both criteria.
+        date: when it was relaxed.
+        problem: why there is no energy (such crystals are not tried again).
+    """
+
+    id: str
+    composition: Mapping[str, float]
+    energy_per_atom: float
+    converged: bool
+    date: str
+    problem: str = ""
+
+    @property
+    def elements(self) -> frozenset[str]:
+        """Symbols of its elements."""
+        return frozenset(self.composition)
+
+
+def cache_folder() -> Path:
+    """Folder for what was computed once and is worth keeping; made when first written to."""
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA")
+        root = Path(base) if base else Path.home() / "AppData" / "Local"
+    elif sys.platform == "darwin":
+        root = Path.home() / "Library" / "Caches"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME")
+        root = Path(base) if base else Path.home() / ".cache"
+    return root / "crystal_diffusion"
+
+
+def shipped_file(potential: Potential) -> Path:
+    """Where the package keeps the references of a potential, whether or not there are any."""
+    folder = Path(__file__).resolve().parent.parent / "pretrained"
+    return folder / f"references_{potential.name}.json"
+
+
+def _safe(text: str) -> str:
+    return "".join(c if c.isalnum() or c in ".-" else "_" for c in text)
+
+
+@dataclass
+class ReferenceEnergies:
+    """Reference crystals of one potential and version, from the package and from the cache.
+
+    Attributes:
+        potential: its name; ``version``: its version.
+        entries: by id.
+        cache: file to which new entries are appended; None to keep them in memory only.
+    """
+
+    potential: str
+    version: str
+    entries: dict[str, ReferenceEntry] = field(default_factory=dict)
+    cache: Path | None = None
+
+    @classmethod
+    def load(cls, potential: Potential, cache: Path | None = None) -> ReferenceEnergies:
+        """References of a potential: the shipped ones and those in the cache folder.
+
+        Args:
+            potential: whose energies.
+            cache: folder of the cache; `cache_folder` by default.
+        """
+        folder = cache if cache is not None else cache_folder()
+        name = f"references_{_safe(potential.name)}_{_safe(potential.version)}.jsonl"
+        own = cls(potential.name, potential.version, cache=folder / name)
+        shipped = shipped_file(potential)
+        if shipped.is_file():
+            own._read_shipped(shipped)
+        if own.cache is not None and own.cache.is_file():
+            own._read_cache(own.cache)
+        return own
+
+    def _read_shipped(self, path: Path) -> None:
+        text = json.loads(path.read_text(encoding="utf-8"))
+        if text["version"] != self.version:
+            log.warning(
+                "shipped reference energies are of %s %s, but %s is installed: references are "
+                "relaxed anew on demand",
+                self.potential,
+                text["version"],
+                self.version,
+            )
+            return
+        for key, composition, energy, converged in text["entries"]:
+            self.entries[key] = ReferenceEntry(key, composition, energy, converged, text["date"])
+
+    def _read_cache(self, path: Path) -> None:
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            try:
+                row = json.loads(line)
+                entry = ReferenceEntry(**row)
+            except (ValueError, TypeError):
+                log.warning("%s, line %d: cut short by a kill; left out", path, number)
+                continue
+            self.entries.setdefault(entry.id, entry)
+
+    def add(self, entry: ReferenceEntry) -> None:
+        """Keep an entry, and append it to the cache file at once."""
+        self.entries[entry.id] = entry
+        if self.cache is None:
+            return
+        row = {
+            "id": entry.id,
+            "composition": dict(entry.composition),
+            "energy_per_atom": entry.energy_per_atom if not entry.problem else None,
+            "converged": entry.converged,
+            "date": entry.date,
+            "problem": entry.problem,
+        }
+        try:
+            self.cache.parent.mkdir(parents=True, exist_ok=True)
+            with self.cache.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(row) + "\n")
+        except OSError as error:
+            log.warning("%s: not kept for the next run (%s)", self.cache, error.strerror)
+            self.cache = None
+
+    def usable(self) -> Iterator[ReferenceEntry]:
+        """Entries that have an energy."""
+        return (
+            entry
+            for entry in self.entries.values()
+            if not entry.problem and entry.energy_per_atom is not None
+        )
+
+    def of_system(self, elements: Iterable[str]) -> list[ReferenceEntry]:
+        """Entries made of these elements only."""
+        allowed = frozenset(elements)
+        return [entry for entry in self.usable() if entry.elements <= allowed]
+
+    def elemental_energy(self, element: str) -> float | None:
+        """Lowest energy per atom (eV) of that element; None where there is no reference."""
+        energies = [e.energy_per_atom for e in self.usable() if e.elements == {element}]
+        return min(energies) if energies else None
+
+
+def wanted_phases(
+    library: Library | None,
+    systems: Iterable[frozenset[str]],
+    known: ReferenceEnergies,
+    *,
+    per_system: int = 30,
+    hull_window: float = 0.05,
+) -> Iterator[tuple[str, Structure]]:
+    """Known crystals that the hulls of these chemical systems need and that have no energy yet.
+
+    For each composition of a system, the crystal of lowest published hull distance; compositions
+    further than ``hull_window`` (eV/atom) from the published hull are left out, those of unknown
+    distance come last; at most ``per_system`` compounds for each system. Elements always.
+    """
+    if library is None:
+        return
+    from ase.data import atomic_numbers
+
+    numbers = np.asarray(library.elements, dtype=np.int64)  # (entries, roles), 0 = none
+    counts = np.asarray(library.type_counts)[np.asarray(library.entry_type)]
+    distance = np.asarray(library.e_above_hull, dtype=np.float64)
+    distance = np.where(np.isfinite(distance), distance, np.inf)
+    kinds = (numbers > 0).sum(axis=1)
+    size = counts.sum(axis=1)
+    given: set[str] = set()
+    for system in systems:
+        allowed = [0, *(atomic_numbers[symbol] for symbol in system)]
+        inside = np.flatnonzero(np.isin(numbers, allowed).all(axis=1))
+        order = inside[np.lexsort((size[inside], distance[inside]))]
+        compositions: dict[tuple[Any, ...], int] = {}
+        compounds = 0
+        for entry in order.tolist():
+            formula = _reduced(numbers[entry], counts[entry])
+            seen = compositions.get(formula, 0)
+            alone = kinds[entry] == 1
+            if seen >= (4 if alone else 1):
+                continue
+            if not alone:
+                far = distance[entry] > hull_window and np.isfinite(distance[entry])
+                if far or compounds >= per_system:
+                    continue
+                compounds += 1
+            compositions[formula] = seen + 1
+            key = library.id_of(entry)
+            if key not in known.entries and key not in given:
+                given.add(key)
+                yield key, library.structure(entry)
+
+
+def _reduced(numbers: Any, counts: Any) -> tuple[tuple[int, int], ...]:
+    present = numbers > 0
+    divisor = int(np.gcd.reduce(counts[present]))
+    pairs = zip(numbers[present].tolist(), counts[present].tolist(), strict=True)
+    return tuple(sorted((z, n // divisor) for z, n in pairs))
+
+
+def simple_cells(element: str) -> Iterator[tuple[str, Structure]]:
+    """Close-packed, body-centred and diamond cells of an element no library knows."""
+    from ase.build import bulk
+    from ase.data import atomic_numbers
+    from pymatgen.core import Structure
+
+    from crystal_diffusion.screening.pair_potential import ATOMIC_VOLUMES
+
+    number = atomic_numbers[element]
+    if number >= len(ATOMIC_VOLUMES):
+        return
+    volume = float(ATOMIC_VOLUMES[number])
+    for kind, factor in (("fcc", 4.0), ("bcc", 2.0), ("diamond", 8.0)):
+        atoms = bulk(element, kind, a=(factor * volume) ** (1 / 3))
+        cell = Structure(atoms.cell.array, [element] * len(atoms), atoms.get_scaled_positions())
+        yield f"{element}-{kind}", cell
+
+
+def complete_references(
+    references: ReferenceEnergies,
+    systems: Iterable[frozenset[str]],
+    library: Library | None,
+    relax_all: Callable[[Iterable[tuple[str, Structure]]], Iterable[tuple[str, RelaxResult]]],
+    *,
+    per_system: int = 30,
+    report: Callable[[int, int], None] | None = None,
+) -> int:
+    """Relax what the hulls of these systems lack, and keep it.
+
+    Args:
+        references: filled in place (and in its cache file).
+        systems: sets of symbols.
+        library: known crystals; None where there are none.
+        relax_all: relaxes pairs of id and structure with the references' own potential.
+        per_system: at most this many compounds for each system.
+        report: called with (done, total).
+
+    Returns:
+        How many crystals were relaxed.
+    """
+    wanted = dict(wanted_phases(library, systems, references, per_system=per_system))
+    covered = {
+        next(iter(kinds))
+        for kinds in (frozenset(s.symbol_set) for s in wanted.values())
+        if len(kinds) == 1
+    }
+    for element in sorted(set().union(*systems) - covered):
+        if references.elemental_energy(element) is None:
+            wanted.update((k, s) for k, s in simple_cells(element) if k not in references.entries)
+    today = datetime.date.today().isoformat()
+    for done, (key, result) in enumerate(relax_all(wanted.items()), 1):
+        composition = wanted[key].composition.get_el_amt_dict()
+        poor = not result.problem and result.max_force > 0.5
+        problem = result.problem or ("far from relaxed when the steps ended" if poor else "")
+        references.add(
+            ReferenceEntry(
+                key, composition, result.energy_per_atom, result.converged, today, problem
+            )
+        )
+        if report is not None:
+            report(done, len(wanted))
+    return len(wanted)
+
+
+def load_library(path: Path | None = None) -> Library | None:
+    """The reference library of known crystals; None (and a warning) where it is not there."""
+    from crystal_diffusion.proposals.library import ReferenceLibrary
+
+    try:
+        return ReferenceLibrary.load(path)
+    except InputError as error:
+        if path is not None:
+            raise
+        log.warning("no library of known crystals: %s", error)
+        return None
