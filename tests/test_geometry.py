@@ -1,0 +1,75 @@
+"""Lattice algebra against pymatgen, and its own inverses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pymatgen.core import Lattice
+from pymatgen.util.coord import pbc_shortest_vectors
+
+from crystal_diffusion import geometry
+from crystal_diffusion.testing import named_crystals
+
+CRYSTALS = named_crystals()
+
+
+@pytest.mark.parametrize("name", CRYSTALS)
+def test_log_strain_keeps_the_cell_up_to_rotation(name: str) -> None:
+    lattice = CRYSTALS[name].lattice.double()
+    back = geometry.log_strain_to_lattice(geometry.lattice_to_log_strain(lattice))
+    metric = lattice @ lattice.transpose(-1, -2)
+    torch.testing.assert_close(back @ back.transpose(-1, -2), metric)
+    assert torch.linalg.det(back).item() > 0
+
+
+def test_rotation_does_not_change_log_strain() -> None:
+    lattice = CRYSTALS["triclinic"].lattice.double()
+    rotation, _ = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64))
+    torch.testing.assert_close(
+        geometry.lattice_to_log_strain(lattice @ rotation), geometry.lattice_to_log_strain(lattice)
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.tuples(*[st.floats(2, 20)] * 3), st.tuples(*[st.floats(65, 115)] * 3)
+)
+def test_parameters_as_in_pymatgen(
+    edges: tuple[float, float, float], angles: tuple[float, float, float]
+) -> None:
+    parameters = torch.tensor([*edges, *angles], dtype=torch.float64)
+    lattice = geometry.lattice_from_parameters(parameters)
+    torch.testing.assert_close(geometry.lattice_to_parameters(lattice), parameters)
+    volume = Lattice.from_parameters(*edges, *angles).volume
+    assert geometry.volume(lattice).item() == pytest.approx(volume, rel=1e-9)
+
+
+@pytest.mark.parametrize("value", [-1e-12, 1.0, -1.0, 0.9999999999, -1e-30])
+def test_wrap_stays_below_one(value: float) -> None:
+    for dtype in (torch.float32, torch.float64):
+        wrapped = geometry.wrap(torch.tensor([value], dtype=dtype))
+        assert 0 <= wrapped.item() < 1
+
+
+@pytest.mark.parametrize("name", ["rock salt", "hexagonal", "triclinic", "very long"])
+def test_near_image_distances_are_exact_for_reduced_cells(name: str) -> None:
+    batch = CRYSTALS[name]
+    structure = batch.to_structures()[0]
+    expected = structure.distance_matrix
+    lattice = batch.lattice.double()
+    found = geometry.near_image_distances(
+        geometry.pair_displacements(batch.frac_coords.double()), lattice @ lattice.transpose(1, 2)
+    )[0].numpy()
+    off = ~np.eye(len(structure), dtype=bool)
+    np.testing.assert_allclose(found[off], expected[off], atol=1e-5)
+
+
+def test_image_shifts_begin_with_zero() -> None:
+    shifts = geometry.image_shifts(1, torch.zeros(1))
+    assert shifts.shape == (27, 3)
+    assert shifts[0].abs().sum() == 0
+    vectors = pbc_shortest_vectors(Lattice.cubic(3), [[0, 0, 0]], [[0.9, 0, 0]])
+    assert np.linalg.norm(vectors) == pytest.approx(0.3)

@@ -1,0 +1,82 @@
+"""Imports point down only: the layers of the house, parsed from the sources."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "crystal_diffusion"
+
+LAYERS = {
+    "cli": 6,
+    "generation": 5,
+    "training": 4, "screening": 4, "evaluation": 4, "viewer": 4,
+    "diffusion": 3, "proposals": 3, "physics": 3, "matching": 3,
+    "data": 2, "networks": 2,
+    "crystal": 1, "symmetry": 1, "device": 1, "pretrained": 1,
+    "geometry": 0, "chemistry": 0, "seeding": 0,
+    "errors": -1, "testing": 7,
+}
+#: Rooms of one layer that may use each other, with the reason in the README.
+SIDEWAYS = {("proposals", "matching"), ("proposals", "physics"), ("matching", "physics")}
+TENSOR_WORLD = ("networks", "diffusion", "training")
+
+
+def modules() -> list[Path]:
+    return sorted(p for p in PACKAGE.rglob("*.py"))
+
+
+def room_of(path: Path) -> str:
+    relative = path.relative_to(PACKAGE)
+    return relative.parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> list[str]:
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            found.append(node.module)
+            if node.module == "crystal_diffusion":
+                found += [f"crystal_diffusion.{alias.name}" for alias in node.names]
+    return found
+
+
+def test_every_room_has_a_layer() -> None:
+    rooms = {room_of(p) for p in modules()} - {"__init__", "__main__"}
+    assert rooms <= set(LAYERS), rooms - set(LAYERS)
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_down(path: Path) -> None:
+    room = room_of(path)
+    if room in ("__init__", "__main__"):
+        return
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] != "crystal_diffusion" or len(parts) < 2 or parts[1] not in LAYERS:
+            continue
+        other = parts[1]
+        if other == room or (room, other) in SIDEWAYS:
+            continue
+        assert LAYERS[other] < LAYERS[room], f"{room} imports {other} in {path.name}"
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_tensor_world_knows_no_structures(path: Path) -> None:
+    if room_of(path) not in TENSOR_WORLD:
+        return
+    outside = {name.split(".")[0] for name in imports(path)}
+    assert not outside & {"pymatgen", "ase"}
+
+
+def test_files_stay_small() -> None:
+    long = {
+        str(p.relative_to(PACKAGE)): n
+        for p in modules()
+        if (n := len(p.read_text().splitlines())) > 400
+    }
+    assert not long
