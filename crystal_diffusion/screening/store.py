@@ -74,6 +74,7 @@ class Store:
         self.is_server = self.location.startswith(("postgresql://", "postgres://"))
         if not self.is_server and not Path(self.location).suffix:
             self.location += ".db"
+        self._ready = False
         self._connection = self._connect()
 
     @property
@@ -134,6 +135,8 @@ class Store:
 
     def _initialise(self) -> None:
         """Make the tables once, under the same lock (ASE makes them on first use)."""
+        if self._ready:
+            return
         with self._said_clearly():
             if self.is_server:
                 with self._connection as database:
@@ -155,6 +158,7 @@ class Store:
                     connection.commit()
                 finally:
                     connection.close()
+        self._ready = True
 
     def put(self, key: str, structure: Structure, row: Mapping[str, Any]) -> None:
         """Write one crystal; a row of the same id is replaced."""
