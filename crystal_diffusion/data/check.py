@@ -21,8 +21,7 @@ from crystal_diffusion.errors import InputError
 
 Severity = Literal["bad", "odd"]
 
-#: A pair of atoms is close below this part of the sum of its covalent radii (Cordero et al.
-#: 2008). Of 4,000 cells of the Materials Project 99 % have no such pair.
+#: A pair of atoms is close below this part of the sum of its covalent radii (Cordero et al. 2008).
 RADII_PART = 0.6
 #: Å3 per atom; diamond has 5.7, caesium 115.
 VOLUME_PER_ATOM = (5.0, 120.0)

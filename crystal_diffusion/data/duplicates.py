@@ -1,7 +1,7 @@
 """Which crystals of a set are the same crystal.
 
 Only crystals with the same formula and the same number of atoms in the primitive cell are
-compared, and of those only the ones whose mean neighbour distances are near enough. A match moves
+compared, and of those only the ones whose neighbour distances are near enough. A match moves
 no atom by more than ``SITE_TOLERANCE`` mean spacings and strains the cell by ``LENGTH_TOLERANCE``,
 so it cannot change a neighbour distance by more than both together: what is rejected here would
 be rejected by the matcher too. The answer itself is that of pymatgen's ``StructureMatcher``
@@ -87,7 +87,7 @@ def _within_group(
         primitive_cell=False,
         scale=False,
     )
-    prints = np.array([neighbour_distances(*reduced[index][:2]) for index in members])
+    prints = np.array([fingerprint(*reduced[index]) for index in members])
     volumes = np.array([abs(float(np.linalg.det(reduced[i][0]))) for i in members])
     spacing = np.cbrt(volumes / len(reduced[members[0]][2]))
     structures: dict[int, Structure] = {}
@@ -129,13 +129,28 @@ def _candidates(
     return [int(i) for i in kept[order]]
 
 
-def neighbour_distances(lattice: np.ndarray, frac_coords: np.ndarray) -> np.ndarray:
-    """Mean over the atoms of the distance (Å) to the 1st, 2nd, ... 8th neighbour.
+def fingerprint(
+    lattice: np.ndarray, frac_coords: np.ndarray, atomic_numbers: np.ndarray
+) -> np.ndarray:
+    """Distances (Å) to the 1st, 2nd, ... 8th neighbour, sorted over the atoms of each element.
+
+    Moving every atom by at most d changes no entry by more than 2 d.
 
     Args:
         lattice: ``(3, 3)`` of a Niggli cell, rows in Å.
         frac_coords: ``(atoms, 3)``.
+        atomic_numbers: ``(atoms,)``.
+
+    Returns:
+        ``(8 atoms,)``.
     """
+    nearest = neighbour_distances(lattice, frac_coords)
+    parts = [np.sort(nearest[atomic_numbers == z], axis=0) for z in np.unique(atomic_numbers)]
+    return np.concatenate(parts).reshape(-1)
+
+
+def neighbour_distances(lattice: np.ndarray, frac_coords: np.ndarray) -> np.ndarray:
+    """``(atoms, 8)`` distances (Å) from each atom to its nearest neighbours, nearest first."""
     from pymatgen.optimization.neighbors import find_points_in_spheres
 
     coords = np.ascontiguousarray(frac_coords @ lattice)
@@ -156,5 +171,4 @@ def neighbour_distances(lattice: np.ndarray, frac_coords: np.ndarray) -> np.ndar
         radius *= 1.5
     order = np.lexsort((distance, centre))
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    nearest = distance[order][starts[:, None] + np.arange(_NEIGHBOURS)]
-    return np.asarray(nearest.mean(0))
+    return np.asarray(distance[order][starts[:, None] + np.arange(_NEIGHBOURS)])

@@ -1,0 +1,74 @@
+"""How fast a folder of CIFs is read: write CIFs from a Parquet table, read them, print the time.
+
+    python benchmarks/read_speed.py ../shared/data/mp_2025/train_le20.parquet -n 10000
+
+Half of the files list all atoms (P1), half list one atom per orbit and the symmetry operations,
+as databases write them. The files are new, so the first reading comes from the page cache too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from crystal_diffusion.data.readers import iter_crystals, iter_plain, usable_cores
+from crystal_diffusion.data.tables import parquet_arrays
+
+#: Writing symmetrised CIFs takes pymatgen 13 ms each, so some are written and then copied.
+SYMMETRISED = 500
+
+
+def write_cifs(table: Path, folder: Path, count: int) -> int:
+    """Write ``count`` CIFs of random rows of the table; half of them symmetrised."""
+    from pymatgen.io.cif import CifWriter
+
+    arrays = parquet_arrays(table)
+    rows = np.random.default_rng(0).choice(len(arrays), min(count, len(arrays)), replace=False)
+    texts: list[str] = []
+    for place, row in enumerate(rows):
+        structure = arrays.crystal(int(row)).to_structure()
+        if place % 2 == 0:
+            text = str(CifWriter(structure))
+        elif len(texts) < SYMMETRISED:
+            text = str(CifWriter(structure, symprec=0.1))
+            texts.append(text)
+        else:
+            text = texts[place % len(texts)]
+        (folder / f"{place:06d}.cif").write_text(text, encoding="utf-8")
+    return len(rows)
+
+
+def main() -> None:
+    """Print the seconds with one process and with all cores."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("table", type=Path)
+    parser.add_argument("-n", type=int, default=10_000)
+    parser.add_argument("--processes", type=int, default=usable_cores())
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    machine = f"{platform.machine()}, {usable_cores()} usable cores, Python "
+    print(f"machine: {machine}{platform.python_version()}")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        count = write_cifs(options.table, folder, options.n)
+        print(f"n = {count} CIFs from {options.table.name}, {SYMMETRISED} of them symmetrised anew")
+        for processes in sorted({1, options.processes}):
+            for label, reader in (("arrays", iter_plain), ("structures", iter_crystals)):
+                start, cpu = time.perf_counter(), time.process_time()
+                problems = sum(c.problem is not None for c in reader(folder, processes=processes))
+                wall, own = time.perf_counter() - start, time.process_time() - cpu
+                print(
+                    f"{label}, {processes} process(es): {wall:.1f} s "
+                    f"({1e3 * wall / count:.2f} ms a file, {own:.1f} s of this process's "
+                    f"processor), {problems} problems"
+                )
+
+
+if __name__ == "__main__":
+    main()
