@@ -12,6 +12,7 @@ fitted here). One row in ten (CRC-32 of the identifier divisible by ten) is left
 from __future__ import annotations
 
 import csv
+import json
 import os
 import sys
 import zlib
@@ -62,7 +63,14 @@ def read(folder: Path) -> list[dict[str, Any]]:
             kind[pairs.first[order]] = numbers[pairs.second[order]]
             volume = abs(np.linalg.det(cell)) / len(numbers)
             crystals.append(
-                {"numbers": numbers, "volume": volume, "nearest": nearest, "kind": kind}
+                {
+                    "numbers": numbers,
+                    "volume": volume,
+                    "nearest": nearest,
+                    "kind": kind,
+                    "frac": frac.astype(np.float32),
+                    "cell": cell,
+                }
             )
     return crystals
 
@@ -117,16 +125,48 @@ def fit_contacts(crystals: list[dict[str, Any]]) -> dict[tuple[int, int], tuple[
     return {pair: (float(np.median(v)), len(v)) for pair, v in sorted(found.items())}
 
 
-def smact_states() -> dict[str, list[int]]:
-    """Oxidation states with more than five reports in the ICSD of 2024, from SMACT."""
+def fit_neighbours(crystals: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """Range of the number of first-shell neighbours of each element, 30,000 crystals."""
+    from crystal_diffusion.physics.view import CrystalView
+
+    found: dict[int, list[int]] = defaultdict(list)
+    chosen = np.random.default_rng(0).permutation(len(crystals))[:30000]
+    for index in chosen:
+        c = crystals[index]
+        view = CrystalView.from_arrays(c["frac"], c["cell"], c["numbers"])
+        if view.squeezed or view.contact.max() > 1.3:
+            continue
+        for z in np.unique(c["numbers"]):
+            found[int(z)] += sorted(set(view.coordination[c["numbers"] == z].tolist()))
+    low, high = np.full(LAST + 1, np.nan), np.full(LAST + 1, np.nan)
+    for z, counts in found.items():
+        if len(counts) >= 30:
+            low[z] = np.floor(np.quantile(counts, 0.001))
+            high[z] = np.ceil(np.quantile(counts, 0.999))
+    return {"neighbours_low": low, "neighbours_high": high}
+
+
+def smact_states() -> dict[str, tuple[list[int], list[int]]]:
+    """Usual and known oxidation states of each element from counts of the ICSD of 2024 (SMACT).
+
+    Known: more than five reports. Usual: at least 5 % of the reports with a charge.
+    """
     import smact
 
-    text = Path(smact.__file__).parent / "data" / "oxidation_states_icsd24_filtered.txt"
-    lines = (line.split() for line in text.read_text().splitlines() if not line.startswith("#"))
-    return {words[0]: [int(w) for w in words[1:]] for words in lines if words}
+    path = Path(smact.__file__).parent / "data" / "oxidation_states_icsd24_counts.json"
+    counts: dict[str, dict[int, int]] = defaultdict(dict)
+    for entry in json.loads(path.read_text()):
+        if entry["oxidation_state"] and entry["results_count"] > 5:
+            counts[entry["element"]][entry["oxidation_state"]] = entry["results_count"]
+    out = {}
+    for symbol, found in counts.items():
+        total = sum(found.values())
+        usual = [q for q, n in found.items() if n >= 0.05 * total]
+        out[symbol] = (sorted(usual), sorted(found))
+    return out
 
 
-def write_elements(volumes: dict[str, np.ndarray]) -> None:
+def write_elements(fitted: dict[str, np.ndarray]) -> None:
     """One row an element."""
     import pymatgen.core
     import yaml  # type: ignore[import-untyped]
@@ -139,8 +179,12 @@ def write_elements(volumes: dict[str, np.ndarray]) -> None:
     rows = []
     for z in range(1, LAST + 1):
         e = Element.from_Z(z)
-        common = sorted(e.common_oxidation_states)
-        known = sorted({*states.get(e.symbol, []), *common})
+        usual, known = states.get(e.symbol, ([], []))
+        # pymatgen's list of common states adds those that are well known but rarely refined.
+        common = sorted(
+            {*usual, *(q for q in e.common_oxidation_states if q in known or not known)}
+        )
+        known = sorted({*known, *common})
         pauling = e.data["X"] if isinstance(e.data.get("X"), int | float) else ""
         ionic = {int(k): float(v) for k, v in (e.data.get("Ionic radii") or {}).items()}
         rows.append(
@@ -157,7 +201,10 @@ def write_elements(volumes: dict[str, np.ndarray]) -> None:
                 "ionic_radii": " ".join(f"{q}:{r:g}" for q, r in sorted(ionic.items())),
                 "bond_valence_r": valence.get(e.symbol, {}).get("r", ""),
                 "bond_valence_c": valence.get(e.symbol, {}).get("c", ""),
-                **{n: f"{v[z]:.2f}" if v[z] > 0 else "" for n, v in volumes.items()},
+                **{
+                    n: f"{v[z]:.4g}" if v[z] >= 0.01 or n.startswith("n") and v[z] == v[z] else ""
+                    for n, v in fitted.items()
+                },
             }
         )
     write_csv(ROOT / "elements.csv", rows)
@@ -183,13 +230,14 @@ def main() -> None:
     metal = np.array([False] + [Element.from_Z(z).is_metal for z in range(1, LAST + 1)])
     crystals = read(Path(sys.argv[1]))
     print(f"{len(crystals)} crystals used, one row in ten left out")
-    write_elements(fit_volumes(crystals, metal))
+    volumes = fit_volumes(crystals, metal)
     contacts = fit_contacts(crystals)
     rows = [
         {"first": a, "second": b, "distance": f"{d:.3f}", "crystals": n}
         for (a, b), (d, n) in contacts.items()
     ]
     write_csv(ROOT / "physics" / "contacts.csv", rows)
+    write_elements(volumes | fit_neighbours(crystals))
 
 
 if __name__ == "__main__":

@@ -3,14 +3,15 @@
 ``elements.csv`` is made by `benchmarks/element_tables.py`. Sources of its columns:
 
 * masses, electronegativity (Pauling scale), Mendeleev numbers (Pettifor 1984), ionic radii
-  (Shannon 1976, mean over coordinations), common oxidation states, metals: as tabulated in
+  (Shannon 1976, mean over coordinations), metals: as tabulated in
   pymatgen (Ong et al. 2013);
 * covalent radii: Cordero et al. 2008;
 * known oxidation states: more than five reports in the ICSD of 2024, as tabulated in SMACT
-  (Davies et al. 2019);
+  (Davies et al. 2019); common ones: 5 % of the reports, and the common states of pymatgen;
 * bond valence parameters: O'Keeffe and Brese 1991;
 * volumes: least squares over nine tenths of Materials Project v2025.02.12 (CC-BY 4.0), apart in
-  crystals of metals only and in the others, with the 0.1 and 99.9 % quantiles.
+  crystals of metals only and in the others, with the 0.1 and 99.9 % quantiles; numbers of
+  neighbours in the first shell: the same quantiles.
 """
 
 from __future__ import annotations
@@ -84,6 +85,14 @@ VOLUMES_METALLIC: Floats = np.stack(
 #: ``(104, 3)`` mean, low, high volume in Å3 an atom takes in all other crystals.
 VOLUMES_COMPOUND: Floats = np.stack(
     [_column(f"volume_compound{s}") for s in ("", "_low", "_high")], -1
+)
+#: ``(104, 2)`` fewest and most neighbours in the first shell; 0 to 30 where hardly any is known.
+COORDINATION_RANGE: Floats = np.stack(
+    [
+        np.nan_to_num(_column("neighbours_low"), nan=0.0),
+        np.nan_to_num(_column("neighbours_high"), nan=30.0),
+    ],
+    -1,
 )
 #: 1 u/Å3 in g/cm3 (CODATA 2018).
 DENSITY_UNIT = 1.66053906660

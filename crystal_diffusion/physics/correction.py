@@ -19,8 +19,10 @@ from crystal_diffusion.errors import InputError
 from crystal_diffusion.physics.distances import (
     Floats,
     distance_matrix,
+    nearest_image_distances,
     neighbour_pairs,
     reduce_cell,
+    shortest_lattice_vector,
     wrap,
 )
 
@@ -171,8 +173,7 @@ def _worst_ratio(frac: Floats, cell: Floats, limits: Floats) -> float:
 
 def _impossible(frac: Floats, cell: Floats, limits: Floats, fixed: NDArray[np.bool_]) -> str | None:
     """A proof that no arrangement can fit, in words, or nothing."""
-    reduced, _ = reduce_cell(cell)
-    shortest = float(np.linalg.norm(reduced[0]))
+    shortest = shortest_lattice_vector(cell)
     own = np.diagonal(limits)
     if shortest + _TOLERANCE < own.max():
         return (
@@ -211,12 +212,14 @@ def _start(
     back = np.linalg.inv(cell)
     if round_number == 0:
         # Atoms on top of each other have no direction to part in: a hair's breadth gives one.
-        return given + free * (rng.normal(size=given.shape) * 1e-3 * limits.mean()) @ back
+        jitter = rng.normal(size=given.shape) * 1e-3 * limits.mean()
+        return np.asarray(given + (free * jitter) @ back, np.float64)
     if round_number >= max(2, (2 * max_rounds) // 3):
         return np.where(free, _even_spread(len(given), cell, limits, fixed, given, rng), given)
     strength = 0.35 * round_number * float(limits.mean())
     basis = best if round_number % 2 else given
-    return basis + free * (rng.normal(size=given.shape) * strength) @ back
+    shaking = rng.normal(size=given.shape) * strength
+    return np.asarray(basis + (free * shaking) @ back, np.float64)
 
 
 def _even_spread(
@@ -236,8 +239,7 @@ def _even_spread(
         if fixed[atom]:
             continue
         if placed:
-            both = np.concatenate([trials, out[placed]])
-            near = _to_points(both[: len(trials)], out[placed], cell)
+            near = nearest_image_distances(trials, out[placed], cell)
             wanted = np.maximum(limits[atom, placed], 1e-9)
             out[atom] = trials[int((near / wanted).min(1).argmax())]
         else:
@@ -245,16 +247,6 @@ def _even_spread(
         placed.append(int(atom))
         trials = wrap(rng.random((256, 3)))
     return out
-
-
-def _to_points(points: Floats, targets: Floats, cell: Floats) -> Floats:
-    """``(points, targets)`` nearest-image distances in Å."""
-    reduced, transform = reduce_cell(cell)
-    step = (targets[None] - points[:, None]) @ np.linalg.inv(transform)
-    step -= np.rint(step)
-    grid = np.array(np.meshgrid([-1, 0, 1], [-1, 0, 1], [-1, 0, 1])).reshape(3, -1).T
-    vectors = (step[:, :, None] + grid) @ reduced
-    return np.asarray(np.sqrt((vectors * vectors).sum(-1)).min(-1), np.float64)
 
 
 def _minimise(start: Floats, cell: Floats, limits: Floats, fixed: NDArray[np.bool_]) -> Floats:
@@ -299,7 +291,7 @@ def _overlap_energy(
 
 
 def _largest_move(before: Floats, after: Floats, cell: Floats) -> float:
-    reduced, transform = reduce_cell(cell)
-    step = (after - before) @ np.linalg.inv(transform)
+    reduced = reduce_cell(cell)
+    step = (after - before) @ reduced.inverse
     step -= np.rint(step)
-    return float(np.sqrt(((step @ reduced) ** 2).sum(1)).max())
+    return float(np.sqrt(((step @ reduced.rows) ** 2).sum(1)).max())

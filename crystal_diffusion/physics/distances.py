@@ -7,7 +7,9 @@ images follows from the spacing of the lattice planes instead of a fixed shell.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,14 +20,17 @@ from crystal_diffusion.errors import InputError
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-#: Up to this many atoms all pairs are compared at once; above, a cell list is cheaper
-#: (`benchmarks/distance_crossover.py` prints the crossover).
+#: Up to this many atoms all pairs are compared at once; above, a cell list is cheaper: for the
+#: one smallest distance, and for the list of neighbours (`benchmarks/distance_crossover.py`).
 BRUTE_FORCE_ATOMS = 24
+ALL_PAIRS_ATOMS = 1
 #: The cell list is never made of boxes smaller than this, Å: many empty boxes cost more than pairs.
 _SMALLEST_BOX = 2.0
 #: More pairs than this are refused: a squeezed cell would exhaust the memory.
 MAX_PAIRS = 20_000_000
 _ZERO = 1e-8
+#: A cell whose volume over the product of its edges is below this is flat.
+FLAT = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,15 +67,6 @@ def wrap(frac_coords: ArrayLike) -> Floats:
     return np.where(wrapped >= 1.0, 0.0, wrapped)
 
 
-def _as_cell(lattice: ArrayLike) -> Floats:
-    cell = np.asarray(lattice, np.float64)
-    if cell.shape != (3, 3) or not np.all(np.isfinite(cell)):
-        raise InputError(
-            f"lattice of shape {cell.shape} is no finite 3x3 cell; give rows a, b, c in Å."
-        )
-    return cell
-
-
 def _as_coords(frac_coords: ArrayLike) -> Floats:
     frac = np.asarray(frac_coords, np.float64)
     if frac.ndim != 2 or frac.shape[1] != 3 or not np.all(np.isfinite(frac)):
@@ -81,22 +77,64 @@ def _as_coords(frac_coords: ArrayLike) -> Floats:
     return frac
 
 
-def reduce_cell(lattice: ArrayLike) -> tuple[Floats, Ints]:
-    """A Minkowski-reduced cell of the same lattice, and how it was made.
+@dataclass(frozen=True, eq=False)
+class ReducedCell:
+    """A Minkowski-reduced cell of a lattice, and what a search needs to know of it.
+
+    Attributes:
+        rows: ``(3, 3)`` Å, of growing length.
+        transform: ``(3, 3)`` integers, ``rows = transform @ lattice``.
+        inverse: inverse of ``transform``: ``frac @ inverse`` are coordinates in the reduced cell.
+        spacings: ``(3,)`` distances in Å between the lattice planes that face the rows.
+        shortest: length of the shortest lattice vector, Å.
+        volume: Å3, positive.
+    """
+
+    rows: Floats
+    transform: Ints
+    inverse: Floats
+    spacings: Floats
+    shortest: float
+    volume: float
+
+
+def reduce_cell(lattice: ArrayLike) -> ReducedCell:
+    """A Minkowski-reduced cell of the same lattice; the last few answers are kept.
 
     Semaev (2001), "A 3-dimensional lattice reduction algorithm": reduce the longest vector by the
     nearest point of the plane lattice of the two others until nothing becomes shorter.
 
-    Returns:
-        ``reduced (3, 3)`` Å with rows of growing length and ``transform (3, 3)`` integers with
-        ``reduced = transform @ lattice``.
-
     Raises:
         InputError: for a cell without volume or with entries that are not finite.
     """
-    cell = _as_cell(lattice)
-    lengths = np.sqrt((cell * cell).sum(1))
-    if lengths.min() <= 0 or abs(np.linalg.det(cell / lengths[:, None])) < 1e-12:
+    cell = np.ascontiguousarray(lattice, np.float64)
+    if cell.shape != (3, 3):
+        raise InputError(
+            f"lattice of shape {cell.shape} is no finite 3x3 cell; give rows a, b, c in Å."
+        )
+    return _reduce(cell.tobytes())
+
+
+def relative_volume(lattice: Floats) -> float:
+    """Volume over the product of the edges, 1 for a right-angled cell; 0 for a flat one."""
+    lengths = np.sqrt((lattice * lattice).sum(1))
+    if not lengths.min() > 0:
+        return 0.0
+    return abs(triple_product(lattice / lengths[:, None]))
+
+
+def triple_product(rows: ArrayLike) -> float:
+    """Signed volume of three vectors."""
+    (a, b, c), (d, e, f), (g, h, i) = np.asarray(rows).tolist()
+    return float(a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g))
+
+
+@lru_cache(maxsize=256)
+def _reduce(data: bytes) -> ReducedCell:
+    cell = np.frombuffer(data, np.float64).reshape(3, 3)
+    if not np.all(np.isfinite(cell)):
+        raise InputError("the lattice is not finite; give rows a, b, c in Å.")
+    if relative_volume(cell) < FLAT:
         raise InputError(
             "the lattice has no volume; give three lattice vectors that are not in one plane."
         )
@@ -131,13 +169,28 @@ def reduce_cell(lattice: ArrayLike) -> tuple[Floats, Ints]:
                 if square < squared * _SHORTER:
                     best, squared = (x, y), square
         if best == (0, 0):
-            transform = np.array(steps, np.int64)
-            return np.asarray(transform @ cell, np.float64), transform
+            return _reduced_of(cell, np.array(steps, np.int64))
         for k, times in enumerate(best):
             rows[2] = _minus(rows[2], rows[k], times)
             steps[2] = _minus(steps[2], steps[k], times)
         norms[2] = _dot(rows[2], rows[2])
     raise InputError("the lattice could not be reduced; its vectors are almost in one plane.")
+
+
+def _reduced_of(cell: Floats, transform: Ints) -> ReducedCell:
+    rows = transform @ cell
+    inverse = np.rint(np.linalg.inv(transform))
+    spacings = plane_spacings(rows)
+    for array in (rows, transform, inverse, spacings):
+        array.setflags(write=False)
+    return ReducedCell(
+        rows,
+        transform,
+        inverse,
+        spacings,
+        math.sqrt(_dot(rows[0], rows[0])),
+        abs(triple_product(rows)),
+    )
 
 
 _SHORTER = 1 - 1e-10
@@ -159,32 +212,32 @@ def plane_spacings(lattice: ArrayLike) -> Floats:
 
 def shortest_lattice_vector(lattice: ArrayLike) -> float:
     """Distance of an atom to its own nearest image, Å."""
-    reduced, _ = reduce_cell(lattice)
-    return float(np.linalg.norm(reduced[0]))
+    return reduce_cell(lattice).shortest
 
 
-def _image_range(reduced: Floats, cutoff: float) -> Ints:
+def _image_range(cell: ReducedCell, cutoff: float) -> Ints:
     """``(images, 3)`` cells that can hold a point within ``cutoff`` of a wrapped difference."""
-    reach = np.floor(cutoff / plane_spacings(reduced) + 0.5).astype(np.int64)
+    reach = np.floor(cutoff / cell.spacings + 0.5).astype(np.int64)
     axes = [np.arange(-n, n + 1) for n in reach]
     return np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
 
 
+def nearest_image_distances(points: ArrayLike, targets: ArrayLike, lattice: ArrayLike) -> Floats:
+    """``(points, targets)`` distance in Å to the nearest image, 0 for coinciding points."""
+    cell = reduce_cell(lattice)
+    step = (_as_coords(targets)[None] - _as_coords(points)[:, None]) @ cell.inverse
+    step -= np.rint(step)
+    # No point is farther from the nearest lattice point than half the sum of the rows.
+    shifts = _image_range(cell, 0.5 * float(np.linalg.norm(cell.rows, axis=1).sum()))
+    vectors = (step[:, :, None] + shifts) @ cell.rows
+    return np.asarray(np.sqrt((vectors * vectors).sum(-1).min(-1)), np.float64)
+
+
 def distance_matrix(frac_coords: ArrayLike, lattice: ArrayLike) -> Floats:
     """``(atoms, atoms)`` distance to the nearest image in Å; own images on the diagonal."""
-    frac = _as_coords(frac_coords)
-    reduced, transform = reduce_cell(lattice)
-    longest = 0.5 * float(np.linalg.norm(reduced, axis=1).sum())
-    shifts = _image_range(reduced, min(longest, float(np.linalg.norm(reduced[2]))))
-    local = wrap(frac @ np.linalg.inv(transform))
-    step = local[None] - local[:, None]
-    step -= np.rint(step)
-    vectors = (step[:, :, None] + shifts) @ reduced
-    distances = np.sqrt((vectors * vectors).sum(-1))
-    own = np.arange(len(frac))
-    here = int(np.flatnonzero((shifts == 0).all(1))[0])
-    distances[own, own, here] = np.inf
-    return np.asarray(distances.min(-1), np.float64)
+    distances = nearest_image_distances(frac_coords, frac_coords, lattice)
+    np.fill_diagonal(distances, shortest_lattice_vector(lattice))
+    return distances
 
 
 def minimum_distance(frac_coords: ArrayLike, lattice: ArrayLike) -> float:
@@ -200,23 +253,21 @@ def minimum_distance(frac_coords: ArrayLike, lattice: ArrayLike) -> float:
     frac = _as_coords(frac_coords)
     if len(frac) == 0:
         return float("inf")
-    reduced, transform = reduce_cell(lattice)
-    shortest = float(np.linalg.norm(reduced[0]))
+    cell = reduce_cell(lattice)
     if len(frac) == 1:
-        return shortest
-    local = wrap(frac @ np.linalg.inv(transform))
-    volume = abs(float(np.linalg.det(reduced)))
-    bound = min(shortest, (np.sqrt(2.0) * volume / len(frac)) ** (1 / 3)) * (1 + 1e-6)
+        return cell.shortest
+    local = wrap(frac @ cell.inverse)
+    packed = (math.sqrt(2.0) * cell.volume / len(frac)) ** (1 / 3)
+    bound = min(cell.shortest, packed) * (1 + 1e-6)
     if len(frac) <= BRUTE_FORCE_ATOMS:
         i, j = _upper_pairs(len(frac))
         step = local[j] - local[i]
         step -= np.rint(step)
-        shifts = _image_range(reduced, bound)
-        vectors = (step[:, None] + shifts) @ reduced
+        vectors = (step[:, None] + _image_range(cell, bound)) @ cell.rows
         found = float(np.sqrt((vectors * vectors).sum(-1).min()))
     else:
-        found = float(_search(local, reduced, bound).distance.min(initial=np.inf))
-    return min(found, shortest)
+        found = float(_cell_list(local, cell, bound).distance.min(initial=np.inf))
+    return min(found, cell.shortest)
 
 
 _PAIRS: dict[int, tuple[NDArray[np.intp], NDArray[np.intp]]] = {}
@@ -248,45 +299,36 @@ def neighbour_pairs(
     if not (np.isfinite(cutoff) and cutoff > 0):
         raise InputError(f"cutoff is {cutoff}; give a positive distance in Å.")
     frac = _as_coords(frac_coords)
-    cell = _as_cell(lattice)
-    reduced, transform = reduce_cell(cell)
-    back = np.linalg.inv(transform)
-    raw = frac @ back
+    cell = reduce_cell(lattice)
+    raw = frac @ cell.inverse
     local = wrap(raw)
-    found = _search(local, reduced, cutoff, method)
+    found = _search(local, cell, cutoff, method)
     # An image in the reduced, wrapped description, told in the caller's coordinates.
     moved = np.rint(raw - local).astype(np.int64)
-    image = (found.image - moved[found.second] + moved[found.first]) @ transform
+    image = (found.image - moved[found.second] + moved[found.first]) @ cell.transform
     return NeighbourPairs(found.first, found.second, image, found.distance)
 
 
-def _search(local: Floats, reduced: Floats, cutoff: float, method: str = "auto") -> NeighbourPairs:
+def _search(local: Floats, cell: ReducedCell, cutoff: float, method: str) -> NeighbourPairs:
     """Pairs in a reduced cell with wrapped coordinates."""
     atoms = len(local)
-    volume = abs(float(np.linalg.det(reduced)))
-    margins = 2 * cutoff / plane_spacings(reduced) + 1
-    expected = atoms * min(
-        atoms * 4.19 * cutoff**3 / volume + atoms, atoms * float(np.prod(margins))
-    )
+    images = float(np.prod(2 * cutoff / cell.spacings + 1))
+    expected = atoms * min(atoms * images, atoms * 4.19 * cutoff**3 / cell.volume + images)
     if expected > MAX_PAIRS:
         raise InputError(
-            f"a cutoff of {cutoff:g} Å in a cell of {volume:.3g} Å3 with {atoms} atoms gives about "
-            f"{expected:.1e} pairs; use a smaller cutoff or a cell that is not squeezed."
+            f"a cutoff of {cutoff:g} Å in a cell of {cell.volume:.3g} Å3 with {atoms} atoms gives "
+            f"about {expected:.1e} pairs; use a smaller cutoff or a cell that is not squeezed."
         )
-    if method == "auto":
-        images = float(np.prod(2 * np.floor(cutoff / plane_spacings(reduced) + 0.5) + 1))
-        small = atoms <= BRUTE_FORCE_ATOMS and atoms * atoms * images < 4096
-        method = "all pairs" if small else "cell list"
-    if method == "all pairs":
-        return _all_pairs(local, reduced, cutoff)
-    return _cell_list(local, reduced, cutoff)
+    if method == "all pairs" or (method == "auto" and atoms <= ALL_PAIRS_ATOMS):
+        return _all_pairs(local, cell, cutoff)
+    return _cell_list(local, cell, cutoff)
 
 
-def _all_pairs(local: Floats, reduced: Floats, cutoff: float) -> NeighbourPairs:
+def _all_pairs(local: Floats, cell: ReducedCell, cutoff: float) -> NeighbourPairs:
     step = local[None] - local[:, None]
     whole = np.rint(step)
-    shifts = _image_range(reduced, cutoff)
-    vectors = ((step - whole)[:, :, None] + shifts) @ reduced
+    shifts = _image_range(cell, cutoff)
+    vectors = ((step - whole)[:, :, None] + shifts) @ cell.rows
     distances = np.sqrt((vectors * vectors).sum(-1))
     own = np.arange(len(local))
     here = int(np.flatnonzero((shifts == 0).all(1))[0])
@@ -296,16 +338,16 @@ def _all_pairs(local: Floats, reduced: Floats, cutoff: float) -> NeighbourPairs:
     return NeighbourPairs(first, second, image, distances[first, second, which])
 
 
-def _cell_list(local: Floats, reduced: Floats, cutoff: float) -> NeighbourPairs:
+def _cell_list(local: Floats, cell: ReducedCell, cutoff: float) -> NeighbourPairs:
     from pymatgen.optimization.neighbors import find_points_in_spheres
 
-    cartesian = np.ascontiguousarray(local @ reduced)
+    cartesian = np.ascontiguousarray(local @ cell.rows)
     found: tuple[Any, ...] = find_points_in_spheres(
         cartesian,
         cartesian,
         r=max(cutoff, _SMALLEST_BOX) if len(local) > BRUTE_FORCE_ATOMS else cutoff,
         pbc=np.ones(3, np.int64),
-        lattice=np.ascontiguousarray(reduced),
+        lattice=cell.rows,
         tol=_ZERO,
     )
     first, second, image, distance = found

@@ -125,6 +125,23 @@ def check_pair_distance(view: CrystalView, limits: Limits) -> CheckResult:
     )
 
 
+def check_crowding(view: CrystalView, limits: Limits) -> CheckResult:
+    """No atom has several neighbours that are all too near: none sits in a bond of others."""
+    name = "crowding"
+    if view.squeezed:
+        return _not_listed(name, contacts.SOURCE)
+    atom = int(view.crowding.argmax())
+    return range_result(
+        name,
+        float(view.crowding[atom]),
+        "",
+        f"sum of (0.85 - distance / typical)² around atom {atom} "
+        f"({chemistry.SYMBOLS[view.atomic_numbers[atom]]})",
+        contacts.SOURCE,
+        high=(limits.crowding_warning, limits.crowding_error),
+    )
+
+
 def check_contacts(view: CrystalView, limits: Limits) -> CheckResult:
     """Mean over the atoms (geometric) of nearest distance over what is typical."""
     name = "contacts"
@@ -242,6 +259,7 @@ def check_wrapped(view: CrystalView, limits: Limits) -> CheckResult:
 GEOMETRY_CHECKS: dict[str, Check] = {
     "minimum_distance": check_minimum_distance,
     "pair_distance": check_pair_distance,
+    "crowding": check_crowding,
     "contacts": check_contacts,
     "edges": check_edges,
     "angles": check_angles,

@@ -21,6 +21,8 @@ class Limits:
     Attributes:
         min_distance: smallest distance between any two atoms, Å.
         pair_error, pair_warning: smallest distance over the typical distance of the pair.
+        crowding_error, crowding_warning: largest sum, over the neighbours of an atom, of
+            (0.85 - distance / typical)² where that is positive.
         contact_error, contact_warning: mean over the atoms of nearest distance over typical.
         contact_high_error, contact_high_warning: the same, upper limit.
         edge_low_error: shortest lattice vector, Å.
@@ -34,15 +36,18 @@ class Limits:
             instability index), valence units.
         like_charge_warning: largest share of ions whose nearest neighbour has a charge of the
             same sign.
-        coordination_low_warning, coordination_high_warning: number of neighbours of an atom
-            over the low and high end of its element's table.
+        coordination_tolerance: neighbours that an atom may have more or fewer than the range of
+            its element.
+        electronegativity_warning: least electronegativity of an anion less that of a cation.
         severity: severities changed by the user, by name of check.
     """
 
     min_distance: float = 0.7
-    pair_error: float = 0.58
-    pair_warning: float = 0.72
-    contact_error: float = 0.76
+    pair_error: float = 0.62
+    pair_warning: float = 0.75
+    crowding_error: float = 0.09
+    crowding_warning: float = 0.03
+    contact_error: float = 0.775
     contact_warning: float = 0.86
     contact_high_error: float = math.inf
     contact_high_warning: float = 1.25
@@ -51,7 +56,7 @@ class Limits:
     edge_high_warning: float = 60.0
     angle_low_error: float = 3.0
     angle_low_warning: float = 14.0
-    volume_low_error: float = 0.8
+    volume_low_error: float = 0.93
     volume_low_warning: float = 1.0
     volume_high_error: float = 60.0
     volume_high_warning: float = 2.0
@@ -59,11 +64,11 @@ class Limits:
     density_low_warning: float = 0.5
     density_high_warning: float = 20.0
     density_high_error: float = 30.0
-    bond_angle_warning: float = 36.0
-    bond_valence_warning: float = 0.8
+    bond_angle_warning: float = 22.0
+    bond_valence_warning: float = 1.6
     like_charge_warning: float = 0.5
-    coordination_low_warning: float = 1.0
-    coordination_high_warning: float = 1.0
+    coordination_tolerance: float = 0.0
+    electronegativity_warning: float = -0.01
     severity: Mapping[str, Severity] = field(default_factory=dict)
 
 
@@ -73,26 +78,31 @@ class Limits:
 PROFILES: dict[str, Limits] = {
     "default": Limits(),
     "strict": Limits(
-        pair_error=0.66,
+        pair_error=0.68,
         pair_warning=0.8,
+        crowding_error=0.05,
+        crowding_warning=0.015,
         contact_error=0.82,
         contact_warning=0.9,
         contact_high_error=1.4,
         contact_high_warning=1.15,
         edge_high_error=80.0,
         edge_high_warning=50.0,
-        volume_low_error=0.95,
-        volume_low_warning=1.05,
+        volume_low_error=1.0,
+        volume_low_warning=1.1,
         volume_high_error=2.5,
         volume_high_warning=1.6,
         density_low_error=0.2,
         density_high_error=24.0,
-        bond_valence_warning=0.6,
+        bond_angle_warning=33.0,
+        bond_valence_warning=1.0,
         like_charge_warning=0.25,
     ),
     "permissive": Limits(
         pair_error=0.45,
         pair_warning=0.6,
+        crowding_error=0.4,
+        crowding_warning=0.15,
         contact_error=0.6,
         contact_warning=0.75,
         contact_high_warning=1.4,
@@ -107,8 +117,8 @@ PROFILES: dict[str, Limits] = {
         density_low_error=0.0,
         density_low_warning=0.2,
         density_high_error=45.0,
-        bond_angle_warning=20.0,
-        bond_valence_warning=1.5,
+        bond_angle_warning=15.0,
+        bond_valence_warning=2.5,
         like_charge_warning=0.75,
     ),
 }

@@ -42,6 +42,10 @@ class CheckResult:
                 "use 'error', 'warning' or 'note'."
             )
 
+    def __bool__(self) -> bool:
+        """Whether the check passed, so that ``if validator.check_...(...)`` means what it says."""
+        return self.passed
+
     def to_dict(self) -> dict[str, object]:
         """The result as plain values for JSON."""
         return {
@@ -81,6 +85,10 @@ class ValidationReport:
     def notes(self) -> tuple[CheckResult, ...]:
         """Failed checks of severity note: something to know, nothing wrong."""
         return self._failed("note")
+
+    def __bool__(self) -> bool:
+        """Whether the crystal is valid."""
+        return self.valid
 
     def _failed(self, severity: Severity) -> tuple[CheckResult, ...]:
         return tuple(c for c in self.checks if not c.passed and c.severity == severity)

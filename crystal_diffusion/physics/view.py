@@ -12,19 +12,24 @@ from numpy.typing import NDArray
 from crystal_diffusion import chemistry
 from crystal_diffusion.chemistry import Floats
 from crystal_diffusion.errors import InputError
-from crystal_diffusion.physics import contacts
+from crystal_diffusion.physics import bonding, contacts
 from crystal_diffusion.physics.distances import (
+    FLAT,
     NeighbourPairs,
     minimum_distance,
     neighbour_pairs,
-    plane_spacings,
     reduce_cell,
+    relative_volume,
+    triple_product,
 )
+from crystal_diffusion.physics.neutrality import Assignment, neutral_assignment
 
 Ints = NDArray[np.int64]
 
 #: Neighbours are looked for up to this multiple of the typical contact.
 REACH = 1.45
+#: Neighbours nearer than this multiple of the typical contact crowd an atom.
+CROWDED = 0.85
 #: Less volume per atom than this (Å3) or less space between lattice planes (Å) is no crystal:
 #: nothing that needs neighbours is worked out, because their number explodes.
 SMALLEST_VOLUME, SMALLEST_SPACING = 1.5, 0.6
@@ -54,33 +59,31 @@ class CrystalView:
     @cached_property
     def volume(self) -> float:
         """Å3, positive."""
-        return abs(float(np.linalg.det(self.lattice)))
+        return abs(triple_product(self.lattice))
 
     @cached_property
     def edges(self) -> Floats:
         """``(3,)`` a, b, c in Å."""
-        return np.sqrt((self.lattice * self.lattice).sum(1))
+        return np.asarray(np.sqrt((self.lattice * self.lattice).sum(1)), np.float64)
 
     @cached_property
     def angles(self) -> Floats:
         """``(3,)`` alpha, beta, gamma in degrees."""
         unit = self.lattice / self.edges[:, None]
         cosines = [unit[1] @ unit[2], unit[0] @ unit[2], unit[0] @ unit[1]]
-        return np.degrees(np.arccos(np.clip(cosines, -1, 1)))
+        return np.asarray(np.degrees(np.arccos(np.clip(cosines, -1, 1))), np.float64)
 
     @cached_property
     def flat(self) -> bool:
         """Whether the cell has (next to) no volume."""
-        if self.edges.min() <= 0:
-            return True
-        return abs(float(np.linalg.det(self.lattice / self.edges[:, None]))) < 1e-9
+        return relative_volume(self.lattice) < FLAT
 
     @cached_property
     def squeezed(self) -> bool:
         """Whether the cell is so small or flat that neighbours cannot be listed."""
         if self.flat or self.volume < SMALLEST_VOLUME * self.atoms:
             return True
-        return bool(plane_spacings(reduce_cell(self.lattice)[0]).min() < SMALLEST_SPACING)
+        return bool(reduce_cell(self.lattice).spacings.min() < SMALLEST_SPACING)
 
     @cached_property
     def typical(self) -> Floats:
@@ -110,8 +113,15 @@ class CrystalView:
         )
 
     @cached_property
+    def crowding(self) -> Floats:
+        """``(atoms,)`` sum over neighbours of (0.85 - ratio)², where the ratio is below 0.85."""
+        overlap = np.maximum(CROWDED - self.ratios, 0.0) ** 2
+        sums = np.bincount(self.pairs.first, weights=overlap, minlength=self.atoms)
+        return np.asarray(sums, np.float64)
+
+    @cached_property
     def contact(self) -> Floats:
-        """``(atoms,)`` distance to the nearest neighbour over what is typical; at most ``REACH``."""
+        """``(atoms,)`` distance to the nearest neighbour over what is typical, at most REACH."""
         out = np.full(self.atoms, REACH)
         nearest = np.full(self.atoms, np.inf)
         np.minimum.at(nearest, self.pairs.first, self.pairs.distance)
@@ -121,6 +131,21 @@ class CrystalView:
         best = np.zeros(self.atoms)
         np.maximum.at(best, first[mine], np.minimum(self.ratios[mine], REACH))
         return np.where(np.isfinite(nearest), np.minimum(best, out), out)
+
+    @cached_property
+    def bonds(self) -> NeighbourPairs:
+        """The pairs that count as bonds."""
+        return bonding.bonds_of(self.pairs, self.ratios, self.atomic_numbers)
+
+    @cached_property
+    def coordination(self) -> Ints:
+        """``(atoms,)`` number of bonds of each atom."""
+        return np.bincount(self.bonds.first, minlength=self.atoms).astype(np.int64)
+
+    @cached_property
+    def assignment(self) -> Assignment:
+        """Oxidation states that were assigned to the elements."""
+        return neutral_assignment(self.atomic_numbers.tolist())
 
     @cached_property
     def smallest_distance(self) -> float:
@@ -184,16 +209,18 @@ class CrystalView:
                 f"expected a pymatgen Structure or ASE Atoms, got {type(structure).__name__}; "
                 "read files with crystal_diffusion.data.readers.iter_crystals."
             )
-        if not structure.is_ordered:
+        try:
+            species = structure.species
+        except AttributeError:
             raise InputError(
                 f"{structure.formula} has partial occupancy; order it first, "
                 "for example with `crystal-diffusion check --disorder order`."
-            )
-        states = [getattr(site.specie, "oxi_state", None) for site in structure]
+            ) from None
+        states = [getattr(specie, "oxi_state", None) for specie in species]
         charges = None if any(q is None for q in states) else np.array(states, np.float64)
         return cls.from_arrays(
             structure.frac_coords,
             structure.lattice.matrix,
-            [site.specie.Z for site in structure],
+            [specie.Z for specie in species],
             charges,
         )

@@ -1,0 +1,203 @@
+"""AdvancedPhysicsValidator: single checks of symmetry, charges and angles on plain arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from crystal_diffusion import chemistry
+from crystal_diffusion.errors import InputError
+from crystal_diffusion.physics import bonding
+from crystal_diffusion.physics.arrays import to_array
+from crystal_diffusion.physics.chemistry_checks import check_charge_neutrality, not_applied
+from crystal_diffusion.physics.distances import (
+    Floats,
+    NeighbourPairs,
+    distance_matrix,
+    neighbour_pairs,
+)
+from crystal_diffusion.physics.geometry_checks import range_result
+from crystal_diffusion.physics.report import CheckResult
+from crystal_diffusion.physics.validator import PhysicsValidator
+from crystal_diffusion.physics.view import CrystalView
+
+_SYMMETRY = "International Tables for Crystallography A; moyopy"
+
+
+class AdvancedPhysicsValidator(PhysicsValidator):
+    """A :class:`PhysicsValidator` whose checks of chemistry and symmetry can be called one by one.
+
+    Each answers with a :class:`CheckResult`, which is true where the check passed.
+    """
+
+    def check_symmetry(
+        self,
+        positions: Any,
+        space_group: int | str,
+        lattice: Any = None,
+        atom_types: Any = None,
+        symprec: float = 0.01,
+    ) -> CheckResult:
+        """Whether a crystal has a space group, or one that contains it.
+
+        With a lattice the group is found (moyopy) in whatever cell is given. Without one, the
+        positions must map onto each other under the operations of the group in its standard
+        setting (first origin choice of the tables used by pymatgen).
+
+        Args:
+            positions: ``(atoms, 3)`` fractional.
+            space_group: number 1 to 230 or symbol, e.g. ``"Fm-3m"``.
+            lattice: ``(3, 3)`` rows in Å.
+            atom_types: ``(atoms,)`` atomic numbers; all alike if not given.
+            symprec: tolerance in Å with a lattice, in fractional units without.
+
+        Raises:
+            InputError: for an unknown space group or shapes that do not fit.
+        """
+        frac = to_array(positions)
+        if frac.ndim != 2 or frac.shape[1] != 3 or len(frac) == 0:
+            raise InputError(f"positions have shape {frac.shape}; give (atoms, 3), one crystal.")
+        numbers = np.ones(len(frac), np.int64)
+        if atom_types is not None:
+            numbers = to_array(atom_types).astype(np.int64)
+        if numbers.shape != (len(frac),):
+            raise InputError(f"{len(frac)} positions but {numbers.size} atom types; give one each.")
+        wanted = _group_number(space_group)
+        if lattice is None:
+            return _maps_onto_itself(frac, numbers, wanted, symprec)
+        return _has_group(frac, to_array(lattice), numbers, wanted, symprec)
+
+    def check_charge_neutrality(self, atom_types: Any, charges: Any = None) -> CheckResult:
+        """Whether charges sum to zero: those given, or the best that can be assigned.
+
+        Args:
+            atom_types: atomic numbers or symbols of the atoms.
+            charges: oxidation state of each atom; guessed if not given (`neutrality.py`), where
+                metals and single elements pass as such.
+
+        Raises:
+            InputError: for unknown elements or another number of charges than atoms.
+        """
+        kinds = atom_types.tolist() if hasattr(atom_types, "tolist") else list(atom_types)
+        numbers = chemistry.as_numbers(kinds)
+        given = None if charges is None else to_array(charges).reshape(-1)
+        if given is not None and len(given) != len(numbers):
+            raise InputError(f"{len(given)} charges for {len(numbers)} atoms; give one each.")
+        frac = np.zeros((len(numbers), 3))
+        view = CrystalView.from_arrays(frac, np.eye(3), numbers, given)
+        return check_charge_neutrality(view, self.limits)
+
+    def check_bond_angles(
+        self, positions: Any, lattice: Any = None, atom_types: Any = None
+    ) -> CheckResult:
+        """Smallest angle between two bonds of one atom, in degrees.
+
+        Args:
+            positions: ``(atoms, 3)`` fractional with a lattice, else Cartesian in Å.
+            lattice: ``(3, 3)`` rows in Å; without it the atoms are a cluster in empty space.
+            atom_types: ``(atoms,)`` atomic numbers; without them two atoms are bonded up to 1.2
+                times the nearest distance of one of them.
+
+        Raises:
+            InputError: for shapes that do not fit or unknown elements.
+        """
+        frac = to_array(positions)
+        if frac.ndim != 2 or frac.shape[1] != 3 or len(frac) == 0:
+            raise InputError(f"positions have shape {frac.shape}; give (atoms, 3), one crystal.")
+        if lattice is None:
+            box = float(np.ptp(frac, axis=0).max()) + 30.0
+            cell, frac = np.eye(3) * box, (frac - frac.min(0)) / box
+        else:
+            cell = to_array(lattice)
+        if atom_types is None:
+            bonds = _near_pairs(frac, cell)
+        else:
+            view = CrystalView.from_arrays(frac, cell, to_array(atom_types))
+            bonds = view.bonds
+        found = bonding.smallest_angle(bonds, frac, cell)
+        source = "steric: 60 degrees in a triangle of equal bonds"
+        if found is None:
+            return not_applied("bond_angles", "not applied: no atom has two bonds.", source)
+        angle, centre = found
+        return range_result(
+            "bond_angles",
+            angle,
+            "degrees",
+            f"smallest angle between bonds (at atom {centre})",
+            source,
+            low=(-np.inf, self.limits.bond_angle_warning),
+        )
+
+
+def _near_pairs(frac: Floats, cell: Floats) -> NeighbourPairs:
+    nearest = distance_matrix(frac, cell).min(1)
+    pairs = neighbour_pairs(frac, cell, 1.2 * float(nearest.max()))
+    keep = pairs.distance <= 1.2 * np.maximum(nearest[pairs.first], nearest[pairs.second])
+    return NeighbourPairs(
+        pairs.first[keep], pairs.second[keep], pairs.image[keep], pairs.distance[keep]
+    )
+
+
+def _group_number(space_group: int | str) -> int:
+    if isinstance(space_group, str) and not space_group.strip().isdigit():
+        from pymatgen.symmetry.groups import SpaceGroup
+
+        try:
+            return int(SpaceGroup(space_group.replace(" ", "")).int_number)
+        except ValueError:
+            raise InputError(
+                f"space group '{space_group}' is unknown; give 1 to 230 or a symbol like Fm-3m."
+            ) from None
+    number = int(space_group)
+    if not 1 <= number <= 230:
+        raise InputError(f"space group {number} does not exist; give 1 to 230.")
+    return number
+
+
+def _maps_onto_itself(
+    frac: Floats, numbers: np.ndarray, group: int, tolerance: float
+) -> CheckResult:
+    from pymatgen.symmetry.groups import SpaceGroup
+
+    worst = 0.0
+    for operation in SpaceGroup.from_int_number(group).symmetry_ops:
+        image = frac @ operation.rotation_matrix.T + operation.translation_vector
+        step = image[:, None] - frac[None]
+        step -= np.rint(step)
+        miss = np.abs(step).max(-1)
+        miss[numbers[:, None] != numbers[None]] = np.inf
+        worst = max(worst, float(miss.min(1).max()))
+    passed = worst <= tolerance
+    reason = f"under the operations of group {group}, standard setting, the farthest atom is "
+    reason += f"{worst:.3g} (fractional) from an atom of its kind."
+    return CheckResult(
+        "symmetry", passed, worst, f"<= {tolerance:g}", "fractional", reason, _SYMMETRY, "warning"
+    )
+
+
+def _has_group(
+    frac: Floats, cell: Floats, numbers: np.ndarray, group: int, symprec: float
+) -> CheckResult:
+    import moyopy
+
+    limit = f"{group} or a group that contains it, symprec {symprec:g}"
+    try:
+        data = moyopy.MoyoDataset(
+            moyopy.Cell(cell.tolist(), (frac % 1.0).tolist(), numbers.tolist()), symprec=symprec
+        )
+    except ValueError as error:
+        reason = f"no space group could be found ({error})."
+        return CheckResult("symmetry", False, None, limit, "", reason, _SYMMETRY, "warning")
+    found = int(data.number)
+    if found == group:
+        passed, words = True, "the group asked for"
+    else:
+        from pymatgen.symmetry.groups import SpaceGroup
+
+        passed = bool(
+            SpaceGroup.from_int_number(group).is_subgroup(SpaceGroup.from_int_number(found))
+        )
+        words = f"which {'contains' if passed else 'does not contain'} group {group}"
+    reason = f"the space group at symprec {symprec:g} Å is {found}, {words}."
+    return CheckResult("symmetry", passed, float(found), limit, "", reason, _SYMMETRY, "warning")
