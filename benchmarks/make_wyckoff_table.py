@@ -1,0 +1,133 @@
+"""Write the shipped table of the 230 space groups, ``crystal_diffusion/pretrained/wyckoff.npz``.
+
+The facts are those of International Tables for Crystallography A (standard setting: unique axis b,
+origin choice 2, hexagonal axes), taken from pyxtal, which is needed here and nowhere else:
+
+    python benchmarks/make_wyckoff_table.py
+
+Operations are compared with spglib's default setting before anything is written; a difference ends
+the script with an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+import moyopy
+import numpy as np
+import spglib
+
+TARGET = Path(__file__).parent.parent / "crystal_diffusion" / "pretrained" / "wyckoff.npz"
+#: Translations of the standard settings are multiples of 1/24.
+GRID = 24
+
+
+def as_integers(matrix: np.ndarray) -> np.ndarray:
+    """An affine matrix ``(3, 4)`` with the translation in 24ths, wrapped to [0, 24)."""
+    out = np.array(matrix, float)[:3, :4]
+    translation = out[:, 3] * GRID
+    if np.abs(translation - np.round(translation)).max() > 0.01:
+        raise ValueError(f"translation {out[:, 3]} is no multiple of 1/{GRID}")
+    if np.abs(out[:, :3] - np.round(out[:, :3])).max() > 1e-6:
+        raise ValueError(f"linear part {out[:, :3]} is not integer")
+    out[:, 3] = np.round(translation) % GRID
+    return np.round(out).astype(np.int8)
+
+
+def default_hall_numbers() -> dict[int, int]:
+    """spglib's default Hall number of each group: its first entry, origin choice 2 where named."""
+    chosen: dict[int, int] = {}
+    for hall in range(1, 531):
+        kind: Any = spglib.get_spacegroup_type(hall)
+        number = int(kind.number)
+        if number not in chosen or str(kind.choice) == "2":
+            chosen.setdefault(number, hall)
+            if str(kind.choice) == "2":
+                chosen[number] = hall
+    return chosen
+
+
+def names_of(number: int) -> list[str]:
+    """All Hermann-Mauguin names of all settings of a group that spglib's database lists."""
+    names = []
+    for hall in range(1, 531):
+        entry = moyopy.HallSymbolEntry(hall)
+        if entry.number == number:
+            names += [entry.hm_short, entry.hm_full]
+            if 3 <= number <= 15:  # "P 1 2_1/n 1" is written P2_1/n
+                names.append(" ".join(part for part in entry.hm_full.split() if part != "1"))
+    return names
+
+
+def build() -> dict[str, np.ndarray]:
+    """All arrays of the table."""
+    from pyxtal.symmetry import Group
+
+    halls = default_hall_numbers()
+    names: dict[str, set[int]] = {}
+    operations: list[np.ndarray] = []
+    positions: list[np.ndarray] = []
+    operation_start, position_start = [0], [0]
+    symbols, point_groups, multiplicities, site_symmetries = [], [], [], []
+    for number in range(1, 231):
+        group = Group(number)
+        kind = moyopy.SpaceGroupType(number)
+        symbols.append(kind.hm_short.replace(" ", ""))
+        point_groups.append(kind.geometric_crystal_class)
+        for name in names_of(number):
+            names.setdefault(name.replace(" ", "").replace("_", ""), set()).add(number)
+        wyckoffs = sorted(group, key=lambda w: (w.letter == "A", w.letter))
+        general = {tuple(as_integers(op.affine_matrix).ravel()) for op in wyckoffs[-1].ops}
+        database = spglib.get_symmetry_from_database(halls[number])
+        expected = {
+            tuple(as_integers(np.c_[w, t]).ravel())
+            for w, t in zip(database["rotations"], database["translations"], strict=True)
+        }
+        if general != expected:
+            raise ValueError(f"group {number}: the operations differ from spglib's default setting")
+        ordered = [as_integers(op.affine_matrix) for op in wyckoffs[-1].ops]
+        operations += ordered
+        operation_start.append(len(operations))
+        for wyckoff in wyckoffs:
+            wyckoff.get_site_symmetry()
+            positions.append(as_integers(wyckoff.ops[0].affine_matrix))
+            multiplicities.append(wyckoff.multiplicity)
+            site_symmetries.append(wyckoff.site_symm.replace(" ", ""))
+        position_start.append(len(positions))
+    unique = sorted((name, min(found)) for name, found in names.items() if len(found) == 1)
+    return {
+        "symbols": np.array(symbols),
+        "point_groups": np.array(point_groups),
+        "operations": np.array(operations, np.int8),
+        "operation_start": np.array(operation_start, np.int32),
+        "positions": np.array(positions, np.int8),
+        "position_start": np.array(position_start, np.int32),
+        "multiplicities": np.array(multiplicities, np.int16),
+        "site_symmetries": np.array(site_symmetries),
+        "names": np.array([name for name, _ in unique]),
+        "name_numbers": np.array([number for _, number in unique], np.int16),
+    }
+
+
+def main() -> None:
+    """Build, write and say how large it is."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=TARGET)
+    arguments = parser.parse_args()
+    table = build()
+    part = arguments.out.with_suffix(arguments.out.suffix + ".part")
+    with part.open("wb") as stream:
+        np.savez_compressed(stream, **table)  # type: ignore[arg-type]
+    os.replace(part, arguments.out)
+    print(
+        f"{arguments.out.name}: {len(table['symbols'])} groups, {len(table['operations'])} "
+        f"operations, {len(table['positions'])} Wyckoff positions, {len(table['names'])} names, "
+        f"{arguments.out.stat().st_size / 1024:.0f} KiB"
+    )
+
+
+if __name__ == "__main__":
+    main()
