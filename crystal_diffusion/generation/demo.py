@@ -14,7 +14,10 @@ from crystal_diffusion.generation.request import Request
 from crystal_diffusion.generation.training import TrainingSummary, train
 
 #: Compositions of the structure types in the demo set that are not in it, all of them real.
-NEW_COMPOSITIONS = ("KBr", "MgS", "SrO", "GaP", "InAs", "AlP", "BaZrO3", "KMgF3", "SrF2", "SnO2")
+NEW_COMPOSITIONS = (
+    "LiF", "MgS", "KF", "GaP", "AlP", "CaO", "SrS", "BN", "AlN", "CaSi2", "KMgF3", "CdF2",
+    "ZrS2", "KNbO3", "NaTaO3", "LiTaO3", "MgTiO3", "NaCoO2", "ZnAl2O4", "Li2O",
+)
 
 
 @dataclass(frozen=True)

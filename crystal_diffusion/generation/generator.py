@@ -238,7 +238,8 @@ class CrystalGenerator:
                     progress(len(made) + len(missing))
             pending = again
         width = max(4, len(str(first + n - 1)))
-        ids = {index: f"{index:0{width}d}" for index in sorted(made)}
+        # A letter first: readers of extended XYZ would turn "0007" into the number 7.
+        ids = {index: f"cd{index:0{width}d}" for index in sorted(made)}
         result = GenerationResult(
             structures={ids[i]: made[i][1] for i in ids},
             rows=[],
@@ -303,7 +304,7 @@ class CrystalGenerator:
             rows[name] = make_row(
                 name, structure, result.plans[name], reports[name], nearest, limit
             )
-        order = group_and_rank(result, rows, settings)
+        order = group_and_rank(self, result, rows, settings)
         result.structures = {name: result.structures[name] for name in order}
         result.rows = [rows[name] for name in order]
 

@@ -11,13 +11,22 @@ from crystal_diffusion.errors import InputError, MissingDependencyError
 from crystal_diffusion.matching import group_structures
 
 if TYPE_CHECKING:
-    from crystal_diffusion.generation.generator import GenerationResult, GenerationSettings
+    from pymatgen.core import Structure
+
+    from crystal_diffusion.generation.generator import (
+        CrystalGenerator,
+        GenerationResult,
+        GenerationSettings,
+    )
 
 log = logging.getLogger(__name__)
 
 
 def group_and_rank(
-    result: GenerationResult, rows: dict[str, dict[str, Any]], settings: GenerationSettings
+    generator: CrystalGenerator,
+    result: GenerationResult,
+    rows: dict[str, dict[str, Any]],
+    settings: GenerationSettings,
 ) -> list[str]:
     """Fill "group", "score" and "rank" of the rows; ids in order of rank.
 
@@ -33,7 +42,7 @@ def group_and_rank(
         scores = np.arange(len(names), dtype=float)
         order = names
     else:
-        scores = candidate_scores(result, names, settings.rank)
+        scores = candidate_scores(generator, result, names, settings.rank)
         for name, score in zip(names, scores, strict=True):
             rows[name]["score"] = round(float(score), 5)
         # Higher is better; the first of each group stands for it, its copies come after.
@@ -52,23 +61,47 @@ def group_and_rank(
     return order
 
 
-def candidate_scores(result: GenerationResult, names: list[str], rank: str) -> np.ndarray:
+def candidate_scores(
+    generator: CrystalGenerator, result: GenerationResult, names: list[str], rank: str
+) -> np.ndarray:
     """One score a candidate, higher is better.
 
     Args:
-        rank: "score" for the built-in ranker, else the name of an installed potential, whose
-            negative energy per atom (eV) is the score.
+        rank: "score" for the built-in ranker, "residual" for the network's own denoising
+            residual alone, else the name of an installed potential, whose negative energy per
+            atom (eV) is the score.
     """
     structures = [result.structures[name] for name in names]
-    if rank == "score":
-        from crystal_diffusion.proposals.ranking import Candidate, Ranker
+    if rank not in ("score", "residual"):
+        return potential_scores(structures, rank)
+    residuals = network_residuals(generator, structures)
+    if rank == "residual" or not generator.in_the_box:
+        # The shipped ranker was trained with the shipped library; other models judge themselves.
+        return -residuals
+    from crystal_diffusion.proposals.ranking import Candidate, Ranker
 
-        candidates = [
-            Candidate(structure, result.plans[name].kind, result.plans[name].proposal)
-            for structure, name in zip(structures, names, strict=True)
-        ]
-        return np.asarray(Ranker.load().score(candidates), dtype=float)
-    return potential_scores(structures, rank)
+    candidates = [
+        Candidate(structure, result.plans[name].kind, result.plans[name].proposal, float(residual))
+        for structure, name, residual in zip(structures, names, residuals, strict=True)
+    ]
+    return np.asarray(Ranker.load().score(candidates), dtype=float)
+
+
+def network_residuals(generator: CrystalGenerator, structures: list[Structure]) -> np.ndarray:
+    """Denoising residual of each structure, batched by size."""
+    from crystal_diffusion.crystal import CrystalBatch
+    from crystal_diffusion.diffusion.residual import denoising_residual
+
+    out = np.zeros(len(structures))
+    sizes: dict[int, list[int]] = {}
+    for index, structure in enumerate(structures):
+        sizes.setdefault(len(structure), []).append(index)
+    for members in sizes.values():
+        for first in range(0, len(members), 64):
+            part = members[first : first + 64]
+            batch = CrystalBatch.from_structures([structures[i] for i in part])
+            out[part] = denoising_residual(generator.model, batch).numpy()
+    return out
 
 
 def potential_scores(structures: list[Any], potential: str) -> np.ndarray:
@@ -78,7 +111,7 @@ def potential_scores(structures: list[Any], potential: str) -> np.ndarray:
 
     if potential not in POTENTIALS:
         raise InputError(
-            f"rank {potential!r} is not known; choose score, none or one of {sorted(POTENTIALS)}."
+            f"rank {potential!r} is not known; choose score, residual, none or one of {sorted(POTENTIALS)}."
         )
     try:
         calculator = POTENTIALS[potential].calculator()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from crystal_diffusion import chemistry
 from crystal_diffusion.matching import ReferenceIndex
 
 if TYPE_CHECKING:
@@ -18,24 +19,24 @@ class LibraryReference:
 
     def __init__(self, library: Any) -> None:
         self._library = library
-        self._indices: dict[tuple[tuple[int, int], ...], Any] = {}
+        self._indices: dict[tuple[tuple[int, int], ...], ReferenceIndex | None] = {}
 
     def nearest(self, structure: Any) -> Any:
-        """The nearest entry of the same composition, or of the same anonymous formula."""
-        amounts = structure.composition.get_el_amt_dict()
-        from crystal_diffusion import chemistry
-
-        composition = {chemistry.atomic_number(el): int(n) for el, n in amounts.items()}
+        """The nearest library entry of the same composition; None where there is none."""
+        composition = {
+            chemistry.atomic_number(el): int(n)
+            for el, n in structure.composition.get_el_amt_dict().items()
+        }
         key = tuple(sorted(composition.items()))
         if key not in self._indices:
             entries = [int(i) for i in self._library.entries_of(composition)]
-            if not entries:
-                self._indices[key] = None
-            else:
-                self._indices[key] = ReferenceIndex(
-                    [self._library.structure(i) for i in entries],
-                    ids=[self._library.id_of(i) for i in entries],
+            self._indices[key] = (
+                ReferenceIndex.from_structures(
+                    {self._library.id_of(i): self._library.structure(i) for i in entries}
                 )
+                if entries
+                else None
+            )
         index = self._indices[key]
         return None if index is None else index.nearest(structure)
 
@@ -46,8 +47,6 @@ def reference_index(generator: CrystalGenerator) -> Any:
         return LibraryReference(generator.library)
     if generator.training is None:
         return None
-    arrays = generator.training
-    if len(arrays) > _WHOLE and generator.library is not None:
+    if len(generator.training) > _WHOLE and generator.library is not None:
         return LibraryReference(generator.library)
-    structures = [arrays.crystal(i).to_structure() for i in range(len(arrays))]
-    return ReferenceIndex(structures, ids=list(arrays.ids))
+    return ReferenceIndex.from_arrays(generator.training)

@@ -168,12 +168,11 @@ def fit(
     average = {name: p.detach().clone() for name, p in parameters.items()}
     plan = BatchPlan(data.num_atoms.numpy(), config.tokens, config.seed)
     state = _RunState(out, config, data)
-    start = state.restore(parameters, average, optimiser)
+    start, running = state.restore(parameters, average, optimiser)
     bf16 = use_bfloat16(config.precision, device)
     metrics = _Metrics(out / "metrics.jsonl", start, workers.rank == 0)
 
     began = last_saved = time.monotonic()
-    running = float("nan")
     best, since_best = -math.inf, 0
     stopped = "finished"
     step = start
@@ -232,11 +231,11 @@ def fit(
             stopped = "slice"
             break
         if now - last_saved > config.checkpoint_seconds and workers.rank == 0:
-            state.save(step, parameters, average, optimiser)
+            state.save(step, running, parameters, average, optimiser)
             _save_average(out, model, average, step, header, running)
             last_saved = now
     if workers.rank == 0:
-        state.save(step, parameters, average, optimiser)
+        state.save(step, running, parameters, average, optimiser)
         _save_average(out, model, average, step, header, running)
     with torch.no_grad():
         for name, parameter in parameters.items():
@@ -316,6 +315,7 @@ class _RunState:
     def save(
         self,
         step: int,
+        running: float,
         parameters: Mapping[str, Tensor],
         average: Mapping[str, Tensor],
         optimiser: torch.optim.Optimizer,
@@ -328,16 +328,17 @@ class _RunState:
             for key in ("exp_avg", "exp_avg_sq", "step"):
                 if key in moments:
                     tensors[f"{key}/{name}"] = moments[key]
-        write_tensors(self.path, tensors, {"format": 1, "step": step, "settings": self.settings})
+        header = {"format": 1, "step": step, "loss": running, "settings": self.settings}
+        write_tensors(self.path, tensors, header)
 
     def restore(
         self,
         parameters: Mapping[str, Tensor],
         average: Mapping[str, Tensor],
         optimiser: torch.optim.Optimizer,
-    ) -> int:
+    ) -> tuple[int, float]:
         if not self.path.exists():
-            return 0
+            return 0, math.nan
         tensors, header = read_tensors(self.path)
         stored = header["settings"]
         wanted = json.loads(json.dumps(self.settings))
@@ -364,4 +365,4 @@ class _RunState:
                         for key in ("step", "exp_avg", "exp_avg_sq")
                     }
         log.info("resuming %s at step %d", self.path.parent, header["step"])
-        return int(header["step"])
+        return int(header["step"]), float(header.get("loss", math.nan))
