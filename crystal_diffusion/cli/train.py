@@ -24,6 +24,7 @@ def train(
     layers: Annotated[int | None, typer.Option(help="Layers of the transformer.")] = None,
     tokens: Annotated[int | None, typer.Option(help="Atoms per step; lower to save memory.")] = None,
     accumulate: Annotated[int, typer.Option(help="Slices per step; raise to save memory.")] = 1,
+    translate: Annotated[bool, typer.Option(help="Move crystals at random in training.")] = True,
     precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
     physics_weight: Annotated[float, typer.Option(help="Weight of the overlap penalty.")] = 0.0,
     patience: Annotated[int, typer.Option(help="Checks without gain before stopping; 0: never.")] = 4,
@@ -60,7 +61,7 @@ def train(
         _, summary = run_training(
             source, folder, network=network, coordinates=coordinates, lattice=lattice,
             epochs=epochs, steps=steps, minutes=minutes, learning_rate=learning_rate, dim=dim,
-            layers=layers, tokens=tokens, accumulate=accumulate, precision=precision,
+            layers=layers, tokens=tokens, accumulate=accumulate, translate=translate, precision=precision,
             physics_weight=physics_weight, patience=patience, disorder=disorder,
             start_from=start_from, seed=seed, device=device,
             on_estimate=announce, on_step=advance,

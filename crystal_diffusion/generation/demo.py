@@ -81,7 +81,7 @@ def run_demo(
     crystals = create_demo_dataset()
     say(f"{len(crystals)} real crystals: " + ", ".join(str(c["formula"]) for c in crystals))
     generator, summary = train(
-        crystals, folder / "model", minutes=max(5.0, seconds) / 60, seed=seed, on_step=on_step,
+        crystals, folder / "model", minutes=max(5.0, seconds) / 60, seed=seed, patience=0, on_step=on_step,
         on_estimate=lambda e: say(
             f"training {e.steps} steps, about {e.seconds:.0f} s on this machine"
         ),

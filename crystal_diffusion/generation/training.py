@@ -113,6 +113,7 @@ def train(
     patience: int = 4,
     physics_weight: float = 0.0,
     accumulate: int = 1,
+    translate: bool = True,
     disorder: str = "skip",
     start_from: str | Path | None = None,
     on_estimate: Callable[[Estimate], None] | None = None,
@@ -171,7 +172,7 @@ def train(
     rate = learning_rate or (chosen.learning_rate if start_from is None else 2e-4)
     config = TrainingConfig(
         steps=1, tokens=tokens or chosen.tokens, learning_rate=rate, seed=seed,
-        precision=precision, physics_weight=physics_weight, accumulate=accumulate,
+        precision=precision, physics_weight=physics_weight, accumulate=accumulate, translate=translate,
         patience=patience if len(held) or crystals < 50 else 0,
     )
     estimate = measure(model, data, config)

@@ -33,6 +33,8 @@ class TrainingConfig:
         precision: "float32", "bfloat16" or "auto" (bfloat16 where the device has it in hardware).
         tasks: share of each question, see ``DEFAULT_TASKS``.
         exchange: match noise to equal atoms (optimal transport).
+        translate: move each crystal by a random vector in each step; the transformer cannot see
+            it, the U-Net learns from it that the origin means nothing.
     """
 
     steps: int = 2000
@@ -48,6 +50,7 @@ class TrainingConfig:
     precision: str = "auto"
     tasks: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_TASKS))
     exchange: bool = True
+    translate: bool = True
     lattice_weight: float = 0.25
     element_weight: float = 0.25
     physics_weight: float = 0.0

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from crystal_diffusion import geometry
 from crystal_diffusion.crystal import CrystalBatch
 from crystal_diffusion.diffusion.joint import JointDiffusion, Levels, LossTerms, exchange_noise
 from crystal_diffusion.diffusion.penalty import training_penalty
@@ -92,6 +93,10 @@ def prepare_step(
         coord_noise = torch.from_numpy(exchange_noise(batch, coord_noise.numpy()))
     lattice_noise = torch.randn(crystals, 6, generator=generator)
     mask_noise = torch.rand(crystals, atoms, generator=generator)
+    if config.translate:
+        shift = torch.rand(crystals, 1, 3, generator=generator)
+        moved = geometry.wrap(batch.frac_coords + shift) * batch.mask.unsqueeze(-1)
+        batch = CrystalBatch(moved, batch.lattice, batch.atomic_numbers)
     return _StepInputs(batch, levels, coord_noise, lattice_noise, mask_noise)
 
 
@@ -223,7 +228,8 @@ def fit(
             if "score" in figures and config.patience:
                 improved = figures["score"] > best + 1e-9
                 best, since_best = max(best, figures["score"]), 0 if improved else since_best + 1
-                if since_best >= config.patience:
+                # The first half always runs: early samples say little about the end.
+                if since_best >= config.patience and step > config.steps // 2:
                     stopped = "early"
                     break
         now = time.monotonic()
