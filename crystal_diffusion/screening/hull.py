@@ -7,11 +7,17 @@ energy above hull: it would be a new stable phase (for this potential and these 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from crystal_diffusion.screening.potentials import Potential
 from crystal_diffusion.screening.references import ReferenceEnergies
+from crystal_diffusion.screening.tables import rounded
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
 
 
 @dataclass(frozen=True)
@@ -92,3 +98,89 @@ class HullBuilder:
         )
         products = {part.composition.reduced_formula: float(x) for part, x in parts.items()}
         return HullResult(formation, float(above), competing, products, date)
+
+
+def hull_row(
+    structure: Structure,
+    energy_per_atom: float,
+    hull: HullBuilder,
+    others: Mapping[str, HullBuilder],
+    said: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """The hull columns of a crystal, with the spread of its formation energy over potentials.
+
+    Args:
+        structure: the relaxed crystal.
+        energy_per_atom: eV, of the first potential.
+        hull: references of the first potential.
+        others: elemental references of the further potentials.
+        said: their energies of this structure (``energy_per_atom_eV``, ``problem``).
+    """
+    composition = structure.composition.get_el_amt_dict()
+    place = hull.place(composition, energy_per_atom)
+    formation = [place.formation_energy]
+    problems = [place.problem] if place.problem else []
+    for name, other in others.items():
+        answer = said.get(name, {})
+        energy = answer.get("energy_per_atom_eV")
+        if energy is None:
+            problems.append(f"{name}: {answer.get('problem') or 'no energy'}")
+            continue
+        second = other.place(composition, energy)
+        problems += [second.problem] if second.problem else []
+        formation.append(second.formation_energy)
+    known = [value for value in formation if value is not None]
+    spread = max(known) - min(known) if len(known) > 1 else None
+    return {
+        "formation_energy_eV_atom": rounded(place.formation_energy),
+        "energy_above_hull_eV_atom": rounded(place.energy_above_hull),
+        "n_competing": place.n_competing,
+        "reference_date": place.reference_date,
+        "decomposition": {k: round(v, 4) for k, v in place.decomposition.items()},
+        "spread_eV_atom": rounded(spread),
+        "problem": "; ".join(problems),
+    }
+
+
+def hull_text(
+    potential: Potential,
+    hull: HullBuilder,
+    structures: Mapping[str, Structure],
+    energies: Mapping[str, float],
+    rows: Mapping[str, Mapping[str, Any]],
+) -> str:
+    """``hull.json``: the references of every chemical system and the candidates among them."""
+    systems: dict[frozenset[str], list[str]] = {}
+    for key, structure in structures.items():
+        systems.setdefault(frozenset(structure.composition.get_el_amt_dict()), []).append(key)
+    text: dict[str, Any] = {
+        "potential": potential.name,
+        "potential_version": potential.version,
+        "functional": potential.functional,
+        "note": "energies of one potential; candidates are not part of the hull they are "
+        "measured against, so a negative distance is below what is known",
+        "systems": {},
+    }
+    for system, keys in sorted(systems.items(), key=lambda item: sorted(item[0])):
+        text["systems"]["-".join(sorted(system))] = {
+            "references": [
+                {
+                    "id": e.id,
+                    "composition": dict(e.composition),
+                    "energy_per_atom_eV": e.energy_per_atom,
+                    "converged": e.converged,
+                    "date": e.date,
+                }
+                for e in sorted(hull.references.of_system(system), key=lambda e: e.id)
+            ],
+            "candidates": [
+                {
+                    "id": key,
+                    "composition": structures[key].composition.get_el_amt_dict(),
+                    "energy_per_atom_eV": energies[key],
+                    **{k: v for k, v in rows[key].items() if k != "problem"},
+                }
+                for key in keys
+            ],
+        }
+    return json.dumps(text, indent=1) + "\n"

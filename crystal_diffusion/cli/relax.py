@@ -1,0 +1,70 @@
+"""The verb `relax`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crystal_diffusion.cli.console import FAILED, OK, PARTIAL, err, out, progress
+
+
+def relax(
+    source: Annotated[Path, typer.Argument(help="Run folder, or folder or file of crystals.")],
+    potential: Annotated[
+        str | None,
+        typer.Option(help="diep, chgnet, chgnet-r2scan, sevennet or pair; diep where installed."),
+    ] = None,
+    folder: Annotated[Path, typer.Option("--out", "-o", help="Where to write.")] = Path("relaxed"),
+    executor: Annotated[
+        str, typer.Option(help="local, here (this process), ray or ray:ADDRESS.")
+    ] = "local",
+    processes: Annotated[
+        int | None, typer.Option(help="Worker processes; all usable cores if not given.")
+    ] = None,
+    fmax: Annotated[float, typer.Option(help="Largest force of a converged crystal, eV/Å.")] = 0.05,
+    smax: Annotated[float, typer.Option(help="Largest stress of a converged one, GPa.")] = 0.1,
+    steps: Annotated[int, typer.Option(help="Most relaxation steps.")] = 100,
+    time_limit: Annotated[float, typer.Option(help="Most seconds for one relaxation.")] = 600.0,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Nothing but errors.")] = False,
+) -> None:
+    """Relax cell and positions; a table, extended XYZ and CIFs come out. Goes on after a kill.
+
+    Exit code 0: all relaxed and converged; 1: some did not; 2: none could be relaxed.
+
+    Example: crystal-diffusion relax my_cifs/ --potential pair --out relaxed/
+    """
+    from crystal_diffusion.screening.pipeline import screen
+    from crystal_diffusion.screening.potentials import default_potential
+    from crystal_diffusion.screening.relaxation import RelaxLimits
+    from crystal_diffusion.screening.settings import ScreenSettings, read_candidates
+
+    settings = ScreenSettings(
+        stages=("relax",),
+        potentials=(potential or default_potential(),),
+        limits=RelaxLimits(fmax=fmax, smax=smax, max_steps=steps, time_limit_s=time_limit),
+        executor=executor,
+        processes=processes,
+    )
+    with progress(quiet) as bar:
+        task = bar.add_task("relax", total=None)
+        outcome = screen(
+            read_candidates(source, folder),
+            settings,
+            progress=lambda _, done, total: bar.update(task, completed=done, total=total),
+        )
+    for row in outcome.rows:
+        if row["problem"]:
+            err.print(f"{row['id']}: {row['problem']}", highlight=False, markup=False)
+    for problem in outcome.problems:
+        err.print(problem, highlight=False, markup=False)
+    relaxed, converged = outcome.funnel["relaxed"], outcome.funnel["converged"]
+    if not quiet:
+        out.print(
+            f"{relaxed} of {len(outcome.rows)} relaxed, {converged} converged, in {folder}",
+            highlight=False,
+        )
+    if not relaxed:
+        raise typer.Exit(FAILED)
+    raise typer.Exit(OK if converged == len(outcome.rows) and not outcome.problems else PARTIAL)

@@ -1,0 +1,165 @@
+"""The verb `screen`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from crystal_diffusion.cli.console import FAILED, OK, PARTIAL, err, out, progress
+
+if TYPE_CHECKING:
+    from crystal_diffusion.screening.pipeline import ScreenOutcome
+
+
+def screen(
+    source: Annotated[
+        Path, typer.Argument(help="Run folder, or folder or file of crystals from anywhere.")
+    ],
+    stages: Annotated[
+        str | None,
+        typer.Option(
+            help="Only these, with commas: validate, group, relax, energies, hull, novelty, rank, "
+            "report."
+        ),
+    ] = None,
+    top: Annotated[int, typer.Option(help="Length of the short list.")] = 5,
+    potentials: Annotated[
+        str | None,
+        typer.Option(
+            help="The first relaxes, further ones give the spread: diep, chgnet, chgnet-r2scan, "
+            "sevennet, pair. diep where installed, else pair."
+        ),
+    ] = None,
+    reference: Annotated[
+        list[Path] | None, typer.Option(help="Folder of your own known crystals; repeatable.")
+    ] = None,
+    db: Annotated[
+        str | None, typer.Option(help="Database file or postgresql://…; screening.db if not given.")
+    ] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Where to write; the run folder, or NAME-screened."),
+    ] = None,
+    executor: Annotated[
+        str, typer.Option(help="local, here (this process), ray or ray:ADDRESS.")
+    ] = "local",
+    processes: Annotated[
+        int | None, typer.Option(help="Worker processes; all usable cores if not given.")
+    ] = None,
+    fmax: Annotated[float, typer.Option(help="Largest force of a converged crystal, eV/Å.")] = 0.05,
+    smax: Annotated[float, typer.Option(help="Largest stress of a converged one, GPa.")] = 0.1,
+    steps: Annotated[int, typer.Option(help="Most relaxation steps.")] = 100,
+    time_limit: Annotated[float, typer.Option(help="Most seconds for one relaxation.")] = 600.0,
+    profile: Annotated[str, typer.Option(help="Checks: default, strict, permissive.")] = "default",
+    competing: Annotated[
+        int, typer.Option(help="Most competing compounds for one chemical system.")
+    ] = 30,
+    parquet: Annotated[
+        Path | None, typer.Option(help="Also write the whole table as Parquet.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Nothing but errors.")] = False,
+) -> None:
+    """From candidates to a short list: relax, energies, hull, novelty, rank, report.
+
+    A killed run goes on where it was. Exit code 0: all well; 1: some crystals or the database
+    could not be dealt with (screening.csv says which and why); 2: nothing could be done.
+
+    Example: crystal-diffusion screen run/ --top 5 --potentials diep,chgnet-r2scan
+    """
+    from crystal_diffusion.screening.pipeline import screen as run_screening
+    from crystal_diffusion.screening.potentials import default_potential
+    from crystal_diffusion.screening.relaxation import RelaxLimits
+    from crystal_diffusion.screening.settings import STAGES, ScreenSettings, read_candidates
+
+    settings = ScreenSettings(
+        stages=_words(stages) or STAGES,
+        top=top,
+        potentials=_words(potentials) or (default_potential(),),
+        limits=RelaxLimits(fmax=fmax, smax=smax, max_steps=steps, time_limit_s=time_limit),
+        reference=tuple(reference or ()),
+        db=db,
+        executor=executor,
+        processes=processes,
+        profile=profile,
+        competing=competing,
+    )
+    candidates = read_candidates(source, folder)
+    with progress(quiet) as bar:
+        tasks: dict[str, Any] = {}
+
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage, total=total)
+            bar.update(tasks[stage], completed=done, total=total)
+
+        outcome = run_screening(candidates, settings, progress=show, report=_report)
+    if parquet is not None:
+        from crystal_diffusion.screening.store import Store
+
+        Store(db or str(outcome.folder / "screening.db")).to_parquet(parquet)
+    _tell(outcome, top, quiet)
+    if not any(row["valid"] for row in outcome.rows) and "validate" in settings.stages:
+        raise typer.Exit(FAILED)
+    raise typer.Exit(PARTIAL if outcome.failed or outcome.problems else OK)
+
+
+def _words(text: str | None) -> tuple[str, ...]:
+    return tuple(word.strip() for word in (text or "").split(",") if word.strip())
+
+
+def _report(folder: Path) -> None:
+    """The report page, written by the viewer."""
+    from crystal_diffusion.viewer.report import write_report
+
+    write_report(folder)
+
+
+def _tell(outcome: ScreenOutcome, top: int, quiet: bool) -> None:
+    for problem in outcome.problems:
+        err.print(f"[bold red]problem:[/] {problem}", highlight=False)
+    if quiet:
+        return
+    from collections import Counter
+
+    from rich.table import Table
+
+    funnel = ", ".join(f"{count} {name}" for name, count in outcome.funnel.items())
+    out.print(funnel, highlight=False)
+    failures = Counter(row["problem"] for row in outcome.rows if row["problem"])
+    for reason, count in failures.most_common(8):
+        out.print(f"  {count} × {reason[:160]}", highlight=False, markup=False)
+    best = outcome.ranked[:top]
+    if best:
+        first = best[0]
+        table = Table(
+            title=f"{first['potential']} {first['potential_version']}, references of "
+            f"{first['reference_date'] or 'no date'}"
+        )
+        for name in ("rank", "id", "above hull, eV/atom", "formation, eV/atom", "competing"):
+            table.add_column(name)
+        for name in ("spread, eV/atom", "converged", "novel", "nearest known"):
+            table.add_column(name)
+        for row in best:
+            table.add_row(
+                str(row["rank"]),
+                row["id"],
+                _number(row["energy_above_hull_eV_atom"]),
+                _number(row["formation_energy_eV_atom"]),
+                str(row["n_competing"]),
+                _number(row["spread_eV_atom"]),
+                _flag(row["converged"]),
+                _flag(row["novel"]),
+                f"{row['nearest_known_id'] or '–'} ({_number(row['nearest_known_distance'])})",
+            )
+        out.print(table)
+    out.print(f"written to {outcome.folder}", highlight=False)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _flag(value: bool | None) -> str:
+    return "–" if value is None else ("yes" if value else "no")

@@ -1,0 +1,437 @@
+"""Screening from candidates to a short list, in stages that can be stopped and go on.
+
+What a stage finds is on disk before it counts as done (`StageLog`), so a killed run goes on where
+it was. The tables are made from these logs alone: a run that was killed ends like one that was not.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crystal_diffusion.data.run_folder import write_text
+from crystal_diffusion.errors import InputError, MissingDependencyError
+from crystal_diffusion.screening import tables
+from crystal_diffusion.screening.batch import relax_many
+from crystal_diffusion.screening.executors import Executor, make_executor, usable_cores
+from crystal_diffusion.screening.hull import HullBuilder, hull_row, hull_text
+from crystal_diffusion.screening.novelty import (
+    known_of_like_formula,
+    nearest_known,
+    read_own_references,
+)
+from crystal_diffusion.screening.potentials import Potential, get_potential
+from crystal_diffusion.screening.references import (
+    Library,
+    ReferenceEnergies,
+    complete_references,
+    load_library,
+)
+from crystal_diffusion.screening.relaxation import RelaxLimits, RelaxResult
+from crystal_diffusion.screening.settings import STAGES, Candidates, ScreenSettings
+from crystal_diffusion.screening.stage_log import StageLog
+from crystal_diffusion.screening.store import Store
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+    from crystal_diffusion.physics.report import ValidationReport
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[str, int, int], None]
+#: Crystals validated or compared between two writes to disk.
+_CHUNK = 64
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class ScreenOutcome:
+    """What a screening came to.
+
+    Attributes:
+        rows: one mapping per candidate, in order, with the columns of ``screening.jsonl``.
+        folder: where the files are.
+        failed: ids that a stage could not deal with (not those that physics rejects).
+        problems: what went wrong beside the crystals (a locked database, an unreadable reference).
+        funnel: counts by stage.
+    """
+
+    rows: list[dict[str, Any]]
+    folder: Path
+    failed: tuple[str, ...]
+    problems: tuple[str, ...]
+    funnel: dict[str, int]
+
+    @property
+    def ranked(self) -> list[dict[str, Any]]:
+        """Rows that have a rank, best first."""
+        found = [row for row in self.rows if row["rank"] is not None]
+        return sorted(found, key=lambda row: int(row["rank"]))
+
+
+def screen(
+    candidates: Candidates,
+    settings: ScreenSettings,
+    *,
+    progress: Progress = _silent,
+    report: Callable[[Path], Any] | None = None,
+    library: Library | None = None,
+) -> ScreenOutcome:
+    """Run the stages that are asked for, going on from what is there.
+
+    Args:
+        candidates: see `settings.read_candidates`.
+        settings: what to do.
+        progress: called with stage, done, total.
+        report: writes the report page of a folder; the stage is left out where none is given.
+        library: known crystals; loaded from ``settings.library`` where needed.
+
+    Raises:
+        InputError: settings or folders that cannot be used.
+        MissingDependencyError: a potential that is not installed.
+    """
+    return _Screen(candidates, settings, progress, report, library).run()
+
+
+@dataclass
+class _Screen:
+    candidates: Candidates
+    settings: ScreenSettings
+    progress: Progress
+    report: Callable[[Path], Any] | None
+    library: Library | None
+    problems: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.folder = self.candidates.folder
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{self.folder}: cannot be made ({error.strerror})") from error
+        self.potentials = [get_potential(name) for name in self.settings.potentials]
+        self.main = self.potentials[0]
+        versions = {p.name: p.version for p in self.potentials}
+        self.logs = {
+            stage: StageLog(
+                self.folder / "screening" / f"{stage}.jsonl",
+                self.settings.key(stage, version=versions[self.main.name]),
+            )
+            for stage in ("validate", "group", "relax", "hull", "novelty", "rank")
+        }
+        for extra in self.potentials[1:]:
+            self.logs[f"energies-{extra.name}"] = StageLog(
+                self.folder / "screening" / f"energies-{extra.name}.jsonl",
+                self.settings.key(
+                    "energies", version=versions[self.main.name], extra=versions[extra.name]
+                ),
+            )
+
+    def run(self) -> ScreenOutcome:
+        """Every stage asked for, in order, then the tables."""
+        work: dict[str, Callable[[], None]] = {
+            "validate": self.validate,
+            "group": self.group,
+            "relax": self.relax,
+            "energies": self.energies,
+            "hull": self.hull,
+            "novelty": self.novelty,
+            "rank": self.rank,
+        }
+        for stage in STAGES:
+            if stage in self.settings.stages and stage in work:
+                work[stage]()
+        rows = self.rows()
+        tables.write_rows(self.folder, rows)
+        relaxed = self.relaxed()
+        if relaxed:
+            tables.write_relaxed(self.folder, relaxed)
+        self.store(rows, relaxed)
+        funnel = self.funnel(rows)
+        write_text(
+            self.folder / "screening" / "summary.json",
+            json.dumps({"funnel": funnel, "problems": self.problems}, indent=1) + "\n",
+        )
+        if self.report is not None and "report" in self.settings.stages:
+            self.report(self.folder)
+        return ScreenOutcome(rows, self.folder, self.failed(), tuple(self.problems), funnel)
+
+    # -- what is known so far ---------------------------------------------------------------
+
+    def usable(self) -> list[str]:
+        """Ids that no stage has ruled out yet: valid, and the first of their group."""
+        checked, grouped = self.logs["validate"].rows, self.logs["group"].rows
+        return [
+            key
+            for key in self.candidates.structures
+            if checked.get(key, {}).get("valid") is not False
+            and not grouped.get(key, {}).get("duplicate_of")
+        ]
+
+    def relaxed(self) -> dict[str, Structure]:
+        """Relaxed structures by id."""
+        found = self.logs["relax"].rows
+        return {
+            key: tables.structure_from_row(found[key]["structure"])
+            for key in self.candidates.structures
+            if key in found and not found[key]["problem"]
+        }
+
+    def executor(self) -> Executor:
+        """Where relaxations run."""
+        limit = 2 * self.settings.limits.time_limit_s + 120
+        return make_executor(self.settings.executor, self.settings.processes, limit)
+
+    def processes(self) -> int:
+        """Worker processes for what is not a relaxation; none where all runs in this process."""
+        if self.settings.executor == "here":
+            return 1
+        return self.settings.processes or usable_cores()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The table."""
+        ids = [*self.candidates.structures, *self.candidates.unreadable]
+        unreadable = {
+            key: {"valid": False, "problem": why} for key, why in self.candidates.unreadable.items()
+        }
+        order = ["validate", "group", "relax", "hull", "novelty", "rank"]
+        return tables.merge_rows(ids, [unreadable, *(self.logs[stage].rows for stage in order)])
+
+    def failed(self) -> tuple[str, ...]:
+        """Ids with a problem that is not a verdict of physics."""
+        bad = dict.fromkeys(self.candidates.unreadable)
+        for stage in ("relax", "hull", "novelty"):
+            found = self.logs[stage].rows
+            bad |= dict.fromkeys(k for k in self.usable() if found.get(k, {}).get("problem"))
+        return tuple(bad)
+
+    def funnel(self, rows: list[dict[str, Any]]) -> dict[str, int]:
+        """How many candidates came how far."""
+        return {
+            "read": len(self.candidates.structures),
+            "unreadable": len(self.candidates.unreadable),
+            "valid": sum(row["valid"] is True for row in rows),
+            "distinct": sum(row["valid"] is True and not row["duplicate_of"] for row in rows),
+            "relaxed": sum(row["energy_per_atom_eV"] is not None for row in rows),
+            "converged": sum(row["converged"] is True for row in rows),
+            "ranked": sum(row["rank"] is not None for row in rows),
+        }
+
+    # -- the stages -------------------------------------------------------------------------
+
+    def validate(self) -> None:
+        """Physics checks; a crystal that fails one of severity error goes no further."""
+        from crystal_diffusion.physics.validator import PhysicsValidator
+
+        validator = PhysicsValidator(profile=self.settings.profile)
+        found, structures = self.logs["validate"], self.candidates.structures
+        missing = [key for key in structures if key not in found.rows]
+        for start in range(0, len(missing), _CHUNK):
+            keys = missing[start : start + _CHUNK]
+            reports = validator.validate_many([structures[k] for k in keys], processes=1)
+            done: dict[str, dict[str, Any]] = {}
+            for key, verdict in zip(keys, reports, strict=True):
+                done[key] = _verdict_row(verdict)
+            found.add_many(done)
+            self.progress("validate", min(start + _CHUNK, len(missing)), len(missing))
+
+    def group(self) -> None:
+        """Groups of equal crystals; the first of each goes on."""
+        from crystal_diffusion.matching import group_structures
+
+        found = self.logs["group"]
+        checked = self.logs["validate"].rows
+        keys = [
+            k for k in self.candidates.structures if checked.get(k, {}).get("valid") is not False
+        ]
+        if found.rows and set(keys) == set(found.rows):
+            return
+        self.progress("group", 0, len(keys))
+        numbers = group_structures(
+            [self.candidates.structures[k] for k in keys], processes=self.processes()
+        )
+        first: dict[int, str] = {}
+        rows = {}
+        for key, number in zip(keys, numbers, strict=True):
+            leader = first.setdefault(number, key)
+            rows[key] = {"group": number, "duplicate_of": leader if leader != key else None}
+        found.clear()
+        found.add_many(rows)
+        self.progress("group", len(keys), len(keys))
+
+    def relax(self) -> None:
+        """Relax the first of every group with the first potential."""
+        found = self.logs["relax"]
+        wanted = self.usable()
+        missing = [key for key in wanted if key not in found.rows]
+        pairs = ((key, self.candidates.structures[key]) for key in missing)
+        done = len(wanted) - len(missing)
+        self.progress("relax", done, len(wanted))
+        for key, result in self._relax_all(self.main, pairs, self.settings.limits):
+            found.add(key, _relaxed_row(result))
+            done += 1
+            self.progress("relax", done, len(wanted))
+
+    def _relax_all(
+        self,
+        potential: Potential,
+        pairs: Iterable[tuple[str, Structure]],
+        limits: RelaxLimits,
+    ) -> Iterator[tuple[str, RelaxResult]]:
+        name = self.settings.potentials[self.potentials.index(potential)]
+        return relax_many(pairs, name, limits=limits, executor=self.executor())
+
+    def energies(self) -> None:
+        """Energies of the relaxed structures with the further potentials."""
+        structures = self.relaxed()
+        point = RelaxLimits(max_steps=0, time_limit_s=self.settings.limits.time_limit_s)
+        for extra in self.potentials[1:]:
+            found = self.logs[f"energies-{extra.name}"]
+            missing = [(k, s) for k, s in structures.items() if k not in found.rows]
+            done = len(structures) - len(missing)
+            for key, result in self._relax_all(extra, missing, point):
+                energy = tables.rounded(result.energy_per_atom)
+                found.add(key, {"energy_per_atom_eV": energy, "problem": result.problem})
+                done += 1
+                self.progress(f"energies {extra.name}", done, len(structures))
+
+    def hull(self) -> None:
+        """Formation energy, energy above hull, and the spread between potentials."""
+        structures, relaxed = self.relaxed(), self.logs["relax"].rows
+        if not structures:
+            return
+        systems = {frozenset(s.composition.get_el_amt_dict()) for s in structures.values()}
+        library = self._library()
+        builder = HullBuilder(self._references(self.main, systems, library))
+        others = {
+            extra.name: HullBuilder(
+                self._references(extra, {frozenset({e}) for s in systems for e in s}, library)
+            )
+            for extra in self.potentials[1:]
+        }
+        second = {name: self.logs[f"energies-{name}"].rows for name in others}
+        rows = {
+            key: hull_row(
+                structure,
+                relaxed[key]["energy_per_atom_eV"],
+                builder,
+                others,
+                {name: found.get(key, {}) for name, found in second.items()},
+            )
+            for key, structure in structures.items()
+        }
+        found = self.logs["hull"]
+        found.clear()
+        found.add_many(rows)
+        energies = {key: relaxed[key]["energy_per_atom_eV"] for key in structures}
+        write_text(
+            self.folder / "hull.json",
+            hull_text(self.main, builder, structures, energies, rows),
+        )
+
+    def _library(self) -> Library | None:
+        if self.library is None:
+            self.library = load_library(self.settings.library)
+        return self.library
+
+    def _references(
+        self, potential: Potential, systems: set[frozenset[str]], library: Library | None
+    ) -> ReferenceEnergies:
+        known = ReferenceEnergies.load(potential, self.settings.cache)
+        complete_references(
+            known,
+            sorted(systems, key=sorted),
+            library,
+            lambda pairs: self._relax_all(potential, pairs, self.settings.limits),
+            per_system=self.settings.competing,
+            report=lambda done, total: self.progress(f"references {potential.name}", done, total),
+        )
+        return known
+
+    def novelty(self) -> None:
+        """Nearest known crystal, compared as relaxed where there is a relaxed one."""
+        found, relaxed = self.logs["novelty"], self.relaxed()
+        keys = [key for key in self.usable() if key not in found.rows]
+        if not keys:
+            return
+        structures = [relaxed.get(key, self.candidates.structures[key]) for key in keys]
+        own, problems = read_own_references(self.settings.reference)
+        self.problems += problems
+        known = known_of_like_formula(self._library(), structures) | own
+        for start in range(0, len(keys), 16 * _CHUNK):
+            part = slice(start, start + 16 * _CHUNK)
+            rows = nearest_known(structures[part], known, self.processes())
+            found.add_many(dict(zip(keys[part], rows, strict=True)))
+            self.progress("novelty", min(start + 16 * _CHUNK, len(keys)), len(keys))
+
+    def rank(self) -> None:
+        """Ranks; crystals that became equal by relaxing count once, under the best of them."""
+        rows = self.rows()
+        tables.rank_rows(rows)
+        ordered = sorted((r for r in rows if r["rank"] is not None), key=lambda r: int(r["rank"]))
+        relaxed = self.relaxed()
+        merged: dict[str, dict[str, Any]] = {}
+        if ordered:
+            from crystal_diffusion.matching import group_structures
+
+            numbers = group_structures(
+                [relaxed[row["id"]] for row in ordered], processes=self.processes()
+            )
+            best: dict[int, dict[str, Any]] = {}
+            for row, number in zip(ordered, numbers, strict=True):
+                leader = best.setdefault(number, row)
+                if leader is not row:
+                    row["duplicate_of"] = leader["id"]
+                    merged[row["id"]] = {
+                        "duplicate_of": leader["id"],
+                        "group": leader["group"],
+                    }
+        tables.rank_rows(rows)
+        found = self.logs["rank"]
+        found.clear()
+        found.add_many({r["id"]: {"rank": r["rank"], **merged.get(r["id"], {})} for r in rows})
+
+    def store(self, rows: list[dict[str, Any]], relaxed: dict[str, Structure]) -> None:
+        """Into the database; what the database refuses is a recorded problem, not a lost run."""
+        location = self.settings.db or str(self.folder / "screening.db")
+        structures = self.candidates.structures | relaxed
+        try:
+            Store(location).put_many(
+                (row["id"], structures[row["id"]], row) for row in rows if row["id"] in structures
+            )
+        except (InputError, MissingDependencyError) as error:
+            log.error("%s", error)
+            self.problems.append(f"database: {error}")
+
+
+def _verdict_row(verdict: ValidationReport) -> dict[str, Any]:
+    """The first failed check in full, the others by name."""
+    problem = ""
+    if verdict.errors:
+        first, *others = verdict.errors
+        more = f" (also: {', '.join(c.name for c in others)})" if others else ""
+        problem = f"not valid: {first.name}: {first.reason}{more}"
+    warnings = [check.name for check in verdict.warnings]
+    return {"valid": verdict.valid, "problem": problem, "warnings": warnings}
+
+
+def _relaxed_row(result: RelaxResult) -> dict[str, Any]:
+    return {
+        "potential": result.potential,
+        "potential_version": result.potential_version,
+        "energy_per_atom_eV": None if result.problem else tables.rounded(result.energy_per_atom),
+        "converged": result.converged,
+        "steps": result.steps,
+        "max_force_eV_A": tables.rounded(result.max_force),
+        "max_stress_GPa": tables.rounded(result.stress),
+        "problem": result.problem,
+        "structure": tables.structure_row(result.structure),
+        "seconds": round(result.seconds, 2),
+    }

@@ -1,0 +1,127 @@
+"""What a screening is asked to do, and where its candidates come from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crystal_diffusion.errors import InputError
+from crystal_diffusion.screening.relaxation import RelaxLimits
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+#: Stages in their order; each can be run alone on what the earlier ones have left.
+STAGES = ("validate", "group", "relax", "energies", "hull", "novelty", "rank", "report")
+
+
+@dataclass(frozen=True)
+class ScreenSettings:
+    """How to screen.
+
+    Attributes:
+        stages: which of `STAGES` to run.
+        top: how many to name as the short list.
+        potentials: the first relaxes and ranks; the others give the spread.
+        limits: of each relaxation.
+        reference: folders or files of the user's own known crystals.
+        db: database file or ``postgresql://…``; ``screening.db`` in the folder by default.
+        executor: ``local``, ``here``, ``ray`` or ``ray:ADDRESS``.
+        processes: workers; the usable cores by default.
+        profile: limits of the physics checks (``default``, ``strict`` or ``permissive``).
+        competing: most competing compounds for one chemical system.
+        library: file of known crystals; the shipped one by default.
+        cache: folder of computed reference energies; the user's cache folder by default.
+    """
+
+    stages: tuple[str, ...] = STAGES
+    top: int = 5
+    potentials: tuple[str, ...] = ("pair",)
+    limits: RelaxLimits = field(default_factory=RelaxLimits)
+    reference: tuple[Path, ...] = ()
+    db: str | None = None
+    executor: str = "local"
+    processes: int | None = None
+    profile: str = "default"
+    competing: int = 30
+    library: Path | None = None
+    cache: Path | None = None
+
+    def __post_init__(self) -> None:
+        unknown = [stage for stage in self.stages if stage not in STAGES]
+        if unknown:
+            raise InputError(
+                f"stages: {', '.join(unknown)} unknown; choose from {', '.join(STAGES)}"
+            )
+        if not self.potentials:
+            raise InputError("potentials: none given; name at least one, for example diep")
+        if self.top < 0:
+            raise InputError(f"top: {self.top} given, but it must be 0 or more")
+
+    def key(self, stage: str, **more: Any) -> str:
+        """What the results of a stage depend on, as a short text; other results are not reused."""
+        used: dict[str, Any] = {"stage": stage}
+        if stage == "validate":
+            used["profile"] = self.profile
+        if stage in ("relax", "energies", "hull"):
+            limits = asdict(self.limits)
+            limits.pop("time_limit_s")  # a longer limit does not undo what was finished in time
+            used |= {"limits": limits, "potential": self.potentials[0]}
+        if stage == "novelty":
+            used |= {"reference": [str(p) for p in self.reference], "library": str(self.library)}
+        used |= more
+        text = json.dumps(used, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What is to be screened.
+
+    Attributes:
+        structures: by id, in order.
+        unreadable: id → why there is no structure.
+        folder: where results are written.
+        is_run: whether that is the folder of a run (then its own files are left as they are).
+    """
+
+    structures: dict[str, Structure]
+    unreadable: dict[str, str]
+    folder: Path
+    is_run: bool
+
+
+def read_candidates(source: Path, out: Path | None = None) -> Candidates:
+    """Structures of a run folder, or of any file or folder of crystals.
+
+    Args:
+        source: a run folder (``manifest.json``), or whatever `data.readers.iter_crystals` reads.
+        out: folder of the results; the run folder itself, else ``NAME-screened`` beside the source.
+
+    Raises:
+        InputError: the source does not exist or holds no crystal at all.
+    """
+    from crystal_diffusion.data.readers import iter_crystals
+    from crystal_diffusion.data.run_folder import MANIFEST, RunFolder
+
+    source = Path(source)
+    if (source / MANIFEST).is_file():
+        structures = RunFolder.open(source).structures()
+        if not structures:
+            raise InputError(f"{source}: the run holds no structures; generate some first")
+        return Candidates(structures, {}, out or source, out is None)
+    found: dict[str, Structure] = {}
+    unreadable: dict[str, str] = {}
+    for record in iter_crystals(source, left_handed="swap"):
+        if record.structure is None:
+            unreadable[record.id] = f"unreadable: {record.problem} ({record.source})"
+        else:
+            found[record.id] = record.structure
+    if not found and not unreadable:
+        raise InputError(f"{source}: no crystal found; give a run folder or a folder of CIFs")
+    plain = source.resolve()
+    folder = out or plain.parent / f"{plain.name.split('.')[0] or 'crystals'}-screened"
+    return Candidates(found, unreadable, folder, False)

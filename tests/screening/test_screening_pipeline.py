@@ -1,0 +1,278 @@
+"""The stages together: what a run leaves behind, after kills, bad files and missing references."""
+
+from __future__ import annotations
+
+import csv
+import json
+import multiprocessing
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pymatgen.core import Lattice, Structure
+
+from crystal_diffusion.errors import InputError
+from crystal_diffusion.proposals.library import ReferenceLibrary
+from crystal_diffusion.screening.pipeline import ScreenOutcome, screen
+from crystal_diffusion.screening.relaxation import RelaxLimits
+from crystal_diffusion.screening.settings import Candidates, ScreenSettings, read_candidates
+from crystal_diffusion.screening.stage_log import StageLog
+from crystal_diffusion.screening.store import Store
+from crystal_diffusion.screening.tables import COLUMNS
+
+
+def rock_salt(metal: str = "Na", anion: str = "Cl", a: float = 5.6) -> Structure:
+    return Structure.from_spacegroup(
+        "Fm-3m", Lattice.cubic(a), [metal, anion], [[0, 0, 0], [0.5, 0.5, 0.5]]
+    ).get_primitive_structure()
+
+
+def shaken(seed: int) -> Structure:
+    rng = np.random.default_rng(seed)
+    cell = Structure.from_spacegroup(
+        "Fm-3m", Lattice.cubic(5.5), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]
+    )
+    coords = cell.frac_coords + rng.normal(0, 0.03, (8, 3))
+    return Structure(
+        cell.lattice.matrix @ (np.eye(3) + rng.normal(0, 0.03, (3, 3))), cell.species, coords
+    )
+
+
+@pytest.fixture(scope="module")
+def library() -> ReferenceLibrary:
+    known = {
+        "known-na": Structure.from_spacegroup("Im-3m", Lattice.cubic(4.2), ["Na"], [[0, 0, 0]]),
+        "known-cl": Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.4), ["Cl"], [[0, 0, 0]]),
+        "known-salt": rock_salt(),
+    }
+    structures = [s.get_primitive_structure() for s in known.values()]
+    return ReferenceLibrary.from_structures(structures, list(known))
+
+
+def settings(tmp_path: Path, **more: Any) -> ScreenSettings:
+    base: dict[str, Any] = {
+        "stages": ("validate", "group", "relax", "hull", "novelty", "rank"),
+        "executor": "here",
+        "profile": "permissive",
+        "cache": tmp_path / "cache",
+        "limits": RelaxLimits(max_steps=30),
+    }
+    return ScreenSettings(**(base | more))
+
+
+def run(
+    tmp_path: Path,
+    structures: dict[str, Structure],
+    library: ReferenceLibrary | None,
+    unreadable: dict[str, str] | None = None,
+    **more: Any,
+) -> ScreenOutcome:
+    candidates = Candidates(structures, unreadable or {}, tmp_path / "out", False)
+    return screen(candidates, settings(tmp_path, **more), library=library)
+
+
+def by_id(outcome: ScreenOutcome) -> dict[str, dict[str, Any]]:
+    return {row["id"]: row for row in outcome.rows}
+
+
+def test_whole_run_leaves_tables_structures_hull_and_database(
+    tmp_path: Path, library: ReferenceLibrary
+) -> None:
+    structures = {
+        "salt": rock_salt(a=5.5),
+        "copy": rock_salt(a=5.5),
+        "cesium-like": Structure(Lattice.cubic(3.4), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]),
+        "squeezed": Structure(Lattice.cubic(1.2), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]),
+    }
+    outcome = run(tmp_path, structures, library, {"broken": "unreadable: no CIF"})
+    rows = by_id(outcome)
+    assert [row["id"] for row in outcome.rows] == [*structures, "broken"]
+    assert all(tuple(row) == COLUMNS for row in outcome.rows)
+    assert rows["salt"]["rank"] == 1 and rows["cesium-like"]["rank"] == 2
+    assert rows["copy"]["duplicate_of"] == "salt" and rows["copy"]["rank"] is None
+    assert rows["squeezed"]["valid"] is False and "not valid" in rows["squeezed"]["problem"]
+    assert rows["broken"]["problem"] == "unreadable: no CIF"
+    assert outcome.failed == ("broken",)
+    assert rows["salt"]["energy_above_hull_eV_atom"] == pytest.approx(0.0, abs=2e-3)
+    assert rows["salt"]["formation_energy_eV_atom"] < 0
+    assert rows["salt"]["n_competing"] == 1 and rows["salt"]["reference_date"]
+    assert rows["salt"]["novel"] is False and rows["salt"]["nearest_known_id"] == "known-salt"
+    assert rows["cesium-like"]["novel"] is True
+    assert rows["cesium-like"]["energy_above_hull_eV_atom"] > 0.05
+
+    out = tmp_path / "out"
+    with (out / "screening.csv").open() as stream:
+        assert [row["id"] for row in csv.DictReader(stream)] == list(rows)
+    lines = (out / "screening.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == outcome.rows
+    cif = Structure.from_file(out / "relaxed" / "salt.cif")
+    stored = {key: structure for key, structure, _ in Store(out / "screening.db").rows()}
+    assert cif.lattice.parameters == pytest.approx(stored["salt"].lattice.parameters, abs=1e-6)
+    assert sorted(stored) == sorted(structures)
+    hull = json.loads((out / "hull.json").read_text())
+    assert hull["potential"] == "pair" and hull["potential_version"]
+    assert {r["id"] for r in hull["systems"]["Cl-Na"]["references"]} >= {"known-na", "known-salt"}
+    assert outcome.funnel["ranked"] == 2
+
+
+def test_crystals_that_become_equal_by_relaxing_count_once(
+    tmp_path: Path, library: ReferenceLibrary
+) -> None:
+    rows = by_id(run(tmp_path, {"a": shaken(1), "b": rock_salt()}, library))
+    ranked = [key for key, row in rows.items() if row["rank"]]
+    if rows["a"]["group"] == rows["b"]["group"]:
+        assert len(ranked) == 1
+    assert sum(row["duplicate_of"] is not None for row in rows.values()) == 2 - len(ranked)
+    assert len(ranked) == 1
+
+
+def test_further_potentials_give_the_spread(
+    tmp_path: Path, library: ReferenceLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from crystal_diffusion.screening import potentials
+    from crystal_diffusion.screening.pair_potential import PAIR_ELEMENTS, PairPotential
+
+    class Softer(PairPotential):
+        def calculate(self, *arguments: Any, **named: Any) -> None:
+            super().calculate(*arguments, **named)
+            self.results = {k: 0.9 * v for k, v in self.results.items()}
+
+    softer = potentials.NamedPotential("softer", "2", "none", PAIR_ELEMENTS, Softer)
+    monkeypatch.setitem(potentials.POTENTIALS, "softer", lambda: softer)
+    stages = ("validate", "group", "relax", "energies", "hull", "rank")
+    outcome = run(
+        tmp_path, {"salt": rock_salt()}, library, potentials=("pair", "softer"), stages=stages
+    )
+    row = outcome.rows[0]
+    expected = 0.1 * abs(row["formation_energy_eV_atom"])
+    assert row["spread_eV_atom"] == pytest.approx(expected, rel=0.02)
+
+
+def test_missing_reference_element_is_recorded_and_the_rest_goes_on(
+    tmp_path: Path, library: ReferenceLibrary
+) -> None:
+    from crystal_diffusion.screening.references import ReferenceEnergies
+
+    def nothing(self: ReferenceEnergies, element: str) -> float | None:
+        return None if element == "Cl" else -1.0
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ReferenceEnergies, "elemental_energy", nothing)
+        outcome = run(tmp_path, {"salt": rock_salt()}, library)
+    row = outcome.rows[0]
+    assert "no reference energy for Cl with pair" in row["problem"]
+    assert row["formation_energy_eV_atom"] is None
+    assert row["energy_per_atom_eV"] is not None and row["rank"] == 1
+    assert outcome.failed == ("salt",)
+
+
+def test_elements_no_potential_knows_are_recorded(
+    tmp_path: Path, library: ReferenceLibrary
+) -> None:
+    odd = Structure.from_spacegroup(
+        "Fm-3m", Lattice.cubic(5.4), ["Cf", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]]
+    )
+    outcome = run(
+        tmp_path,
+        {"odd": odd, "salt": rock_salt()},
+        library,
+        stages=("group", "relax", "hull", "rank"),
+    )
+    rows = by_id(outcome)
+    assert "pair does not know Cf" in rows["odd"]["problem"]
+    assert rows["salt"]["rank"] == 1 and rows["odd"]["rank"] is None
+    assert "odd" in outcome.failed
+
+
+def test_locked_database_does_not_lose_the_run(tmp_path: Path, library: ReferenceLibrary) -> None:
+    outcome = run(tmp_path, {"salt": rock_salt()}, library, db=str(tmp_path / "nowhere" / "x.db"))
+    assert any("does not exist" in problem for problem in outcome.problems)
+    assert outcome.rows[0]["rank"] == 1
+    assert (tmp_path / "out" / "screening.csv").exists()
+
+
+def test_each_stage_runs_alone_and_what_is_done_is_not_done_again(
+    tmp_path: Path, library: ReferenceLibrary
+) -> None:
+    structures = {"salt": rock_salt(a=5.4), "b": shaken(3)}
+    for stage in ("validate", "group", "relax", "hull", "novelty", "rank"):
+        outcome = run(tmp_path, structures, library, stages=(stage,))
+    alone = outcome.rows
+    before = (tmp_path / "out" / "screening" / "relax.jsonl").read_bytes()
+    again = run(tmp_path, structures, library)
+    assert again.rows == alone
+    assert (tmp_path / "out" / "screening" / "relax.jsonl").read_bytes() == before
+    changed = run(tmp_path, structures, library, limits=RelaxLimits(max_steps=1))
+    assert by_id(changed)["b"]["steps"] == 1
+
+
+def _screen_slowly(folder: Path, count: int) -> None:
+    structures = {f"s{i}": shaken(i) for i in range(count)}
+    candidates = Candidates(structures, {}, folder / "out", False)
+    stages = ("validate", "group", "relax", "rank")
+    screen(candidates, settings(folder, stages=stages, limits=RelaxLimits(max_steps=12)))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a forked process")
+def test_killed_twice_while_relaxing_ends_like_an_uninterrupted_run(tmp_path: Path) -> None:
+    count = 8
+    fork = multiprocessing.get_context("fork")
+    log = tmp_path / "killed" / "out" / "screening" / "relax.jsonl"
+    reached = 0
+    for _ in range(2):
+        child = fork.Process(target=_screen_slowly, args=(tmp_path / "killed", count))
+        child.start()
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and child.is_alive():
+            lines = log.read_bytes().count(b"\n") if log.exists() else 0
+            if lines > reached:
+                break
+            time.sleep(0.005)
+        child.kill()
+        child.join()
+        reached = log.read_bytes().count(b"\n")
+        assert 0 < reached < count, "the kill must fall into the middle of relaxation"
+    with log.open("ab") as stream:
+        stream.write(b'{"id": "s7", "settings": "cut sho')  # as a kill during a write leaves it
+    _screen_slowly(tmp_path / "killed", count)
+    _screen_slowly(tmp_path / "whole", count)
+    for name in ("screening.jsonl", "screening.csv", "relaxed.extxyz"):
+        killed = (tmp_path / "killed" / "out" / name).read_bytes()
+        assert killed == (tmp_path / "whole" / "out" / name).read_bytes()
+
+
+def test_stage_log_drops_damaged_lines_and_other_settings(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    first = StageLog(path, "one")
+    first.add("a", {"value": 1})
+    first.add("b", {"value": 2})
+    with path.open("ab") as stream:
+        stream.write(b"not json\n")
+        stream.write(b'{"id": "c", "settin')
+    again = StageLog(path, "one")
+    assert again.rows == {"a": {"value": 1}, "b": {"value": 2}}
+    again.add("c", {"value": 3})
+    assert StageLog(path, "one").rows["c"] == {"value": 3}
+    assert StageLog(path, "two").rows == {}
+
+
+def test_candidates_from_a_folder_with_an_unreadable_file(tmp_path: Path) -> None:
+    folder = tmp_path / "cifs"
+    folder.mkdir()
+    for number in range(3):
+        rock_salt(a=5.4 + 0.1 * number).to(filename=str(folder / f"s{number}.cif"))
+    (folder / "bad.cif").write_text("data_bad\nthis is no crystal")
+    found = read_candidates(folder)
+    assert list(found.structures) == ["s0", "s1", "s2"]
+    assert list(found.unreadable) == ["bad"] and "bad.cif" in found.unreadable["bad"]
+    assert found.folder == tmp_path / "cifs-screened"
+
+
+def test_settings_that_cannot_be_used() -> None:
+    with pytest.raises(InputError, match="polish unknown; choose from validate"):
+        ScreenSettings(stages=("polish",))
+    with pytest.raises(InputError, match="potentials"):
+        ScreenSettings(potentials=())
