@@ -1,0 +1,155 @@
+"""Duplicates: which of many structures are the same, by the answer of the full matcher."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Sequence
+from typing import TYPE_CHECKING
+
+from crystal_diffusion.errors import InputError
+from crystal_diffusion.matching.matcher import Crystal, StructureMatch
+from crystal_diffusion.matching.pools import map_chunks, process_pool
+from crystal_diffusion.matching.reduced import ReducedCrystal
+
+if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
+
+    from pymatgen.core import Structure
+
+#: Blocks of at least this many structures are shared by all processes.
+_LARGE_BLOCK = 150
+#: Structures of a large block that each process gets at once.
+_WAVE = 24
+
+
+def group_structures(
+    structures: Sequence[Structure],
+    matcher: StructureMatch | None = None,
+    processes: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[int]:
+    """Group number of each structure, in order of first appearance.
+
+    A structure joins the first group whose first member it fits, as in pymatgen's
+    ``StructureMatcher.group_structures``, and the groups are the same: every decision is made by
+    the full matcher, and only pairs of different composition or number of atoms, or with cells
+    that cannot be laid on each other, are decided without it. A structure that cannot be
+    compared (no volume) is a group of its own.
+
+    Args:
+        structures: in the order that decides who is the first of a group.
+        matcher: tolerances; the default is ``StructureMatch()``.
+        processes: worker processes.
+        progress: called with the structures done and the number of all.
+    """
+    matcher = matcher or StructureMatch()
+    forms = map_chunks(_reduce_chunk, structures, processes, matcher, parallel_from=1000)
+    blocks: dict[Hashable, list[int]] = defaultdict(list)
+    for index, form in enumerate(forms):
+        if isinstance(form, ReducedCrystal):
+            blocks[form.key].append(index)
+        elif form is None:
+            blocks[structures[index].composition.reduced_formula].append(index)
+        else:
+            blocks["cannot be compared", index].append(index)
+    items: list[Crystal] = [
+        form if isinstance(form, ReducedCrystal) else structure
+        for form, structure in zip(forms, structures, strict=True)
+    ]
+    first = list(range(len(structures)))
+    done = 0
+    work = sorted(blocks.values(), key=len, reverse=True)
+    pairs = sum(len(block) ** 2 for block in work if len(block) > 1)
+
+    def settle(block: Sequence[int], leaders: Sequence[int]) -> None:
+        nonlocal done
+        for member, leader in zip(block, leaders, strict=True):
+            first[member] = block[leader]
+        done += len(block)
+        if progress is not None:
+            progress(done, len(structures))
+
+    if processes > 1 and pairs > 2000:
+        with process_pool(processes) as pool:
+            waiting = []
+            for block in work:
+                members = [items[i] for i in block]
+                if len(block) >= _LARGE_BLOCK:
+                    settle(block, _lead_in_waves(members, matcher, pool, processes))
+                elif len(block) > 1:
+                    waiting.append((block, pool.submit(_lead, members, matcher)))
+                else:
+                    settle(block, [0])
+            for block, future in waiting:
+                settle(block, future.result())
+    else:
+        for block in work:
+            settle(block, _lead([items[i] for i in block], matcher))
+    numbers: dict[int, int] = {}
+    return [numbers.setdefault(leader, len(numbers)) for leader in first]
+
+
+def _reduce_chunk(
+    structures: Sequence[Structure], matcher: StructureMatch
+) -> list[ReducedCrystal | str | None]:
+    """Reduced form; ``None`` where pymatgen must compare; text where nothing can."""
+    forms: list[ReducedCrystal | str | None] = []
+    for structure in structures:
+        try:
+            forms.append(matcher.reduced(structure))
+        except InputError as error:
+            forms.append(str(error))
+    return forms
+
+
+def _first_fit(member: Crystal, leaders: Sequence[Crystal], matcher: StructureMatch) -> int | None:
+    for index, leader in enumerate(leaders):
+        if matcher.fit(leader, member):
+            return index
+    return None
+
+
+def _lead(members: Sequence[Crystal], matcher: StructureMatch) -> list[int]:
+    """For each member the index of the first member of its group."""
+    answers: list[int] = []
+    leaders: list[int] = []
+    for index, member in enumerate(members):
+        found = _first_fit(member, [members[i] for i in leaders], matcher)
+        if found is None:
+            leaders.append(index)
+        answers.append(index if found is None else leaders[found])
+    return answers
+
+
+def _fits_chunk(
+    members: Sequence[Crystal], leaders: Sequence[Crystal], matcher: StructureMatch
+) -> list[int | None]:
+    return [_first_fit(member, leaders, matcher) for member in members]
+
+
+def _lead_in_waves(
+    members: Sequence[Crystal], matcher: StructureMatch, pool: ProcessPoolExecutor, processes: int
+) -> list[int]:
+    """:func:`_lead` where the comparisons with leaders known before a wave are shared out."""
+    answers: list[int] = []
+    leaders: list[int] = []
+    for start in range(0, len(members), _WAVE * processes):
+        wave = members[start : start + _WAVE * processes]
+        known = [members[i] for i in leaders]
+        parts = [wave[p::processes] for p in range(processes)]
+        futures = [pool.submit(_fits_chunk, part, known, matcher) for part in parts if part]
+        found: list[int | None] = [None] * len(wave)
+        for offset, future in enumerate(futures):
+            found[offset::processes] = future.result()
+        fresh: list[int] = []
+        for offset, hit in enumerate(found):
+            index = start + offset
+            if hit is not None:
+                answers.append(leaders[hit])
+                continue
+            new = _first_fit(members[index], [members[i] for i in fresh], matcher)
+            answers.append(index if new is None else fresh[new])
+            if new is None:
+                fresh.append(index)
+        leaders += fresh
+    return answers

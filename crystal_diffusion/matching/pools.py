@@ -1,0 +1,76 @@
+"""Work shared by several single-threaded processes, in order and without surprises."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+#: Below this many items a second process costs more than it saves (it imports for two seconds).
+PARALLEL_FROM = 200
+
+
+def usable_cores() -> int:
+    """Processor cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return max(1, os.cpu_count() or 1)
+
+
+@contextlib.contextmanager
+def process_pool(processes: int) -> Iterator[ProcessPoolExecutor]:
+    """Spawned workers that start with one numerical thread each."""
+    name = "OMP_NUM_THREADS"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    pool = ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+        if before is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = before
+
+
+def map_chunks(
+    job: Callable[..., list[Answer]],
+    items: Sequence[Item],
+    processes: int,
+    *arguments: Any,
+    chunk: int = 50,
+    parallel_from: int = PARALLEL_FROM,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Answer]:
+    """``job(items, *arguments)`` in chunks, answers in the order of the items.
+
+    Args:
+        job: function at module level that answers a list of the length of its items.
+        items: what to work on.
+        processes: worker processes; 1 works in this process.
+        arguments: further arguments of the job, the same for all chunks.
+        chunk: items that a worker gets at once.
+        parallel_from: fewer items than this are worked on in this process.
+        progress: called with the items done and the number of all.
+    """
+    chunks = [items[start : start + chunk] for start in range(0, len(items), chunk)]
+    answers: list[Answer] = []
+    if processes <= 1 or len(items) < parallel_from or len(chunks) < 2:
+        for part in chunks:
+            answers += job(part, *arguments)
+            if progress is not None:
+                progress(len(answers), len(items))
+        return answers
+    with process_pool(processes) as pool:
+        for future in [pool.submit(job, part, *arguments) for part in chunks]:
+            answers += future.result()
+            if progress is not None:
+                progress(len(answers), len(items))
+    return answers

@@ -1,0 +1,73 @@
+"""Groups are those of pymatgen, whatever the number of processes."""
+
+from __future__ import annotations
+
+import numpy as np
+from crystal_variants import displaced, permuted, shuffled
+from pymatgen.analysis.structure_matcher import StructureMatcher
+from pymatgen.core import Lattice, Structure
+
+from crystal_diffusion.matching import StructureMatch, group_structures
+
+
+def variants(crystals: list[Structure], count: int) -> list[Structure]:
+    rng = np.random.default_rng(3)
+    found = []
+    for _ in range(count):
+        s = crystals[rng.integers(8)]
+        made = displaced(s, float(rng.choice([0.02, 0.1, 0.2, 0.35])), rng)
+        found.append(permuted(shuffled(made, rng) if rng.random() < 0.3 else made, rng))
+    return found
+
+
+def partition(groups: list[int]) -> set[frozenset[int]]:
+    return {frozenset(np.flatnonzero(np.array(groups) == g).tolist()) for g in set(groups)}
+
+
+def test_groups_are_those_of_pymatgen(crystals: list[Structure]) -> None:
+    made = variants(crystals, 60)
+    theirs = StructureMatcher(ltol=0.3, stol=0.5, angle_tol=10).group_structures(made)
+    place = {id(s): k for k, group in enumerate(theirs) for s in group}
+    mine = group_structures(made)
+    assert partition(mine) == partition([place[id(s)] for s in made])
+    assert 5 < len(set(mine)) < 55
+
+
+def test_numbers_follow_first_appearance(crystals: list[Structure]) -> None:
+    groups = group_structures(variants(crystals, 40))
+    seen: list[int] = []
+    for group in groups:
+        if group not in seen:
+            seen.append(group)
+    assert seen == list(range(max(groups) + 1))
+
+
+def test_processes_do_not_change_the_answer() -> None:
+    """One large block of one composition, shared in waves, and small blocks beside it."""
+    rng = np.random.default_rng(4)
+    loose = [
+        Structure(Lattice.orthorhombic(*rng.uniform(3, 6, 3)), ["Ti", "O", "O"], rng.random((3, 3)))
+        for _ in range(170)
+    ]
+    salts = [
+        displaced(Structure(Lattice.cubic(4.2), ["Mg", "O"], [[0] * 3, [0.5] * 3]), 0.05, rng)
+        for _ in range(10)
+    ]
+    made = [*salts, *loose]
+    seen: list[tuple[int, int]] = []
+    one = group_structures(made, StructureMatch(0.2, 0.3, 5))
+    two = group_structures(
+        made, StructureMatch(0.2, 0.3, 5), processes=2, progress=lambda *s: seen.append(s)
+    )
+    assert one == two
+    assert one[:10] == [0] * 10 and len(set(one)) > 10
+    assert seen[-1] == (180, 180)
+
+
+def test_what_cannot_be_compared_stands_alone() -> None:
+    salt = Structure(Lattice.cubic(4.2), ["Mg", "O"], [[0] * 3, [0.5] * 3])
+    flat = Structure(Lattice(np.diag([3.0, 3, 1e-9])), ["Mg", "O"], [[0] * 3, [0.5] * 3])
+    charged = salt.copy()
+    charged.add_oxidation_state_by_element({"Mg": 2, "O": -2})
+    assert group_structures([salt, flat, salt, flat, charged, charged]) == [0, 1, 0, 2, 3, 3]
+    assert group_structures([]) == []
