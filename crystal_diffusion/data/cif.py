@@ -1,9 +1,10 @@
 """CIF text to crystals: gemmi reads, the symmetry operations of the file are applied here.
 
-An ordinary file (operations listed, or P1; whole occupancies; elements spelled as elements) gives
-the same crystal as pymatgen's parser, with the sites in the order of the file and without
-oxidation states, at a small part of its cost. Everything else (partial occupancy, a space-group
-name without operations, magnetic CIF, odd symbols) goes through pymatgen itself.
+An ordinary file (operations listed, or a space group without choice of setting; whole
+occupancies; elements spelled as elements) gives the same crystal as pymatgen's parser, with the
+sites in the order of the file and without oxidation states, at a small part of its cost.
+Everything else (partial occupancy, groups with several settings named without operations, magnetic
+CIF, odd symbols) goes through pymatgen itself.
 """
 
 from __future__ import annotations
@@ -36,12 +37,14 @@ _CELL_TAGS = (
     *(f"_cell_angle_{x}" for x in ("alpha", "beta", "gamma")),
 )
 _OPERATION_TAGS = ("_symmetry_equiv_pos_as_xyz", "_space_group_symop_operation_xyz")
-_NUMBER_TAGS = ("_space_group_IT_number", "_symmetry_Int_Tables_number")
-_NAME_TAGS = (
+#: In the order in which pymatgen asks for them.
+_GROUP_TAGS = (
     "_symmetry_space_group_name_H-M",
-    "_space_group_name_H-M_alt",
     "_space_group_name_Hall",
+    "_space_group_name_H-M_alt",
     "_symmetry_space_group_name_Hall",
+    "_space_group_IT_number",
+    "_symmetry_Int_Tables_number",
 )
 #: Tags of magnetic CIFs and labels of water groups, which only pymatgen's parser understands.
 _MAGNETIC = ("_atom_site_moment", "_space_group_magn", "_space_group_symop_magn")
@@ -238,11 +241,24 @@ def _operations(block: gemmi.cif.Block) -> tuple[np.ndarray, np.ndarray]:
         values = block.find_values(tag)
         if len(values):
             return _parse_operations(tuple(gemmi.cif.as_string(v) for v in values))
-    for tag in (*_NAME_TAGS, *_NUMBER_TAGS):
+    for tag in _GROUP_TAGS:
         given = gemmi.cif.as_string(block.find_value(tag) or "?")
-        if given and "".join(given.split()).upper() not in ("P1", "1"):
-            raise _NotOrdinary("a space group without its operations")
+        if given:
+            return _group_operations(given)
     return np.eye(3)[None], np.zeros((1, 3))
+
+
+@functools.lru_cache(maxsize=256)
+def _group_operations(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Operations of a group named without them, where the name leaves no choice of setting."""
+    bare = "".join(name.split())
+    if bare.isdigit():
+        group = gemmi.find_spacegroup_by_number(int(bare))
+    else:
+        group = gemmi.find_spacegroup_by_name(bare)
+    if group is None or sum(other.hm == group.hm for other in gemmi.spacegroup_table()) > 1:
+        raise _NotOrdinary(f"the space group '{name}' without its operations")
+    return _parse_operations(tuple(op.triplet() for op in group.operations()))
 
 
 def _snap_thirds(coords: np.ndarray) -> np.ndarray:
