@@ -19,6 +19,7 @@ from crystal_diffusion.physics.distances import (
 )
 from crystal_diffusion.physics.geometry_checks import range_result
 from crystal_diffusion.physics.report import CheckResult
+from crystal_diffusion.physics.subgroups import contains_group
 from crystal_diffusion.physics.validator import PhysicsValidator
 from crystal_diffusion.physics.view import CrystalView
 
@@ -41,7 +42,8 @@ class AdvancedPhysicsValidator(PhysicsValidator):
     ) -> CheckResult:
         """Whether a crystal has a space group, or one that contains it.
 
-        With a lattice the group is found (moyopy) in whatever cell is given. Without one, the
+        With a lattice the group is found (moyopy) in whatever cell is given; it may also be one
+        that contains the group asked for without a larger cell. Without a lattice, the
         positions must map onto each other under the operations of the group in its standard
         setting (first origin choice of the tables used by pymatgen).
 
@@ -193,11 +195,15 @@ def _has_group(
     if found == group:
         passed, words = True, "the group asked for"
     else:
-        from pymatgen.symmetry.groups import SpaceGroup
-
-        passed = bool(
-            SpaceGroup.from_int_number(group).is_subgroup(SpaceGroup.from_int_number(found))
+        answer = contains_group(
+            np.array(data.operations.rotations, np.int64),
+            np.array(data.operations.translations, np.float64),
+            cell,
+            group,
         )
+        passed = bool(answer)
         words = f"which {'contains' if passed else 'does not contain'} group {group}"
+        if answer is None:
+            words = f"and the cell is too large to see whether that contains group {group}"
     reason = f"the space group at symprec {symprec:g} Å is {found}, {words}."
     return CheckResult("symmetry", passed, float(found), limit, "", reason, _SYMMETRY, "warning")
