@@ -43,4 +43,7 @@ def main() -> None:
         err.print(f"[bold red]error:[/] {error}", highlight=False, markup=True)
         sys.exit(2)
     except KeyboardInterrupt:
+        from crystal_diffusion.cli.console import err
+
+        err.print("interrupted; what was finished is kept, the same command goes on from there")
         sys.exit(130)

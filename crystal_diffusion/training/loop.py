@@ -10,6 +10,8 @@ import json
 import logging
 import math
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -181,6 +183,7 @@ def fit(
     best, since_best = -math.inf, 0
     stopped = "finished"
     step = start
+    interrupt = _Interrupt()
     while step < config.steps:
         rows = plan.batch(step)
         inputs = prepare_step(model, data, rows, config, step)
@@ -233,7 +236,7 @@ def fit(
                     stopped = "early"
                     break
         now = time.monotonic()
-        if now - began > stop_after_seconds:
+        if interrupt.asked or now - began > stop_after_seconds:
             stopped = "slice"
             break
         if now - last_saved > config.checkpoint_seconds and workers.rank == 0:
@@ -243,6 +246,10 @@ def fit(
     if workers.rank == 0:
         state.save(step, running, parameters, average, optimiser)
         _save_average(out, model, average, step, header, running)
+    interrupt.restore()
+    if interrupt.asked:
+        log.warning("interrupted at step %d; the same command goes on from there", step)
+        raise KeyboardInterrupt
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(average[name])
@@ -280,6 +287,26 @@ def _save_average(
 ) -> None:
     extra = {**(header or {}), "steps": step, "loss": loss}
     save_model(out / MODEL_FILE, model, average, extra)
+
+
+class _Interrupt:
+    """Ctrl-C ends the run after the step at hand, so that its checkpoint is whole."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._previous: Any = None
+        if threading.current_thread() is threading.main_thread():
+            self._previous = signal.signal(signal.SIGINT, self._ask)
+
+    def _ask(self, *_: object) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    def restore(self) -> None:
+        """Give the signal back to whoever had it."""
+        if self._previous is not None:
+            signal.signal(signal.SIGINT, self._previous)
 
 
 class _Metrics:

@@ -1,0 +1,52 @@
+"""Speed of the default joint model: 50 network calls, 8 and 20 atoms, alone and in a batch of 64.
+
+Run: OMP_NUM_THREADS=1 python benchmarks/joint_speed.py [model]
+Without a model a network of the shipped size with random weights is used; the time is the same.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from machine import describe
+
+from crystal_diffusion.diffusion.joint import JointConfig, JointDiffusion
+from crystal_diffusion.diffusion.sampler import SamplerSettings, Start, sample
+from crystal_diffusion.seeding import CrystalStreams
+from crystal_diffusion.training.checkpoint import load_model
+
+
+def main() -> None:
+    """Measure and print, processor seconds."""
+    torch.set_num_threads(1)
+    print(describe())
+    if len(sys.argv) > 1:
+        model, _ = load_model(Path(sys.argv[1]))
+    else:
+        model = JointDiffusion(
+            JointConfig(network_options={"dim": 192, "layers": 6, "heads": 8})
+        ).eval()
+    parameters = sum(p.numel() for p in model.parameters())
+    print(f"{parameters / 1e6:.2f} M parameters, 50 calls")
+    for atoms in (8, 20):
+        for crystals in (1, 64):
+            numbers = torch.randint(3, 60, (crystals, atoms))
+            times = []
+            for seed in range(3):
+                streams = CrystalStreams(
+                    [seed * 1000 + i for i in range(crystals)], [atoms] * crystals
+                )
+                began = time.process_time()
+                sample(model, Start.noise(numbers), streams, SamplerSettings(steps=50))
+                times.append((time.process_time() - began) / crystals)
+            goal = 0.25 if crystals == 1 else 0.1
+            print(f"{atoms} atoms, batch {crystals}: {min(times):.3f} s each, median "
+                  f"{np.median(times):.3f}, n = 3 (goal {goal})")
+
+
+if __name__ == "__main__":
+    main()

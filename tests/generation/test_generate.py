@@ -1,0 +1,152 @@
+"""generate: exact requests, seeds, run folders that others read, with a hardly trained network."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+from pymatgen.core import Lattice, Structure
+
+from crystal_diffusion import GenerationSettings, Request, SamplerSettings, load
+from crystal_diffusion.data.run_folder import RunFolder
+from crystal_diffusion.errors import CheckpointError, InputError, RequestError
+from crystal_diffusion.generation.generator import CrystalGenerator
+from crystal_diffusion.generation.run import generate_run
+
+QUICK = GenerationSettings(sampler=SamplerSettings(steps=6), max_attempts=60)
+
+
+def test_composition_is_exact_and_everything_valid(generator: CrystalGenerator) -> None:
+    result = generator.run(Request(formula="SrTiO3", z=(1, 2)), 4, seed=1, settings=QUICK)
+    assert len(result) == 4
+    for structure, row in zip(result, result.rows, strict=True):
+        assert structure.composition.reduced_formula == "SrTiO3"
+        assert len(structure) in (5, 10)
+        assert row["valid"] and row["formula"] == "SrTiO3"
+        matrix = structure.distance_matrix + 10 * np.eye(len(structure))
+        assert min(matrix.min(), min(structure.lattice.abc)) >= 0.7
+        assert row["nearest_train_id"]
+    assert sorted(row["rank"] for row in result.rows) == [1, 2, 3, 4]
+
+
+def test_crystal_i_is_the_same_alone_and_together(generator: CrystalGenerator) -> None:
+    request = Request(formula="NaCl", z=(1, 1))
+    together = generator.run(request, 5, seed=7, settings=QUICK)
+    alone = generator.run(request, 1, seed=7, first=3, settings=QUICK)
+    a, b = together.structures["cd0003"], alone.structures["cd0003"]
+    assert a.lattice.matrix == pytest.approx(b.lattice.matrix, abs=2e-3)
+    difference = a.frac_coords - b.frac_coords
+    assert np.abs(difference - np.round(difference)).max() < 2e-3
+    other = generator.run(request, 1, seed=8, settings=QUICK).structures["cd0000"]
+    assert not np.allclose(other.lattice.matrix, together.structures["cd0000"].lattice.matrix)
+
+
+def test_elements_and_sizes(generator: CrystalGenerator) -> None:
+    request = Request(elements=("Li", "O", "Ti"), num_atoms=(4, 6))
+    for structure in generator.run(request, 3, seed=2, settings=QUICK):
+        assert {el.symbol for el in structure.composition} == {"Li", "O", "Ti"}
+        assert 4 <= len(structure) <= 6
+
+
+def test_exclusions(generator: CrystalGenerator) -> None:
+    request = Request(exclude=("O", "Cu"), num_atoms=(3, 5))
+    for structure in generator.run(request, 3, seed=2, settings=QUICK):
+        assert not {"O", "Cu"} & {el.symbol for el in structure.composition}
+
+
+def test_given_lattice_is_kept(generator: CrystalGenerator) -> None:
+    wanted = (5.0, 5.5, 6.0, 80.0, 95.0, 102.0)
+    request = Request(lattice=wanted, formula="NaCl", z=(2, 2))
+    structure = next(iter(generator.run(request, 1, seed=0, settings=QUICK)))
+    assert structure.lattice.parameters == pytest.approx(wanted, abs=1e-9)
+
+
+def test_host_atoms_do_not_move_at_all(generator: CrystalGenerator) -> None:
+    host = Structure(Lattice.cubic(5.1), ["Ti", "O"], [[0.1, 0.2, 0.3], [0.6, 0.71, 0.8]])
+    request = Request(host=host, add="Li")
+    structure = next(iter(generator.run(request, 1, seed=0, settings=QUICK)))
+    assert np.array_equal(structure.frac_coords[:2], host.frac_coords)
+    assert np.array_equal(structure.lattice.matrix, host.lattice.matrix)
+    assert structure[2].specie.symbol == "Li" and len(structure) == 3
+
+
+def test_atoms_of_ase_come_out_when_asked(generator: CrystalGenerator) -> None:
+    (atoms,) = generator.generate("NaCl", 1, seed=3, as_atoms=True, settings=QUICK, z=(1, 1))
+    assert sorted(atoms.get_chemical_symbols()) == ["Cl", "Na"]
+    assert atoms.pbc.all()
+
+
+def test_unknown_elements_and_impossible_cells_are_refused(generator: CrystalGenerator) -> None:
+    with pytest.raises(RequestError, match="has not met Rn in training"):
+        generator.generate("RnO2")
+    with pytest.raises(RequestError, match="do not fit in the given cell"):
+        generator.generate(lattice=(3.0, 3, 3, 90, 90, 90), num_atoms=(100, 100))
+    with pytest.raises(InputError, match="at least 1 crystal"):
+        generator.generate("NaCl", 0)
+
+
+def test_shortfall_is_said(generator: CrystalGenerator) -> None:
+    settings = GenerationSettings(sampler=SamplerSettings(steps=1), max_attempts=1)
+    request = Request(lattice=(3.2, 3.2, 3.2, 90, 90, 90), formula="CaO", z=(5, 5))
+    result = generator.run(request, 2, seed=0, settings=settings)
+    assert len(result) + len(result.missing) == 2
+    assert result.missing and all(result.missing.values())
+    assert sum(result.rejected.values()) == len(result.missing)
+
+
+def test_run_folder_reads_back_everywhere(generator: CrystalGenerator, tmp_path: Path) -> None:
+    request = Request(formula="TiO2", z=(2, 2))
+    folder, result = generate_run(
+        generator, request, 3, tmp_path / "run", seed=4, settings=QUICK, command=["test"]
+    )
+    again = RunFolder.open(tmp_path / "run")
+    rows, structures = again.rows(), again.structures()
+    assert [row["id"] for row in rows] == list(structures) == list(result.structures)
+    for name, wanted in result.structures.items():
+        cif = Structure.from_file(folder.path / "cif" / f"{name}.cif")
+        atoms = ase.io.read(folder.path / "cif" / f"{name}.cif")
+        for other in (structures[name], cif):
+            assert other.lattice.parameters == pytest.approx(wanted.lattice.parameters, abs=1e-6)
+            assert len(other) == len(wanted)
+            # Readers may order the atoms by element, so distances are compared as a set.
+            assert np.sort(other.distance_matrix.ravel()) == pytest.approx(
+                np.sort(wanted.distance_matrix.ravel()), abs=1e-5
+            )
+        assert len(atoms) == len(wanted)
+        assert atoms.get_volume() == pytest.approx(wanted.volume, abs=1e-4)
+    manifest = again.manifest
+    assert manifest["seed"] == 4 and manifest["request"]["formula"] == "TiO2"
+    assert len(manifest["model"]["sha256"]) == 64 and manifest["versions"]["torch"]
+    assert manifest["made"] == 3
+    lines = (folder.path / "structures.jsonl").read_text().splitlines()
+    assert all(check["limit"] for check in json.loads(lines[0])["checks"])
+
+
+def test_used_folder_is_refused_and_kept(generator: CrystalGenerator, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "mine.txt").write_text("precious")
+    with pytest.raises(InputError, match="already in use"):
+        generate_run(generator, Request(formula="NaCl"), 1, tmp_path / "run")
+    assert (tmp_path / "run" / "mine.txt").read_text() == "precious"
+
+
+def test_missing_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no such model"):
+        load(tmp_path / "nothing")
+
+
+def test_no_space_left_is_one_clear_error(
+    generator: CrystalGenerator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import os
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match="No space left"):
+        generate_run(generator, Request(formula="NaCl", z=(1, 1)), 1, tmp_path / "r", settings=QUICK)
+    assert not list((tmp_path / "r").glob("*.part"))
