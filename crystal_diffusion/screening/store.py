@@ -41,6 +41,11 @@ _COLUMNS = (
     "swap_of_like_elements",
     "duplicate_of",
     "rank",
+    "dft_code",
+    "dft_energy_per_atom_eV",
+    "dft_formation_energy_eV_atom",
+    "dft_energy_above_hull_eV_atom",
+    "dft_converged",
 )
 #: ASE reserves some names.
 _RENAMED = {"group": "duplicate_group"}

@@ -133,3 +133,18 @@ def structure_from_row(row: Mapping[str, Any]) -> Structure:
     from pymatgen.core import Structure
 
     return Structure(row["lattice"], row["species"], row["frac_coords"])
+
+
+def relaxed_structures(folder: Path) -> dict[str, Structure]:
+    """Relaxed structures of a screened folder, by id, in full precision."""
+    found: dict[str, Structure] = {}
+    file = folder / "screening" / "relax.jsonl"
+    if file.is_file():
+        for line in file.read_text(encoding="utf-8").splitlines():
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue  # the last line of a killed run; StageLog removes it
+            if not entry["row"]["problem"]:
+                found[entry["id"]] = structure_from_row(entry["row"]["structure"])
+    return found
