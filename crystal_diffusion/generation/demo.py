@@ -15,8 +15,26 @@ from crystal_diffusion.generation.training import TrainingSummary, train
 
 #: Compositions of the structure types in the demo set that are not in it, all of them real.
 NEW_COMPOSITIONS = (
-    "LiF", "MgS", "KF", "GaP", "AlP", "CaO", "SrS", "BN", "AlN", "CaSi2", "KMgF3", "CdF2",
-    "ZrS2", "KNbO3", "NaTaO3", "LiTaO3", "MgTiO3", "NaCoO2", "ZnAl2O4", "Li2O",
+    "LiF",
+    "MgS",
+    "KF",
+    "GaP",
+    "AlP",
+    "CaO",
+    "SrS",
+    "BN",
+    "AlN",
+    "CaSi2",
+    "KMgF3",
+    "CdF2",
+    "ZrS2",
+    "KNbO3",
+    "NaTaO3",
+    "LiTaO3",
+    "MgTiO3",
+    "NaCoO2",
+    "ZnAl2O4",
+    "Li2O",
 )
 
 
@@ -40,7 +58,10 @@ class DemoResult:
         for row in self.result.rows:
             smallest = row["min_distance_A"]
             table.add_row(
-                row["id"], row["formula"], str(row["num_atoms"]), str(row["space_group_0.1"]),
+                row["id"],
+                row["formula"],
+                str(row["num_atoms"]),
+                str(row["space_group_0.1"]),
                 f"{row['volume_per_atom_A3']:.1f}",
                 f"{smallest:.2f}" if isinstance(smallest, float) else "–",
                 "copy" if row["copy_of_training"] else "yes",
@@ -75,13 +96,18 @@ def run_demo(
         seconds: training time, about, at least 5.
     """
     folder = Path(out)
-    for part in (folder / "model", folder / "run"):
-        if part.exists():
-            shutil.rmtree(part)
+    for old in (folder / "model", folder / "run"):
+        if old.exists():
+            shutil.rmtree(old)
     crystals = create_demo_dataset()
     say(f"{len(crystals)} real crystals: " + ", ".join(str(c["formula"]) for c in crystals))
     generator, summary = train(
-        crystals, folder / "model", minutes=max(5.0, seconds) / 60, seed=seed, patience=0, on_step=on_step,
+        crystals,
+        folder / "model",
+        minutes=max(5.0, seconds) / 60,
+        seed=seed,
+        patience=0,
+        on_step=on_step,
         on_estimate=lambda e: say(
             f"training {e.steps} steps, about {e.seconds:.0f} s on this machine"
         ),
@@ -124,9 +150,14 @@ def run_demo(
 
     run = RunFolder.create(folder_run, overwrite=True)
     write_result(
-        run, merged,
-        {"command": ["crystal-diffusion", "demo"], "seed": seed, "request": {"formula": asked},
-         "versions": versions()},
+        run,
+        merged,
+        {
+            "command": ["crystal-diffusion", "demo"],
+            "seed": seed,
+            "request": {"formula": asked},
+            "versions": versions(),
+        },
     )
     _picture(merged, run.path / "picture.png")
     new_valid = sum(row["valid"] and not row["copy_of_training"] for row in rows)
@@ -145,5 +176,3 @@ def _picture(result: GenerationResult, path: Path) -> None:
 def main() -> DemoResult:
     """The training pipeline of the original design, from data to checked crystals."""
     return run_demo(Path("run_demo"))
-
-

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from crystal_diffusion import chemistry
 from crystal_diffusion.crystal import to_atoms
 from crystal_diffusion.data.tables import CrystalArrays
 from crystal_diffusion.data.training_set import TRAINING_SET_FILE, load_training_set
@@ -134,9 +135,7 @@ class CrystalGenerator:
             return ReferenceLibrary.load()
         if self.training is None:
             return None
-        structures = [
-            self.training.crystal(i).to_structure() for i in range(len(self.training))
-        ]
+        structures = [self.training.crystal(i).to_structure() for i in range(len(self.training))]
         return ReferenceLibrary.from_structures(structures, ids=list(self.training.ids))
 
     @cached_property
@@ -218,8 +217,14 @@ class CrystalGenerator:
             again: list[Plan] = []
             for batch in batches(pending):
                 structures = sample_plans(
-                    self.model, batch, request, settings.sampler, prototype_sampler,
-                    settings.prototype_level, allowed, decode,
+                    self.model,
+                    batch,
+                    request,
+                    settings.sampler,
+                    prototype_sampler,
+                    settings.prototype_level,
+                    allowed,
+                    decode,
                 )
                 clock.lap("sample")
                 for plan, structure in zip(batch, structures, strict=True):
@@ -261,18 +266,31 @@ class CrystalGenerator:
             novel = 0.5 if self.in_the_box else 1.0
         propose: Proposer | None = None
         if request.formula and novel < 1 and not request.symmetric and self.proposer is not None:
+
             def propose(composition: Mapping[int, int], count: int) -> Sequence[Any]:
                 found: Sequence[Any] = self.proposer.propose(composition, n=count)
                 return found
+
         templates = None
         if request.symmetric:
             from crystal_diffusion.generation.symmetric import template_source
 
-            templates = template_source(request, self.known_elements)
+            largest = self.model.config.max_train_atoms
+            contents = [
+                {chemistry.atomic_number(el): n for el, n in unit.items()}
+                for unit in request.compositions(largest)
+            ]
+            templates = template_source(request, self.known_elements, contents)
         return Planner(
-            request, seed, known=self.known_elements, sizes=self.sizes(),
-            largest=self.model.config.max_train_atoms, novel=novel, propose=propose,
-            templates=templates, wanted=wanted,
+            request,
+            seed,
+            known=self.known_elements,
+            sizes=self.sizes(),
+            largest=self.model.config.max_train_atoms,
+            novel=novel,
+            propose=propose,
+            templates=templates,
+            wanted=wanted,
         )
 
     def sizes(self) -> dict[int, int]:
@@ -369,8 +387,11 @@ def load(model: str | Path | None = None, device: str = "auto") -> CrystalGenera
     stored = folder / TRAINING_SET_FILE
     training = load_training_set(stored) if stored.is_file() else None
     if training is None:
-        log.warning("%s: no %s beside the weights, so nearest training crystals are unknown",
-                    folder, TRAINING_SET_FILE)
+        log.warning(
+            "%s: no %s beside the weights, so nearest training crystals are unknown",
+            folder,
+            TRAINING_SET_FILE,
+        )
     return CrystalGenerator(network, header, training, folder)
 
 

@@ -136,18 +136,22 @@ class Planner:
         if self.request.host is not None:
             return self._host(index, attempt, seed)
         if self.templates is not None:
-            composition = None
-            if self.compositions:
-                composition = self.compositions[int(rng.integers(len(self.compositions)))]
-            template = self.templates(composition, rng)
+            # Which composition of several is the template source's choice: not all fit a group.
+            template = self.templates(self.compositions[0] if self.compositions else None, rng)
             return Plan(index, attempt, seed, tuple(template.numbers), template=template)
         if self.compositions:
             proposal = self._prototype(index, attempt)
             if proposal is not None:
                 structure = proposal.structure
                 return Plan(
-                    index, attempt, seed, tuple(int(z) for z in structure.atomic_numbers),
-                    "prototype", structure, str(proposal.source_id), proposal,
+                    index,
+                    attempt,
+                    seed,
+                    tuple(int(z) for z in structure.atomic_numbers),
+                    "prototype",
+                    structure,
+                    str(proposal.source_id),
+                    proposal,
                 )
             composition = self.compositions[int(rng.integers(len(self.compositions)))]
             return Plan(index, attempt, seed, spread(composition))
@@ -204,7 +208,13 @@ class Planner:
                 "in training."
             )
         return Plan(
-            index, attempt, seed, tuple(numbers + added), "host", host, "host",
+            index,
+            attempt,
+            seed,
+            tuple(numbers + added),
+            "host",
+            host,
+            "host",
             frozen=len(numbers),
         )
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crystal_diffusion.errors import InputError, MissingDependencyError
+from crystal_diffusion.errors import InputError
 from crystal_diffusion.matching import group_structures
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ def group_and_rank(
         order = sorted(names, key=lambda n: (-scores[position[n]], position[n]))
         if settings.group:
             seen: set[int] = set()
-            leaders, copies = [], []
+            leaders: list[str] = []
+            copies: list[str] = []
             for name in order:
                 group = rows[name]["group"]
                 (copies if group in seen else leaders).append(name)
@@ -107,19 +108,14 @@ def network_residuals(generator: CrystalGenerator, structures: list[Structure]) 
 def potential_scores(structures: list[Any], potential: str) -> np.ndarray:
     """Negative single-point energy per atom, eV; a failure ranks last and is logged."""
     from crystal_diffusion.crystal import to_atoms
-    from crystal_diffusion.screening.potentials import POTENTIALS
+    from crystal_diffusion.screening.potentials import POTENTIALS, get_potential
 
     if potential not in POTENTIALS:
         raise InputError(
-            f"rank {potential!r} is not known; choose score, residual, none or one of {sorted(POTENTIALS)}."
+            f"rank {potential!r} is not known; choose score, residual, none or one of "
+            f"{sorted(POTENTIALS)}."
         )
-    try:
-        calculator = POTENTIALS[potential].calculator()
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"rank {potential!r} needs a package that is not installed ({error}); type "
-            "`pip install 'crystal-diffusion[relax]'`."
-        ) from error
+    calculator = get_potential(potential).calculator()
     scores = np.full(len(structures), -np.inf)
     for index, structure in enumerate(structures):
         atoms = to_atoms(structure)

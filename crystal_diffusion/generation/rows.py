@@ -7,25 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crystal_diffusion.generation.plan import Plan
+from crystal_diffusion.generation.symmetric import found_group, symmetry_columns
 from crystal_diffusion.physics.report import ValidationReport
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
-
-
-def space_group(structure: Structure, symprec: float) -> int:
-    """Number found by moyopy at a tolerance in Å; 1 where it finds none."""
-    import moyopy
-
-    cell = moyopy.Cell(
-        basis=structure.lattice.matrix.tolist(),
-        positions=structure.frac_coords.tolist(),
-        numbers=[int(z) for z in structure.atomic_numbers],
-    )
-    try:
-        return int(moyopy.MoyoDataset(cell, symprec=symprec).number)
-    except Exception:  # moyopy has one exception type per failed step, all private
-        return 1
 
 
 def distance_moved(start: Structure | None, end: Structure, free: slice) -> float | None:
@@ -64,8 +50,8 @@ def make_row(
         "id": name,
         "formula": structure.composition.reduced_formula,
         "num_atoms": len(structure),
-        "space_group_0.1": space_group(structure, 0.1),
-        "space_group_0.01": space_group(structure, 0.01),
+        "space_group_0.1": found_group(structure, 0.1),
+        "space_group_0.01": found_group(structure, 0.01),
         "volume_A3": round(float(structure.volume), 4),
         "volume_per_atom_A3": round(float(structure.volume) / len(structure), 4),
         "density_g_cm3": round(float(structure.density), 4),
@@ -73,15 +59,14 @@ def make_row(
         "nearest_train_id": None if nearest is None else nearest.id,
         "nearest_train_distance": None if nearest is None else round(float(nearest.distance), 5),
         "copy_of_training": None if nearest is None else bool(nearest.matches),
-        "swap_of_like_elements": (
-            None if nearest is None else bool(nearest.swap_of_like_elements)
-        ),
+        "swap_of_like_elements": (None if nearest is None else bool(nearest.swap_of_like_elements)),
         "start": plan.kind,
         "start_source": plan.source or None,
         "moved_A": None if moved is None else round(moved, 4),
         "score": None,
         "rank": None,
         "group": None,
+        **symmetry_columns(structure, plan.template),
         "beyond_training_size": len(structure) > trained_atoms,
         "index": plan.index,
         "attempt": plan.attempt,

@@ -56,11 +56,10 @@ def generate_run(
     folder = RunFolder.create(out, overwrite)
     settings = settings or GenerationSettings()
     began = time.time()
-    result = generator.run(
-        request, n, seed=seed, first=first, settings=settings, progress=progress
-    )
+    result = generator.run(request, n, seed=seed, first=first, settings=settings, progress=progress)
     write_result(
-        folder, result,
+        folder,
+        result,
         {
             "command": command or sys.argv,
             "request": request.as_dict(),
@@ -84,9 +83,7 @@ def generate_run(
     return folder, result
 
 
-def write_result(
-    folder: RunFolder, result: GenerationResult, manifest: Mapping[str, Any]
-) -> None:
+def write_result(folder: RunFolder, result: GenerationResult, manifest: Mapping[str, Any]) -> None:
     """Write structures, tables and manifest; the manifest last, so it marks a whole run."""
     folder.write_structures(result.structures, result.rows)
     folder.write_rejected(result.rejected)
@@ -102,9 +99,13 @@ def write_result(
 
 
 def _settings(settings: GenerationSettings) -> dict[str, Any]:
-    plain = asdict(settings) if settings.validator is None else {
-        "sampler": asdict(settings.sampler),
-        **{k: v for k, v in vars(settings).items() if k not in ("sampler", "validator")},
-    }
+    plain = (
+        asdict(settings)
+        if settings.validator is None
+        else {
+            "sampler": asdict(settings.sampler),
+            **{k: v for k, v in vars(settings).items() if k not in ("sampler", "validator")},
+        }
+    )
     plain.pop("validator", None)
     return plain

@@ -70,16 +70,22 @@ def sample_plans(
     used = settings
     if request.lattice is not None:
         cell = geometry.lattice_from_parameters(torch.tensor(request.lattice, dtype=torch.float64))
-        start = _with(start, lattice=cell.float().expand(crystals, 3, 3).clone(),
-                      lattice_given=torch.ones(crystals, dtype=torch.bool))
+        start = _with(
+            start,
+            lattice=cell.float().expand(crystals, 3, 3).clone(),
+            lattice_given=torch.ones(crystals, dtype=torch.bool),
+        )
     if plans[0].kind == "prototype":
         known = CrystalBatch.from_structures([plan.start for plan in plans])
         if prototype_level <= 0:
             return [plan.start for plan in plans if plan.start is not None]
         used = prototype_settings
         start = _with(
-            start, level=torch.full((crystals,), prototype_level), frac_coords=known.frac_coords,
-            lattice=known.lattice, renoise=False,
+            start,
+            level=torch.full((crystals,), prototype_level),
+            frac_coords=known.frac_coords,
+            lattice=known.lattice,
+            renoise=False,
         )
         start = _with(start, atomic_numbers=known.atomic_numbers)
     if plans[0].kind == "host":
@@ -91,7 +97,12 @@ def sample_plans(
         projection = TemplateProjection([plan.template for plan in plans])
     start = _with(start, allowed=torch.from_numpy(allowed).expand(crystals, -1))
     batch = sample(
-        model, start, streams, used, smallest=smallest_distances, projection=projection,
+        model,
+        start,
+        streams,
+        used,
+        smallest=smallest_distances,
+        projection=projection,
         decode_elements=decode,
     )
     structures = batch.to_structures()

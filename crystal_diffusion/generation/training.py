@@ -157,29 +157,49 @@ def train(
         model = JointDiffusion(replace(base.config, elements=elements)).to(resolved)
         model.load_state_dict(base.state_dict())
     else:
-        options: dict[str, Any] = {"hidden_dim": dim or 128} if network == "unet" else {
-            "dim": dim or chosen.dim, "layers": layers or chosen.layers, "heads": 8,
-        }
+        options: dict[str, Any] = (
+            {"hidden_dim": dim or 128}
+            if network == "unet"
+            else {
+                "dim": dim or chosen.dim,
+                "layers": layers or chosen.layers,
+                "heads": 8,
+            }
+        )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = JointDiffusion(
                 JointConfig(
-                    network=network, network_options=options, coordinates=coordinates,
-                    lattice=lattice, statistics=LatticeStatistics.from_batch(data),
-                    max_train_atoms=int(data.num_atoms.max()), elements=elements,
+                    network=network,
+                    network_options=options,
+                    coordinates=coordinates,
+                    lattice=lattice,
+                    statistics=LatticeStatistics.from_batch(data),
+                    max_train_atoms=int(data.num_atoms.max()),
+                    elements=elements,
                 )
             ).to(resolved)
     rate = learning_rate or (chosen.learning_rate if start_from is None else 2e-4)
     config = TrainingConfig(
-        steps=1, tokens=tokens or chosen.tokens, learning_rate=rate, seed=seed,
-        precision=precision, physics_weight=physics_weight, accumulate=accumulate, translate=translate,
+        steps=1,
+        tokens=tokens or chosen.tokens,
+        learning_rate=rate,
+        seed=seed,
+        precision=precision,
+        physics_weight=physics_weight,
+        accumulate=accumulate,
+        translate=translate,
         patience=patience if len(held) or crystals < 50 else 0,
     )
     estimate = measure(model, data, config)
     total = _steps(steps, epochs, minutes, chosen, data, config, estimate)
     config = replace(
-        config, steps=total, decay=max(1, total // 4), warmup=min(200, max(1, total // 10)),
-        monitor_every=max(50, total // 8), log_every=max(1, min(20, total // 20)),
+        config,
+        steps=total,
+        decay=max(1, total // 4),
+        warmup=min(200, max(1, total // 10)),
+        monitor_every=max(50, total // 8),
+        log_every=max(1, min(20, total // 20)),
         checkpoint_seconds=60.0,
     )
     estimate = replace(estimate, steps=total)
@@ -190,7 +210,12 @@ def train(
     header = describe_data(dataset, arrays.take(used), held)
     monitor = Monitor(arrays.take(used), arrays.take(held) if len(held) else None, seed)
     result = fit(
-        model, data, config, folder, header=header, monitor=monitor,
+        model,
+        data,
+        config,
+        folder,
+        header=header,
+        monitor=monitor,
         on_step=(lambda step, loss: on_step(step, total, loss)) if on_step else None,
     )
     final = monitor(result.steps, model)
@@ -218,9 +243,7 @@ def batch_of(arrays: Any) -> CrystalBatch:
     )
 
 
-def describe_data(
-    dataset: CrystalStructureDataset, used: Any, held: np.ndarray
-) -> dict[str, Any]:
+def describe_data(dataset: CrystalStructureDataset, used: Any, held: np.ndarray) -> dict[str, Any]:
     """What a model file says of its data: hash, sizes, distributions for the report."""
     atoms = used.num_atoms
     volume = np.abs(np.linalg.det(used.lattice)) / atoms
@@ -321,9 +344,7 @@ class Monitor:
         for index, target in enumerate(self.targets):
             composition = Counter(int(z) for z in target.atomic_numbers)
             numbers = torch.tensor([spread(composition)])
-            streams = CrystalStreams(
-                [stream_seed(self.seed, "monitor", index)], [numbers.shape[1]]
-            )
+            streams = CrystalStreams([stream_seed(self.seed, "monitor", index)], [numbers.shape[1]])
             batch = sample(
                 model, Start.noise(numbers), streams, settings, smallest=smallest_distances
             )
