@@ -1,0 +1,261 @@
+"""A PNG of a scene without a browser: spheres and sticks shaded pixel by pixel with a depth buffer.
+
+The picture is orthographic, like crystallographic drawings: parallel edges stay parallel. Shading
+is the model of Phong (1975): ambient, diffuse and specular light from the upper left.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from crystal_diffusion.viewer import elements
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from crystal_diffusion.viewer.scene import Scene
+
+#: Radius of a bond in Å.
+BOND_RADIUS = 0.11
+#: Radius of a cell edge in Å.
+EDGE_RADIUS = 0.025
+_EDGE_COLOUR = np.array([0.36, 0.38, 0.44], np.float32)
+_LIGHT = np.array([-0.42, 0.56, 0.71])
+_LIGHT = _LIGHT / np.linalg.norm(_LIGHT)
+_HALF = _LIGHT + np.array([0.0, 0.0, 1.0])
+_HALF = _HALF / np.linalg.norm(_HALF)
+#: Share of the background mixed into the farthest point, so that depth can be seen.
+_FOG = 0.35
+
+
+class _Canvas:
+    """Colour and depth of every pixel; x to the right, y upwards, z towards the eye, all in Å."""
+
+    def __init__(
+        self, width: int, height: int, scale: float, low: np.ndarray, high: np.ndarray
+    ) -> None:
+        centre = (low + high) / 2
+        self.near, self.span = float(high[2]), max(float(high[2] - low[2]), 1e-6)
+        self.colour = np.zeros((height, width, 4), np.float32)
+        self.depth = np.full((height, width), -np.inf, np.float32)
+        self.x = ((np.arange(width) + 0.5 - width / 2) / scale + centre[0]).astype(np.float32)
+        self.y = (-(np.arange(height) + 0.5 - height / 2) / scale + centre[1]).astype(np.float32)
+
+    def window(self, low: np.ndarray, high: np.ndarray) -> tuple[slice, slice]:
+        """Rows and columns that cover a rectangle."""
+        columns = np.searchsorted(self.x, [low[0], high[0]])
+        rows = np.searchsorted(-self.y, [-high[1], -low[1]])
+        return slice(int(rows[0]), int(rows[1])), slice(int(columns[0]), int(columns[1]))
+
+    def put(
+        self,
+        where: tuple[slice, slice],
+        hit: np.ndarray,
+        depth: np.ndarray,
+        normal: tuple[np.ndarray, np.ndarray, np.ndarray],
+        colour: np.ndarray,
+    ) -> None:
+        """Draw the pixels that are hit and nearer than what is there."""
+        hit &= depth > self.depth[where]
+        if not hit.any():
+            return
+        nx, ny, nz = (n[hit] for n in normal)
+        diffuse = np.clip(nx * _LIGHT[0] + ny * _LIGHT[1] + nz * _LIGHT[2], 0, 1)
+        shine = np.clip(nx * _HALF[0] + ny * _HALF[1] + nz * _HALF[2], 0, 1) ** 40
+        rim = 0.82 + 0.18 * np.clip(nz * 2.2, 0, 1)  # a darker rim sets light atoms off the paper
+        light = (0.44 + 0.60 * diffuse) * rim
+        shaded = colour[None] * light[:, None] + 0.42 * shine[:, None]
+        seen = depth[hit]
+        fog = _FOG * np.clip((self.near - seen) / self.span, 0, 1)[:, None]
+        pixels = np.ones((len(seen), 4), np.float32)
+        pixels[:, :3] = np.clip(shaded, 0, 1) * (1 - fog) + fog
+        self.colour[where][hit] = pixels
+        self.depth[where][hit] = seen
+
+    def sphere(self, centre: np.ndarray, radius: float, colour: np.ndarray) -> None:
+        where = self.window(centre[:2] - radius, centre[:2] + radius)
+        dx = (self.x[where[1]] - centre[0])[None, :] / radius
+        dy = (self.y[where[0]] - centre[1])[:, None] / radius
+        left = 1 - dx * dx - dy * dy
+        hit = left > 0
+        nz = np.sqrt(np.where(hit, left, 0))
+        shape = hit.shape
+        normal = (np.broadcast_to(dx, shape), np.broadcast_to(dy, shape), nz)
+        self.put(where, hit, centre[2] + radius * nz, normal, colour)
+
+    def stick(self, start: np.ndarray, end: np.ndarray, radius: float, colour: np.ndarray) -> None:
+        """A cylinder without caps."""
+        axis = end - start
+        length = float(np.linalg.norm(axis))
+        if length < 1e-9:
+            return
+        axis = axis / length
+        flat = float(np.hypot(axis[0], axis[1]))
+        if flat < 1e-3:  # seen along its axis: nothing but the cap, which an atom hides
+            return
+        where = self.window(
+            np.minimum(start, end)[:2] - radius, np.maximum(start, end)[:2] + radius
+        )
+        px = (self.x[where[1]] - start[0])[None, :]
+        py = (self.y[where[0]] - start[1])[:, None]
+        along = (px * axis[0] + py * axis[1]) / flat  # in the plane of the paper
+        across = (px * -axis[1] + py * axis[0]) / flat
+        inside = 1 - (across / radius) ** 2
+        hit = inside > 0
+        bulge = np.sqrt(np.where(hit, inside, 0))  # cosine of the angle around the axis
+        # normal = bulge * (towards the eye, perpendicular to the axis) + across * (in the paper)
+        toward = np.array([-axis[0] * axis[2], -axis[1] * axis[2], flat * flat]) / flat
+        side = across / radius
+        nx = bulge * toward[0] - side * axis[1] / flat
+        ny = bulge * toward[1] + side * axis[0] / flat
+        nz = bulge * toward[2]
+        reach = (along + radius * bulge * axis[2]) / flat  # distance along the axis from the start
+        hit &= (reach >= 0) & (reach <= length)
+        depth = start[2] + reach * axis[2] + radius * nz
+        self.put(where, hit, depth, (nx, ny, nz), colour)
+
+    def picture(self, supersampling: int) -> np.ndarray:
+        """``(height, width, 4)`` RGBA in [0, 1], edges smoothed by averaging."""
+        rgba = self.colour
+        rgba = np.add.reduce([rgba[k::supersampling] for k in range(supersampling)])
+        rgba = np.add.reduce([rgba[:, k::supersampling] for k in range(supersampling)])
+        rgba[..., :3] /= np.maximum(rgba[..., 3:], 1)
+        rgba[..., 3] /= supersampling**2
+        return np.asarray(rgba)
+
+
+def cell_edges(lattice: np.ndarray) -> np.ndarray:
+    """``(12, 2, 3)`` start and end of the edges of the cell in Å."""
+    edges = []
+    for axis in range(3):
+        for corner in range(4):
+            start = np.zeros(3)
+            others = [i for i in range(3) if i != axis]
+            start[others[0]], start[others[1]] = corner & 1, corner >> 1
+            end = start.copy()
+            end[axis] = 1
+            edges.append((start @ lattice, end @ lattice))
+    return np.array(edges)
+
+
+def render(scene: Scene, width: int, height: int, supersampling: int = 2) -> np.ndarray:
+    """The bare picture, ``(height, width, 4)`` RGBA in [0, 1] on a transparent ground."""
+    turn = scene.view()
+    atoms = scene.positions @ turn.T
+    edges = cell_edges(scene.lattice) @ turn.T
+    radii = np.array([elements.sphere_radius(int(z)) for z in scene.drawn_numbers])
+    corners = edges.reshape(-1, 3)
+    low, high = corners.min(0), corners.max(0)
+    if len(atoms):
+        low = np.minimum(low, (atoms - radii[:, None]).min(0))
+        high = np.maximum(high, (atoms + radii[:, None]).max(0))
+    size = np.maximum(high - low, 1.0)
+    scale = 0.94 * supersampling * min(width / size[0], height / size[1])
+    canvas = _Canvas(width * supersampling, height * supersampling, scale, low, high)
+    colours = [np.array(elements.colour(int(z)), np.float32) for z in scene.drawn_numbers]
+    for position, radius, colour in zip(atoms, radii, colours, strict=True):
+        canvas.sphere(position, float(radius), colour)
+    for i, j in scene.bonds:
+        step = (atoms[j] - atoms[i]) / max(float(np.linalg.norm(atoms[j] - atoms[i])), 1e-9)
+        surface_i, surface_j = atoms[i] + step * radii[i], atoms[j] - step * radii[j]
+        middle = (surface_i + surface_j) / 2
+        canvas.stick(atoms[i], middle, BOND_RADIUS, colours[i])
+        canvas.stick(middle, atoms[j], BOND_RADIUS, colours[j])
+    thickness = max(EDGE_RADIUS, 1.1 * supersampling / scale)
+    for start, end in edges:
+        # In pieces: a slanting edge in one piece would touch every pixel of the picture.
+        joints = start + np.linspace(0, 1, 13)[:, None] * (end - start)
+        for left, right in zip(joints, joints[1:], strict=False):
+            canvas.stick(left, right, thickness, _EDGE_COLOUR)
+    return canvas.picture(supersampling)
+
+
+def draw(scene: Scene, *, width: int = 900, height: int = 760) -> Figure:
+    """A matplotlib figure with title, picture, axes and legend (no display is opened).
+
+    Args:
+        width: pixels.
+        height: pixels.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width / 100, height / 100), dpi=100, facecolor="white")
+    FigureCanvasAgg(figure)
+    top, bottom, margin = 44, 52, 12
+    area = (width - 2 * margin, height - top - bottom)
+    figure.figimage(render(scene, *area), xo=margin, yo=bottom, origin="upper")
+    a, b, c = np.linalg.norm(scene.lattice, axis=1)
+    figure.text(16 / width, 1 - 16 / height, scene.title, fontsize=14, va="top", color="#16181d")
+    figure.text(
+        1 - 16 / width,
+        1 - 19 / height,
+        f"{len(scene.numbers)} atoms · {a:.2f} × {b:.2f} × {c:.2f} Å",
+        fontsize=9.5,
+        va="top",
+        ha="right",
+        color="#555a66",
+    )
+    paper = figure.add_axes((0, 0, 1, 1))
+    paper.set_xlim(0, width)
+    paper.set_ylim(0, height)
+    paper.set_axis_off()
+    paper.patch.set_alpha(0)
+    _legend(paper, scene, width)
+    _axes(paper, scene)
+    return figure
+
+
+def _legend(paper: object, scene: Scene, width: int) -> None:
+    """Coloured discs with symbols in one line at the bottom right."""
+    from matplotlib.patches import Circle
+
+    entries = scene.legend[:12]
+    step = min(64.0, (width - 140) / max(len(entries), 1))
+    left = width - 12 - step * len(entries)
+    for place, (_, symbol, colour, _) in enumerate(entries):
+        x = left + step * place + 10
+        paper.add_patch(  # type: ignore[attr-defined]
+            Circle((x, 26), 9, facecolor=colour, edgecolor="#444a55", linewidth=0.8)
+        )
+        paper.text(  # type: ignore[attr-defined]
+            x + 15, 25, symbol, fontsize=11.5, va="center", color="#16181d"
+        )
+
+
+def _axes(paper: object, scene: Scene) -> None:
+    """Three small arrows a, b, c at the bottom left."""
+    turn = scene.view()
+    origin = np.array([44.0, 40.0])
+    for row, label, colour in zip(
+        scene.lattice, "abc", ("#b3261e", "#2b7a2b", "#1f4fb3"), strict=True
+    ):
+        tip = (turn @ (row / np.linalg.norm(row)))[:2] * 28
+        paper.annotate(  # type: ignore[attr-defined]
+            "",
+            xy=origin + tip,
+            xytext=origin,
+            arrowprops={"arrowstyle": "-|>", "color": colour, "lw": 1.3, "shrinkA": 0,
+                        "shrinkB": 0, "mutation_scale": 8},
+        )  # fmt: skip
+        length = float(np.linalg.norm(tip))
+        away = tip / length * (length + 9) if length > 6 else np.array([8.0, -8.0])
+        paper.text(  # type: ignore[attr-defined]
+            *(origin + away), label, fontsize=9.5, color=colour, ha="center", va="center"
+        )
+
+
+def save_png(scene: Scene, path: str | Path, *, width: int = 900, height: int = 760) -> Path:
+    """Write the PNG and return its path."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_suffix(target.suffix + ".part")
+    draw(scene, width=width, height=height).savefig(
+        part, format="png", dpi=100, pil_kwargs={"compress_level": 4}
+    )
+    os.replace(part, target)
+    return target
