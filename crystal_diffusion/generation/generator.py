@@ -91,7 +91,7 @@ class GenerationResult:
 
     def _repr_html_(self) -> str:
         """A gallery for notebooks."""
-        from crystal_diffusion.viewer.gallery import gallery_html
+        from crystal_diffusion.viewer.view import gallery_html
 
         captions = [f"{row['id']} {row['formula']}" for row in self.rows]
         return gallery_html(list(self.structures.values()), captions)
@@ -141,7 +141,7 @@ class CrystalGenerator:
     @cached_property
     def proposer(self) -> Any:
         """Finds prototypes for a composition."""
-        from crystal_diffusion.proposals import PrototypeProposer
+        from crystal_diffusion.proposals.prototypes import PrototypeProposer
 
         return None if self.library is None else PrototypeProposer(self.library)
 

@@ -79,13 +79,23 @@ def candidate_scores(
     if rank == "residual" or not generator.in_the_box:
         # The shipped ranker was trained with the shipped library; other models judge themselves.
         return -residuals
-    from crystal_diffusion.proposals.ranking import Candidate, Ranker
+    from crystal_diffusion.proposals.ranker import Candidate, default_ranker
 
-    candidates = [
-        Candidate(structure, result.plans[name].kind, result.plans[name].proposal, float(residual))
-        for structure, name, residual in zip(structures, names, residuals, strict=True)
-    ]
-    return np.asarray(Ranker.load().score(candidates), dtype=float)
+    scores = np.zeros(len(names))
+    formulas = [structure.composition.reduced_formula for structure in structures]
+    for formula in dict.fromkeys(formulas):
+        rows = [row for row, other in enumerate(formulas) if other == formula]
+        candidates = [
+            Candidate(
+                structures[row],
+                "prototype" if result.plans[names[row]].kind == "prototype" else "noise",
+                result.plans[names[row]].proposal,
+                float(residuals[row]),
+            )
+            for row in rows
+        ]
+        scores[rows] = default_ranker().score(candidates)
+    return scores
 
 
 def network_residuals(generator: CrystalGenerator, structures: list[Structure]) -> np.ndarray:

@@ -1,0 +1,59 @@
+"""The verb `benchmark`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from crystal_diffusion.cli.console import OK, out, progress
+
+
+def benchmark(
+    name: Annotated[str, typer.Argument(help="mp20, mpts52, perov5 or carbon24.")],
+    split: Annotated[Path, typer.Option(help="File with the true structures.")],
+    model: Annotated[str | None, typer.Option(help="Model folder; the one in the box.")] = None,
+    n: Annotated[int | None, typer.Option("--n", "-n", help="Targets; all if not given.")] = None,
+    candidates: Annotated[int, typer.Option(help="Candidates for each target.")] = 20,
+    predictors: Annotated[
+        str, typer.Option(help="With commas: all, noise, prototypes, copy, random.")
+    ] = "all,noise,prototypes,random",
+    novel: Annotated[float, typer.Option(help="Share of noise starts among all starts.")] = 0.2,
+    steps: Annotated[int, typer.Option(help="Network calls per candidate.")] = 20,
+    rank: Annotated[str, typer.Option(help="score, residual, none, or a potential.")] = "score",
+    seed: Annotated[int, typer.Option(help="Seed of targets and candidates.")] = 0,
+    processes: Annotated[int | None, typer.Option(help="Processes that match.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Keep rows and tables here; resumes.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    quiet: Annotated[bool, typer.Option("--quiet", help="Only the table.")] = False,
+) -> None:
+    """Measure structure prediction on a published split, with baselines beside it.
+
+    Example: crystal-diffusion benchmark mp20 --split val.parquet --n 1000
+    """
+    from crystal_diffusion.diffusion.sampler import SamplerSettings
+    from crystal_diffusion.evaluation.table import markdown
+    from crystal_diffusion.generation.benchmark import benchmark as run
+    from crystal_diffusion.generation.generator import GenerationSettings, load
+
+    settings = GenerationSettings(
+        sampler=SamplerSettings(steps=steps), novel=novel, rank=rank, max_attempts=3
+    )
+    with progress(quiet) as bar:
+        tasks: dict[str, Any] = {}
+
+        def show(label: str, done: int, total: int) -> None:
+            if label not in tasks:
+                tasks[label] = bar.add_task(label, total=total)
+            bar.update(tasks[label], completed=done)
+
+        tables = run(
+            load(model, device), name, split, n=n, candidates=candidates, seed=seed,
+            predictors=[p.strip() for p in predictors.split(",") if p.strip()],
+            settings=settings, processes=processes, out=folder, progress=show,
+        )
+    out.print(markdown(list(tables.values())), markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(OK)
