@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         refuse_impossible,
     )
     from crystal_diffusion.symmetry.cells import Cell, to_cell, to_conventional, to_niggli
+    from crystal_diffusion.symmetry.compositions import draw_composition
     from crystal_diffusion.symmetry.detection import (
         Detection,
         SymmetryCheck,
@@ -44,6 +45,7 @@ _HOMES = {
         "possible_totals",
         "refuse_impossible",
     ),
+    "compositions": ("draw_composition",),
     "prior": ("WyckoffPrior", "draw_assignment"),
     "cells": ("Cell", "to_cell", "to_conventional", "to_niggli"),
     "template": ("SymmetricTemplate",),
@@ -75,6 +77,7 @@ __all__ = [
     "count_assignments",
     "detect_group",
     "draw_assignment",
+    "draw_composition",
     "enumerate_assignments",
     "groups_of",
     "is_supergroup",

@@ -189,21 +189,27 @@ def count_assignments(
     """
     group = SpaceGroup.from_any(group)
     check_counts(counts)
-    shelf = slots(group.number, cell_share(group, cell))
-    ways = multisets(tuple(size for _, size in shelf.free), max(counts.values()))
+    totals = tuple(sorted(counts.values()))
+    return _count(group.number, cell_share(group, cell), totals)
+
+
+@lru_cache(maxsize=4096)
+def _count(number: int, share: int, totals: tuple[int, ...]) -> int:
+    shelf = slots(number, share)
+    ways = multisets(tuple(size for _, size in shelf.free), max(totals))
     fixed = Counter(size for _, size in shelf.fixed)
     sizes = tuple(sorted(fixed))
     states: dict[tuple[int, ...], int] = {tuple(fixed[s] for s in sizes): 1}
-    for total in counts.values():
+    for total in totals:
         following: dict[tuple[int, ...], int] = {}
-        for left, number in states.items():
+        for left, times in states.items():
             for taken in itertools.product(*(range(n + 1) for n in left)):
                 rest = total - sum(k * s for k, s in zip(taken, sizes, strict=True))
                 if rest < 0 or not ways[rest]:
                     continue
                 choices = math.prod(math.comb(n, k) for n, k in zip(left, taken, strict=True))
                 key = tuple(n - k for n, k in zip(left, taken, strict=True))
-                following[key] = following.get(key, 0) + number * choices * ways[rest]
+                following[key] = following.get(key, 0) + times * choices * ways[rest]
         states = following
     return sum(states.values())
 

@@ -47,6 +47,8 @@ _PRIMITIVE = {
     "R": [[2 / 3, 1 / 3, 1 / 3], [-1 / 3, 1 / 3, 1 / 3], [-1 / 3, -2 / 3, 1 / 3]],
 }
 
+_CENTRING_SIZES = {"P": 1, "A": 2, "C": 2, "I": 2, "F": 4, "R": 3}
+
 #: Names of the e-glide groups before 1992.
 _OLD_NAMES = {"Abm2": 39, "Aba2": 41, "Cmca": 64, "Cmma": 67, "Ccca": 68}
 
@@ -174,7 +176,7 @@ class SpaceGroup:
     @property
     def centring_size(self) -> int:
         """Lattice points of the conventional cell: 1, 2, 3 or 4."""
-        return {"P": 1, "A": 2, "C": 2, "I": 2, "F": 4, "R": 3}[self.centring]
+        return _CENTRING_SIZES[self.centring]
 
     @property
     def to_primitive(self) -> Floats:
@@ -217,10 +219,6 @@ class SpaceGroup:
         total: Floats = np.einsum("nki,nlj->ijkl", rotations, rotations).reshape(9, 9)
         return total / len(rotations)
 
-    def primitive_multiplicity(self, letter: str) -> int:
-        """Atoms of a position in the primitive cell."""
-        return self.position(letter).multiplicity // self.centring_size
-
     def __repr__(self) -> str:
         return f"SpaceGroup({self.number}, {self.symbol})"
 
@@ -260,6 +258,16 @@ def groups_of(
             "two."
         )
     return tuple(groups)
+
+
+@lru_cache(maxsize=230)
+def primitive_multiplicities(number: int) -> dict[str, int]:
+    """Atoms of each Wyckoff letter in the primitive cell."""
+    table = _arrays()
+    low, high = table["position_start"][number - 1 : number + 1]
+    share = _CENTRING_SIZES[str(table["symbols"][number - 1])[0]]
+    sizes = table["multiplicities"][low:high].tolist()
+    return {_letter(index): size // share for index, size in enumerate(sizes)}
 
 
 def orbit_maps(

@@ -245,8 +245,8 @@ class SymmetricTemplate:
 
 
 def lattice_shifts() -> Floats:
-    """Integer shifts to try, shortest first, ``(125, 3)``: reaches every sheet of a subspace."""
-    grid = np.arange(-2, 3)
+    """Integer shifts, shortest first, ``(27, 3)``: enough to reach every sheet (tested)."""
+    grid = np.arange(-1, 2)
     shifts = np.stack(np.meshgrid(grid, grid, grid, indexing="ij"), -1).reshape(-1, 3)
     return shifts[np.argsort(np.abs(shifts).sum(1), kind="stable")].astype(float)
 
