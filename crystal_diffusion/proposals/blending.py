@@ -41,11 +41,10 @@ class BlendSettings:
     Attributes:
         sharpness: the exponent of the kernel is multiplied by this (larger = fewer sources).
         slope_penalty: ridge penalty of the local linear model; ``inf`` for a plain mean.
-        own_volume: weight of the type's own volumes against the elements' volumes alone.
     """
 
-    sharpness: float = 2.0
-    slope_penalty: float = 2.0
+    sharpness: float = 1.0
+    slope_penalty: float = 0.03
 
 
 def blend(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 #: Most atoms in a cell when only a formula is given.
 MAX_ATOMS = 52
+#: Exponents of the kernel with which votes are counted; the first decides the order.
+SHARPNESSES = (1.0, 3.0, 0.3)
 #: What to leave out of the library: ids, or pairs of reduced formula and space group.
 Exclusion = Collection[str | tuple[str, int]]
 
@@ -66,8 +68,8 @@ class Option:
 
     kind: int
     elements: tuple[int, ...]
-    log_votes: float
-    log_share: float
+    log_votes: tuple[float, float, float]
+    log_share: tuple[float, float, float]
     entries: Ints
     distances: Floats
     multiple: int
@@ -203,19 +205,14 @@ class PrototypeProposer:
                 mask,
                 repeat,
             )
-        found.sort(key=lambda option: -option.log_votes)
-        total = np.logaddexp.reduce([option.log_votes for option in found]) if found else 0.0
+        found.sort(key=lambda option: -option.log_votes[0])
+        if not found:
+            return []
+        votes = np.array([option.log_votes for option in found])
+        shares = votes - np.logaddexp.reduce(votes, axis=0)
         return [
-            Option(
-                o.kind,
-                o.elements,
-                o.log_votes,
-                o.log_votes - float(total),
-                o.entries,
-                o.distances,
-                o.multiple,
-            )
-            for o in found[:most]
+            replace(option, log_share=tuple(share.tolist()))
+            for option, share in zip(found[:most], shares, strict=False)
         ]
 
     def _options_of(
@@ -251,17 +248,20 @@ class PrototypeProposer:
             tables.hull_slope * np.clip(hull, 0.0, 1.0) + tables.hull_known,
             0.0,
         )
-        weights = (np.exp(-distances) + tables.floor) * np.exp(-lowered)
+        weights = [
+            (np.exp(-sharpness * distances) + tables.floor) * np.exp(-lowered)
+            for sharpness in SHARPNESSES
+        ]
         kinds = self.library.entry_type[entries]
         starts = np.flatnonzero(np.diff(kinds, prepend=-1))
-        votes = np.log(np.add.reduceat(weights, starts, axis=1))
+        votes = np.log([np.add.reduceat(part, starts, axis=1) for part in weights])
         ends = np.append(starts[1:], len(entries))
         found = []
         for column, (start, end) in enumerate(zip(starts, ends, strict=True)):
             kind = int(kinds[start])
             taken: set[tuple[int, ...]] = set()
             swaps = self.library.type_swaps.get(kind, ())
-            for row in np.argsort(-votes[:, column], kind="stable"):
+            for row in np.argsort(-votes[0][:, column], kind="stable"):
                 elements = tuple(wanted[row].tolist())
                 if elements in taken:
                     continue
@@ -275,8 +275,8 @@ class PrototypeProposer:
                     Option(
                         kind,
                         elements,
-                        float(votes[row, column]),
-                        0.0,
+                        tuple(votes[:, row, column].tolist()),
+                        (0.0, 0.0, 0.0),
                         entries[start:end],
                         distances[row, start:end],
                         repeat,
@@ -303,6 +303,8 @@ class PrototypeProposer:
             Lattice.from_parameters(*made.parameters), numbers.tolist(), made.frac_coords
         )
         nearest = int(option.distances.argmin())
+        counts = self.library.type_counts[option.kind][: len(wanted)]
+        expected = float(self.tables.reference_volume(wanted, counts))
         hull = self.library.e_above_hull[option.entries]
         known = np.isfinite(hull)
         return Proposal(
@@ -311,12 +313,16 @@ class PrototypeProposer:
             str(self.library.type_label[option.kind]),
             float(np.exp(-option.distances[nearest])),
             made.volume_per_atom,
-            option.log_share,
+            option.log_share[0],
             {
-                "log_share": option.log_share,
-                "log_votes": option.log_votes,
+                "log_share": option.log_share[0],
+                "log_share_sharp": option.log_share[1],
+                "log_share_broad": option.log_share[2],
+                "log_votes": option.log_votes[0],
                 "nearest": float(option.distances[nearest]),
                 "log_members": float(np.log(len(option.entries))),
+                "misfit": float(np.log(made.volume_per_atom / expected)),
+                "hull_nearest": float(hull[nearest]),
                 "hull": float(hull[known].min()) if known.any() else math.nan,
                 "volume_spread": made.spread,
                 "shift": made.shift,
