@@ -31,6 +31,8 @@ SITE_TOLERANCE = 1e-4
 THIRD_TOLERANCE = 1e-4
 #: Above this many atoms, coinciding sites are looked for with a tree instead of a table.
 TREE_FROM = 400
+#: Pairs of images compared at once.
+_TABLE = 200_000
 
 _CELL_TAGS = (
     *(f"_cell_length_{x}" for x in "abc"),
@@ -286,20 +288,30 @@ def expand(
     images -= np.floor(images)
     if len(rotations) == 1:
         return images[:, 0], np.arange(len(coords))
-    kept, rows = [], []
-    later = np.tril(np.ones((len(rotations), len(rotations)), bool), -1)
-    for site, orbit in enumerate(images):
-        delta = orbit[:, None] - orbit[None]
-        delta -= np.round(delta)
-        same = (np.abs(delta) < SITE_TOLERANCE).all(-1)
-        # As pymatgen does: an image is dropped when it equals one that was kept before it.
-        keep = ~(same & later).any(-1)
-        if not (same & later & keep).any(-1)[~keep].all():
-            for index in np.flatnonzero(~keep):
-                keep[index] = not (same[index] & later[index] & keep).any()
-        kept.append(orbit[keep])
-        rows.append(np.full(int(keep.sum()), site))
-    return np.concatenate(kept), np.concatenate(rows)
+    keep = np.concatenate([_first_images(part) for part in _portions(images)])
+    rows = np.repeat(np.arange(len(coords)), keep.sum(1))
+    return images[keep], rows
+
+
+def _portions(images: np.ndarray) -> list[np.ndarray]:
+    """The orbits in groups small enough for a table of all pairs of images."""
+    step = max(1, _TABLE // images.shape[1] ** 2)
+    return [images[i : i + step] for i in range(0, len(images), step)]
+
+
+def _first_images(images: np.ndarray) -> np.ndarray:
+    """``(sites, operations)``: which images equal none that was kept before, as pymatgen does."""
+    count = images.shape[1]
+    delta = images[:, :, None] - images[:, None]
+    delta -= np.round(delta)
+    earlier = (np.abs(delta) < SITE_TOLERANCE).all(-1) & np.tril(np.ones((count, count), bool), -1)
+    keep = ~earlier.any(-1)
+    explained = (earlier & keep[:, None]).any(-1)
+    for site in np.flatnonzero((~keep & ~explained).any(-1)):
+        # Near the tolerance, equal to one that equals another is not yet equal to that other.
+        for index in np.flatnonzero(~keep[site]):
+            keep[site, index] = not (earlier[site, index] & keep[site]).any()
+    return np.asarray(keep)
 
 
 def _coincide(coords: np.ndarray) -> bool:

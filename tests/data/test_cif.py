@@ -185,3 +185,11 @@ def test_triclinic_cells_have_pymatgens_orientation() -> None:
     text = str(CifWriter(Structure(lattice, ["Si", "O"], [[0, 0, 0], [0.4, 0.3, 0.2]])))
     (crystal,) = parse_cif(text, "x", "x")
     assert np.allclose(crystal.lattice, lattice.matrix, atol=1e-6)
+
+
+def test_images_near_the_tolerance_are_kept_as_pymatgen_keeps_them() -> None:
+    steps = np.array([0.0, 0.9e-4, 1.8e-4, 0.5])
+    shifts = np.zeros((4, 3))
+    shifts[:, 0] = steps
+    coords, _ = expand(np.zeros((1, 3)), np.repeat(np.eye(3)[None], 4, 0), shifts)
+    assert coords[:, 0] == pytest.approx([0.0, 1.8e-4, 0.5])

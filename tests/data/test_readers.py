@@ -321,6 +321,27 @@ def test_several_processes_give_the_same_records(
     assert sum(c.problem is not None for c in together) == 1
 
 
+def test_several_processes_parse_the_rows_of_a_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = Structure(np.eye(3) * 4, ["Na"], [[0, 0, 0]]).to(fmt="cif")
+    with (tmp_path / "t.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "gap", "cif"])
+        writer.writerows([f"m{i}", i / 4, text if i != 3 else ""] for i in range(20))
+    monkeypatch.setattr("crystal_diffusion.data.readers._PARALLEL_FROM", 10)
+    seen: list[tuple[int, int | None]] = []
+    crystals = list(
+        iter_plain(
+            tmp_path / "t.csv", processes=2, progress=lambda done, total: seen.append((done, total))
+        )
+    )
+    assert [c.id for c in crystals] == [f"m{i}" for i in range(20)]
+    assert [c.problem_kind for c in crystals if c.problem] == ["empty"]
+    assert crystals[8].properties == {"gap": 2.0}
+    assert seen[-1] == (20, 20)
+
+
 def test_primitive_cells_on_request(structures: list[Structure]) -> None:
     doubled = structures[0] * [2, 1, 1]
     (record,) = iter_crystals([doubled], primitive=True)
