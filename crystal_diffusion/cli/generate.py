@@ -37,9 +37,13 @@ def generate(
     first: Annotated[int, typer.Option(help="Index of the first crystal of the seed.")] = 0,
     seed: Annotated[int, typer.Option(help="Crystal i of a seed is always the same.")] = 0,
     folder: Annotated[Path, typer.Option("--out", "-o", help="Run folder.")] = Path("run"),
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Write into a used folder.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Write into a used folder.")
+    ] = False,
     steps: Annotated[int, typer.Option(help="Network calls per crystal.")] = 20,
-    churn: Annotated[float, typer.Option(help="0: deterministic (DDIM), 1: ancestral (DDPM).")] = 0.0,
+    churn: Annotated[
+        float, typer.Option(help="0: deterministic (DDIM), 1: ancestral (DDPM).")
+    ] = 0.0,
     repulsion: Annotated[float, typer.Option(help="Pair repulsion while sampling; 0: off.")] = 1.0,
     novel: Annotated[
         float | None, typer.Option(help="Share that starts from noise, not from a prototype.")
@@ -48,7 +52,9 @@ def generate(
         float | None, typer.Option(help="Also write symmetrised versions at this tolerance, Å.")
     ] = None,
     rank: Annotated[str, typer.Option(help="score, none, or a potential such as diep.")] = "score",
-    profile: Annotated[str, typer.Option(help="Checks: strict, default or permissive.")] = "default",
+    profile: Annotated[
+        str, typer.Option(help="Checks: strict, default or permissive.")
+    ] = "default",
     max_attempts: Annotated[int, typer.Option(help="Tries per crystal.")] = 8,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     quiet: Annotated[bool, typer.Option("--quiet", help="Only errors.")] = False,
@@ -91,8 +97,15 @@ def generate(
     task = bar.add_task("generating", total=n)
     with bar:
         run, result = generate_run(
-            generator, request, n, folder, seed=seed, first=first, settings=settings,
-            overwrite=overwrite, command=["crystal-diffusion", *sys.argv[1:]],
+            generator,
+            request,
+            n,
+            folder,
+            seed=seed,
+            first=first,
+            settings=settings,
+            overwrite=overwrite,
+            command=["crystal-diffusion", *sys.argv[1:]],
             progress=lambda done: bar.update(task, completed=done),
         )
     if symmetrise is not None:
@@ -108,7 +121,8 @@ def generate(
         index, reason = next(iter(result.missing.items()))
         err.print(
             f"[bold red]short:[/] {len(result)} of {n} crystals; {len(result.missing)} failed "
-            f"{max_attempts} times, crystal {index} last because {reason}", highlight=False,
+            f"{max_attempts} times, crystal {index} last because {reason}",
+            highlight=False,
         )
         raise typer.Exit(PARTIAL if len(result) else FAILED)
     raise typer.Exit(OK)
@@ -134,19 +148,22 @@ def _show(rows: list[dict[str, object]], path: str) -> None:
     from rich.table import Table
 
     table = Table(title=f"{len(rows)} crystals in {path}", title_justify="left")
-    for name, justify in (
-        ("rank", "right"), ("id", "left"), ("formula", "left"), ("atoms", "right"),
-        ("group", "right"), ("Å3/atom", "right"), ("g/cm3", "right"), ("nearest Å", "right"),
-        ("start", "left"), ("score", "right"), ("known crystal", "left"),
-    ):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    columns = ("#", "id", "formula", "atoms", "space group", "Å3/atom", "start", "score", "known")
+    left = ("id", "formula", "start", "known")
+    for name in columns:
+        table.add_column(name, justify="left" if name in left else "right", no_wrap=True)
     for row in rows[:20]:
         known = str(row["nearest_train_id"] or "–") + (" (copy)" if row["copy_of_training"] else "")
         table.add_row(
-            str(row["rank"]), str(row["id"]), str(row["formula"]), str(row["num_atoms"]),
-            str(row["space_group_0.1"]), f"{row['volume_per_atom_A3']:.1f}",
-            f"{row['density_g_cm3']:.2f}", _number(row["min_distance_A"]), str(row["start"]),
-            _number(row["score"]), known,
+            str(row["rank"]),
+            str(row["id"]),
+            str(row["formula"]),
+            str(row["num_atoms"]),
+            str(row["space_group_0.1"]),
+            f"{row['volume_per_atom_A3']:.1f}",
+            str(row["start"]),
+            _number(row["score"]),
+            known,
         )
     out.print(table)
     if len(rows) > 20:
