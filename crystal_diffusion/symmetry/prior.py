@@ -12,9 +12,8 @@ arrangements nobody has seen remain possible.
 from __future__ import annotations
 
 import math
-import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -34,12 +33,13 @@ from crystal_diffusion.symmetry.assignments import (
 from crystal_diffusion.symmetry.groups import Floats, SpaceGroup
 from crystal_diffusion.symmetry.letters import LetterSampler
 from crystal_diffusion.symmetry.patterns import (
-    Pattern,
-    letters_to_atoms,
+    PatternTable,
     likeness,
     role_counts,
     role_fillings,
 )
+
+__all__ = ["SHIPPED", "WyckoffPrior", "draw_assignment", "role_counts"]
 
 SHIPPED = Path(__file__).parent.parent / "pretrained" / "wyckoff.prior.npz"
 
@@ -55,23 +55,16 @@ class WyckoffPrior:
     """Frequencies of groups, patterns, positions and elements in reference crystals.
 
     Args:
-        patterns: each pattern once.
-        frequencies: ``(patterns,)`` crystals that have it.
-        sizes: ``(roles,)`` different elements on each role, all roles of all patterns in a row.
-        kinds: their atomic numbers, role by role.
-        times: ``(kinds,)`` crystals with that element on that role.
+        table: what was counted.
     """
 
-    def __init__(
-        self, patterns: Sequence[Pattern], frequencies: Any, sizes: Any, kinds: Any, times: Any
-    ) -> None:
-        self.patterns = list(patterns)
-        self.frequencies = np.asarray(frequencies, np.float64)
-        self._sizes = np.asarray(sizes, np.int64)
-        self._kinds = np.asarray(kinds, np.int64)
-        self._times = np.asarray(times, np.float64)
+    def __init__(self, table: PatternTable) -> None:
+        self.table = table
+        self.patterns = table.patterns
+        self.frequencies = table.frequencies
+        self._kinds, self._times = table.kinds, table.times
         self._role_start = np.cumsum([0, *(len(words) for _, words in self.patterns)])
-        self._kind_start = np.concatenate([[0], np.cumsum(self._sizes)])
+        self._kind_start = np.concatenate([[0], np.cumsum(table.sizes)])
         self._by_counts: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for index, pattern in enumerate(self.patterns):
             self._by_counts[role_counts(pattern)].append(index)
@@ -85,27 +78,7 @@ class WyckoffPrior:
         Raises:
             InputError: without any crystal.
         """
-        frequencies: Counter[Pattern] = Counter()
-        elements: dict[Pattern, list[Counter[int]]] = {}
-        for number, letters in rows:
-            sorted_words = [("".join(sorted(word)), z) for z, word in letters.items()]
-            roles = sorted((letters_to_atoms(number, word), word, z) for word, z in sorted_words)
-            pattern = (number, tuple(word for _, word, _ in roles))
-            frequencies[pattern] += 1
-            held = elements.setdefault(pattern, [Counter() for _ in roles])
-            for role, (_, _, z) in zip(held, roles, strict=True):
-                role[z] += 1
-        if not frequencies:
-            raise InputError("no crystal to learn Wyckoff frequencies from; give at least one.")
-        order = sorted(frequencies)
-        held = [role for pattern in order for role in elements[pattern]]
-        return cls(
-            order,
-            [frequencies[pattern] for pattern in order],
-            [len(role) for role in held],
-            [z for role in held for z in sorted(role)],
-            [role[z] for role in held for z in sorted(role)],
-        )
+        return cls(PatternTable.from_rows(rows))
 
     @classmethod
     def from_structures(
@@ -137,19 +110,20 @@ class WyckoffPrior:
 
     def save(self, path: Path | str) -> None:
         """Write as one compressed npz without pickled objects."""
-        target = Path(path)
-        part = target.with_suffix(target.suffix + ".part")
-        names = [f"{number}:{'|'.join(words)}" for number, words in self.patterns]
-        with part.open("wb") as stream:
-            np.savez_compressed(
-                stream,
-                patterns=np.frombuffer("\n".join(names).encode(), np.uint8),
-                frequencies=self.frequencies.astype(np.int32),
-                sizes=self._sizes.astype(np.uint8),
-                kinds=self._kinds.astype(np.uint8),
-                times=self._times.astype(np.uint16),
-            )
-        os.replace(part, target)
+        self.table.write(Path(path))
+
+    @cached_property
+    def elements(self) -> list[list[dict[int, int]]]:
+        """For each pattern and role, how often each atomic number is there."""
+        out = []
+        for index, (_, words) in enumerate(self.patterns):
+            roles = []
+            for role in range(len(words)):
+                start, stop = self._kind_start[self._role_start[index] + role :][:2]
+                times = self._times[start:stop].astype(int).tolist()
+                roles.append(dict(zip(self._kinds[start:stop].tolist(), times, strict=True)))
+            out.append(roles)
+        return out
 
     @cached_property
     def group_frequencies(self) -> Floats:
@@ -167,8 +141,8 @@ class WyckoffPrior:
     @cached_property
     def element_counts(self) -> Floats:
         """``(104,)`` roles that each atomic number has in the reference crystals."""
-        counted: Floats = np.bincount(self._kinds, self._times, len(chemistry.SYMBOLS))
-        return counted.astype(np.float64)
+        counted = np.bincount(self._kinds, self._times, len(chemistry.SYMBOLS))
+        return np.asarray(counted, np.float64)
 
     def letter_weights(self, group: SpaceGroup | str | int) -> dict[str, float]:
         """Expected orbits per crystal on each position of a group.
@@ -383,18 +357,4 @@ def draw_assignment(
 
 @lru_cache(maxsize=4)
 def _load(path: Path) -> WyckoffPrior:
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            names = stored["patterns"].tobytes().decode().split("\n")
-            frequencies, sizes = stored["frequencies"], stored["sizes"]
-            kinds, times = stored["kinds"], stored["times"]
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(
-            f"{path.name} is no table of Wyckoff frequencies ({error}); write one with "
-            "WyckoffPrior.save."
-        ) from error
-    patterns: list[Pattern] = []
-    for name in names:
-        number, _, words = name.partition(":")
-        patterns.append((int(number), tuple(words.split("|"))))
-    return WyckoffPrior(patterns, frequencies, sizes, kinds, times)
+    return WyckoffPrior(PatternTable.read(path))
