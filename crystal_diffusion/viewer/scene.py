@@ -18,10 +18,10 @@ from crystal_diffusion.viewer import elements
 #: An atom closer than this to a face of the cell (Å) is drawn on the opposite face as well.
 BORDER = 0.15
 #: Longest bond, in sums of covalent radii.
-LONGEST_BOND = 1.15
+LONGEST_BOND = 1.25
 #: Of the contacts of one atom, those longer than this times the shortest (both in sums of covalent
 #: radii) are left out, so that the Ti-O cage of a perovskite is not hidden by its Sr-O contacts.
-WEAKEST_BOND = 1.22
+WEAKEST_BOND = 1.2
 #: Pauling difference from which the less electronegative partner counts as a cation.
 CATION_DIFFERENCE = 0.4
 #: Beyond this number of atoms bonds are left out, as nothing could be seen.
@@ -182,7 +182,7 @@ def make_scene(
 
 
 def _from_object(crystal: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Coordinates, cell and numbers of a Structure (disorder: the most frequent species) or Atoms."""
+    """Coordinates, cell, numbers of a Structure (disorder: most frequent species) or Atoms."""
     if hasattr(crystal, "get_scaled_positions"):
         return (
             np.array(crystal.get_scaled_positions(wrap=False), float),
@@ -250,7 +250,7 @@ def _numbers(atom_types: np.ndarray) -> np.ndarray:
 
 
 def _formula(numbers: np.ndarray) -> str:
-    """Formula of the cell, less electronegative elements first (Pauling, 1932)."""
+    """Reduced formula, less electronegative elements first (Pauling, 1932)."""
     present, counts = np.unique(numbers, return_counts=True)
     order = sorted(
         range(len(present)), key=lambda i: (elements.electronegativity(int(present[i])), i)
@@ -259,6 +259,7 @@ def _formula(numbers: np.ndarray) -> str:
         return "empty cell"
     if list(present) == [0]:
         return f"{counts[0]} atoms"
+    counts = counts // np.gcd.reduce(counts)
     return "".join(
         elements.symbol(int(present[i])) + (str(counts[i]) if counts[i] > 1 else "") for i in order
     )
@@ -288,8 +289,8 @@ def periodic_bonds(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Bonds of the infinite crystal: ``first (bonds,)``, ``second (bonds,)``, ``shift (bonds, 3)``.
 
-    A contact is a bond when it is not longer than 1.15 times the sum of the covalent radii, not
-    longer than 1.22 times (in the same measure) the shortest contact of either atom, and not
+    A contact is a bond when it is not longer than 1.25 times the sum of the covalent radii, not
+    longer than 1.2 times (in the same measure) the shortest contact of either atom, and not
     between two cations: atoms that both have a more electronegative neighbour, unless both are
     nonmetals. Each bond comes twice, once from each end.
     """

@@ -64,7 +64,7 @@ const CrystalCell = (() => {
       on("dblclick", () => this.reset());
       dark.addEventListener("change", () => { sprites.clear(); mixes.clear(); this.draw(); },
         { signal: this.stop.signal });
-      this.sizes = new ResizeObserver(() => this.draw());
+      this.sizes = new ResizeObserver(() => this.paint());
       this.sizes.observe(canvas);
     }
 
@@ -89,6 +89,7 @@ const CrystalCell = (() => {
       this.edges = [];
       for (let k = 0; k < 8; k++) for (const bit of [1, 2, 4])
         if (!(k & bit)) this.edges.push([corners[k], corners[k | bit]]);
+      this.pieces = null;
       this.centre = place([0.5, 0.5, 0.5]);
       const reach = (p, r) => Math.hypot(...p.map((x, k) => x - this.centre[k])) + r;
       for (const a of this.atoms) a.r = (this.elements[a.z] || [0, 0, 0.5])[2];
@@ -198,12 +199,9 @@ const CrystalCell = (() => {
       at.forEach((q, k) => jobs.push([q[2], 0, q, this.atoms[k]]));
       if (this.bonds) this.queueBonds(jobs, at, count, scale);
       const line = dark.matches ? "#a7adba" : "#5b606c";
-      for (const [p, q] of this.edges) {
+      for (const [p, q] of this.visibleEdges(count)) {
         const s = put(p), t = put(q);
-        for (let k = 0; k < EDGE_PIECES; k++) {
-          const m = mix(s, t, k / EDGE_PIECES), n = mix(s, t, (k + 1) / EDGE_PIECES);
-          jobs.push([(m[2] + n[2]) / 2, 2, m, n]);
-        }
+        jobs.push([(s[2] + t[2]) / 2, 2, s, t]);
       }
       jobs.sort((p, q) => p[0] - q[0]);
       pen.lineCap = "butt";
@@ -225,6 +223,32 @@ const CrystalCell = (() => {
         }
       }
       this.triad(pen, h);
+    }
+
+    /* Pieces of the cell's edges that are not inside a ball. */
+    visibleEdges(count) {
+      if (this.pieces && this.pieces.count === count) return this.pieces;
+      const pieces = [];
+      for (const [p, q] of this.edges) {
+        const d = q.map((x, k) => x - p[k]), dd = dot(d, d), covered = [];
+        for (const a of this.atoms.slice(0, count)) {
+          const f = p.map((x, k) => x - a.p[k]), b = dot(f, d), root = b * b - dd *
+            (dot(f, f) - a.r * a.r);
+          if (root > 0) covered.push([(-b - Math.sqrt(root)) / dd, (-b + Math.sqrt(root)) / dd]);
+        }
+        covered.sort((x, y) => x[0] - y[0]);
+        let from = 0;
+        for (const [start, end] of [...covered, [1, 1]]) {
+          const to = Math.min(1, start), parts = Math.ceil((to - from) * EDGE_PIECES);
+          for (let k = 0; k < parts; k++)
+            pieces.push([mix(p, q, from + (to - from) * k / parts),
+              mix(p, q, from + (to - from) * (k + 1) / parts)]);
+          from = Math.max(from, end);
+        }
+      }
+      pieces.count = count;
+      this.pieces = pieces;
+      return pieces;
     }
 
     queueBonds(jobs, at, count, scale) {

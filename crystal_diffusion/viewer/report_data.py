@@ -1,0 +1,261 @@
+"""What a report shows, gathered from the files of a run folder.
+
+The folder may be a run (``manifest.json``, ``structures.jsonl``, ...), a screened run, or a folder
+that ``crystal-diffusion screen`` made from crystals of another tool (no manifest).
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crystal_diffusion.errors import InputError
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+log = logging.getLogger(__name__)
+
+_FILES = ("manifest.json", "structures.jsonl", "screening.jsonl", "relaxed.extxyz")
+
+
+@dataclass(frozen=True, eq=False)
+class ReportData:
+    """Everything a report is made of.
+
+    Attributes:
+        path: the folder.
+        manifest: as written by the run; empty where there is none.
+        rows: one mapping per crystal, columns of the run and of the screening together, the best
+            ranked first.
+        made: structures as they were generated or read, by id.
+        relaxed: relaxed structures by id.
+        rejected: counts by reason.
+        hull: the content of ``hull.json``; empty where there is none.
+        funnel: label and count from the first step to the last.
+        screened: whether there is a screening table.
+        gaps: sentences on files that are absent or cannot be read.
+    """
+
+    path: Path
+    manifest: dict[str, Any]
+    rows: list[dict[str, Any]]
+    made: dict[str, Structure]
+    relaxed: dict[str, Structure]
+    rejected: dict[str, int]
+    hull: dict[str, Any]
+    funnel: list[tuple[str, int]]
+    screened: bool
+    gaps: list[str] = field(default_factory=list)
+
+
+def gather(path: Path) -> ReportData:
+    """Read a folder.
+
+    Raises:
+        InputError: when the folder does not exist or holds no file of a run.
+    """
+    if not any((path / name).is_file() for name in _FILES):
+        raise InputError(
+            f"{path}: is not a run folder (none of {', '.join(_FILES)}); give the --out folder of "
+            "`crystal-diffusion generate` or `crystal-diffusion screen`."
+        )
+    gaps: list[str] = []
+    manifest = _json(path / "manifest.json", gaps)
+    own, screening = _lines(path / "structures.jsonl", gaps), _lines(path / "screening.jsonl", gaps)
+    made = _structures(path / "structures.extxyz", gaps)
+    relaxed = _structures(path / "relaxed.extxyz", gaps)
+    rows = _merge(own, screening)
+    for name in made:
+        rows.setdefault(name, {"id": name})
+    made, relaxed = ({k: found[f] for k, f in _named(rows, found)} for found in (made, relaxed))
+    for name, row in rows.items():
+        _complete(row, made.get(name), relaxed.get(name))
+    rejected = _rejected(path / "rejected.csv", manifest, gaps)
+    summary = _json(path / "screening" / "summary.json", []).get("funnel", {})
+    return ReportData(
+        path=path,
+        manifest=manifest,
+        rows=sorted(rows.values(), key=_order),
+        made=made,
+        relaxed=relaxed,
+        rejected=rejected,
+        hull=_json(path / "hull.json", []),
+        funnel=_funnel(list(rows.values()), rejected, summary, bool(screening), len(relaxed)),
+        screened=bool(screening),
+        gaps=gaps,
+    )
+
+
+def _json(file: Path, gaps: list[str]) -> dict[str, Any]:
+    if not file.is_file():
+        return {}
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        log.warning("%s: is not readable JSON (%s); the report goes on without it", file, error)
+        gaps.append(f"{file.name} is not readable JSON ({error}).")
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _lines(file: Path, gaps: list[str]) -> list[dict[str, Any]]:
+    """Rows of a JSON-lines file; a broken line is named and the others are used."""
+    if not file.is_file():
+        return []
+    rows = []
+    for place, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            row["id"] = str(row["id"])
+        except (ValueError, KeyError, TypeError) as error:
+            log.warning("%s, line %d: no row (%s); left out of the report", file, place, error)
+            gaps.append(f"{file.name}, line {place}, is no row and is left out.")
+            continue
+        rows.append(row)
+    return rows
+
+
+def _structures(file: Path, gaps: list[str]) -> dict[str, Structure]:
+    """Structures of an extended XYZ file by id."""
+    if not file.is_file() or file.stat().st_size == 0:
+        return {}
+    from ase.io import iread
+    from pymatgen.core import Structure
+
+    found: dict[str, Structure] = {}
+    try:
+        for place, atoms in enumerate(iread(str(file), index=":", format="extxyz")):
+            key = str(atoms.info.get("id", place))
+            found[key] = Structure(
+                atoms.cell.array, list(atoms.numbers), atoms.get_scaled_positions(wrap=True)
+            )
+    except (ValueError, KeyError, IndexError, OSError) as error:
+        log.warning("%s: broke off after %d crystals (%s)", file, len(found), error)
+        gaps.append(f"{file.name} could be read only up to crystal {len(found)} ({error}).")
+    return found
+
+
+def _merge(
+    own: list[dict[str, Any]], screening: list[dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Columns of both tables by id; what the screening leaves empty keeps the run's value."""
+    rows = {row["id"]: dict(row) for row in own}
+    for row in screening:
+        target = rows.setdefault(row["id"], {"id": row["id"]})
+        # A rank by energy takes the place of the rank by score, also where it is empty.
+        target.update({k: v for k, v in row.items() if v is not None or k == "rank"})
+    return rows
+
+
+def _named(
+    rows: Mapping[str, Any], found: Mapping[str, Structure]
+) -> list[tuple[str, str]]:
+    """Row ids with the name that their frame has in a file (odd characters become ``_`` there)."""
+    pairs = []
+    for key in rows:
+        safe = "".join(c if c.isalnum() or c in "._-~+" else "_" for c in key).lstrip(".") or "_"
+        name = key if key in found else safe
+        if name in found:
+            pairs.append((key, name))
+    return pairs
+
+
+def _space_group(structure: Structure) -> int | None:
+    """Number at a tolerance of 0.1 Å; None where none is found."""
+    import moyopy
+
+    cell = moyopy.Cell(
+        basis=structure.lattice.matrix.tolist(),
+        positions=structure.frac_coords.tolist(),
+        numbers=[int(z) for z in structure.atomic_numbers],
+    )
+    try:
+        return int(moyopy.MoyoDataset(cell, symprec=0.1).number)
+    except Exception as error:  # moyopy has one exception type per failed step, all private
+        log.info("no space group found for %s (%s)", structure.formula, error)
+        return None
+
+
+def _complete(row: dict[str, Any], made: Structure | None, relaxed: Structure | None) -> None:
+    """Columns that follow from the structures."""
+    structure = made or relaxed
+    if structure is not None and "formula" not in row:
+        row["formula"] = structure.composition.reduced_formula
+        row["num_atoms"] = len(structure)
+        row["space_group_0.1"] = _space_group(structure)
+        row["volume_per_atom_A3"] = round(structure.volume / len(structure), 4)
+        row["density_g_cm3"] = round(float(structure.density), 4)
+    if relaxed is not None:
+        row["space_group_relaxed"] = _space_group(relaxed)
+        row["volume_per_atom_relaxed_A3"] = round(relaxed.volume / len(relaxed), 4)
+
+
+def _rejected(file: Path, manifest: Mapping[str, Any], gaps: list[str]) -> dict[str, int]:
+    if not file.is_file():
+        listed = manifest.get("rejected")
+        if isinstance(listed, dict):
+            return {str(k): int(v) for k, v in listed.items()}
+        return {}
+    with file.open(newline="", encoding="utf-8") as handle:
+        counts: Counter[str] = Counter()
+        for row in csv.DictReader(handle):
+            try:
+                counts[str(row["reason"])] += int(row["count"])
+            except (KeyError, TypeError, ValueError):
+                gaps.append("rejected.csv has a line without reason and count.")
+    return dict(counts.most_common())
+
+
+def equals(row: Mapping[str, Any]) -> tuple[Any, Any]:
+    """What equal crystals share: a run of several formulas numbers the groups of each anew."""
+    return row.get("formula"), row.get("group")
+
+
+def _order(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    rank = row.get("rank")
+    return (not isinstance(rank, int | float), rank or 0)
+
+
+def _funnel(
+    rows: list[dict[str, Any]],
+    rejected: Mapping[str, int],
+    summary: Mapping[str, int],
+    screened: bool,
+    relaxed: int,
+) -> list[tuple[str, int]]:
+    """From all candidates to those kept, each step with its count."""
+    drawn = len(rows) + sum(rejected.values())
+    steps = []
+    if rejected:
+        steps.append(("Candidates drawn", drawn))
+    unreadable = int(summary.get("unreadable", 0))
+    if unreadable:
+        steps.append(("Files found", len(rows)))
+        steps.append(("Readable", len(rows) - unreadable))
+    else:
+        steps.append(("Passed the checks when made" if rejected else "Crystals", len(rows)))
+    if screened:
+        steps.append(("Valid in screening", sum(r.get("valid") is True for r in rows)))
+        steps.append(
+            (
+                "Distinct",
+                sum(r.get("valid") is True and not r.get("duplicate_of") for r in rows),
+            )
+        )
+        steps.append(("Relaxed", relaxed))
+        steps.append(("Relaxation converged", sum(r.get("converged") is True for r in rows)))
+        steps.append(("Kept and ranked", sum(r.get("rank") is not None for r in rows)))
+    else:
+        grouped = [equals(row) for row in rows if row.get("group") is not None]
+        if grouped:
+            steps.append(("Distinct", len(set(grouped)) + len(rows) - len(grouped)))
+    return steps

@@ -1,0 +1,326 @@
+"""The parts of a report that are plain HTML: facts, funnel, table, distributions, hulls."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from crystal_diffusion.viewer.charts import bars, empty, histogram, number
+from crystal_diffusion.viewer.hull_chart import hull_chart, hull_points
+from crystal_diffusion.viewer.page import escape, formula_html
+from crystal_diffusion.viewer.report_data import ReportData
+
+#: Column of the rows, header, unit, digits after the point (None: text).
+COLUMNS: tuple[tuple[str, str, str, int | None], ...] = (
+    ("rank", "Rank", "", 0),
+    ("id", "Id", "", None),
+    ("formula", "Formula", "", None),
+    ("num_atoms", "Atoms", "", 0),
+    ("space_group_0.1", "Space group", "at 0.1 Å", 0),
+    ("space_group_relaxed", "Space group, relaxed", "at 0.1 Å", 0),
+    ("energy_above_hull_eV_atom", "Above hull", "eV/atom", 3),
+    ("formation_energy_eV_atom", "Formation energy", "eV/atom", 3),
+    ("energy_per_atom_eV", "Energy", "eV/atom", 3),
+    ("spread_eV_atom", "Spread of potentials", "eV/atom", 3),
+    ("converged", "Converged", "", None),
+    ("max_force_eV_A", "Largest force", "eV/Å", 3),
+    ("max_stress_GPa", "Largest stress", "GPa", 2),
+    ("novel", "New", "", None),
+    ("nearest_known_id", "Nearest known", "", None),
+    ("nearest_known_distance", "Distance to it", "rms", 3),
+    ("nearest_train_id", "Nearest in training set", "", None),
+    ("nearest_train_distance", "Distance to it", "fingerprint", 3),
+    ("volume_per_atom_A3", "Volume per atom", "Å³", 2),
+    ("volume_per_atom_relaxed_A3", "Volume per atom, relaxed", "Å³", 2),
+    ("density_g_cm3", "Density", "g/cm³", 2),
+    ("min_distance_A", "Shortest distance", "Å", 2),
+    ("score", "Score", "", 3),
+    ("group", "Group of equals", "", 0),
+    ("duplicate_of", "Duplicate of", "", None),
+    ("start", "Start", "", None),
+    ("moved_A", "Moved from start", "Å", 2),
+    ("valid", "Valid", "", None),
+    ("problem", "Problem", "", None),
+)
+
+_DISTRIBUTIONS = (
+    ("volume_per_atom_A3", "volume per atom", "Å³"),
+    ("density_g_cm3", "density", "g/cm³"),
+    ("min_distance_A", "shortest distance", "Å"),
+)
+_MOST_HULLS = 12
+
+
+def shown(value: Any, digits: int | None) -> str:
+    """A cell of the table as text; empty where there is no value."""
+    if value is None or value == "" or (isinstance(value, float) and not np.isfinite(value)):
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if digits is not None and isinstance(value, int | float):
+        return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    return str(value)
+
+
+def used_columns(
+    rows: Sequence[Mapping[str, Any]],
+) -> list[tuple[str, str, str, int | None]]:
+    """Columns in which at least one row has a value."""
+    return [c for c in COLUMNS if any(row.get(c[0]) not in (None, "") for row in rows)]
+
+
+def group_symbol(space_group: Any) -> str:
+    """Number and Hermann-Mauguin symbol."""
+    from pymatgen.symmetry.groups import sg_symbol_from_int_number
+
+    if not isinstance(space_group, int) or not 1 <= space_group <= 230:
+        return ""
+    return f"{space_group} {sg_symbol_from_int_number(space_group)}"
+
+
+def facts(entries: Sequence[tuple[str, Any]]) -> str:
+    """A list of names and values; entries without a value are left out."""
+    items = "".join(
+        f"<div><dt>{escape(name)}</dt><dd>{escape(_plain(value))}</dd></div>"
+        for name, value in entries
+        if value not in (None, "", [], {})
+    )
+    return f'<dl class="facts">{items}</dl>' if items else ""
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k}: {_plain(v)}" for k, v in value.items() if v is not None)
+    if isinstance(value, list | tuple):
+        words = [_plain(v) for v in value]
+        more = f" and {len(words) - 24} more" if len(words) > 24 else ""
+        return ", ".join(words[:24]) + more
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def asked(data: ReportData) -> str:
+    """What was asked for."""
+    manifest = data.manifest
+    if not manifest:
+        return empty(
+            "This folder has no manifest.json: the crystals come from elsewhere, and what was "
+            "asked for is not known."
+        )
+    request = manifest.get("request") or {}
+    wanted = [(str(k).replace("_", " ").capitalize(), v) for k, v in request.items()]
+    command = manifest.get("command")
+    if isinstance(command, list):
+        command = " ".join(str(c) for c in command)
+    return facts(
+        [
+            *(wanted or [("Request", "nothing in particular: everything was left to the model")]),
+            ("Crystals asked for", manifest.get("n")),
+            ("Crystals made", manifest.get("made")),
+            ("Missing", manifest.get("missing")),
+            ("Command", command),
+        ]
+    )
+
+
+def how(data: ReportData) -> str:
+    """How it was made."""
+    manifest = data.manifest
+    first = next((row for row in data.rows if row.get("potential")), {})
+    potential = " ".join(str(first.get(k) or "") for k in ("potential", "potential_version"))
+    sampler = (manifest.get("settings") or {}).get("sampler")
+    settings = {k: v for k, v in (manifest.get("settings") or {}).items() if k != "sampler"}
+    listed = facts(
+        [
+            ("Model", manifest.get("model")),
+            ("Seed", manifest.get("seed")),
+            ("Sampler", sampler),
+            ("Settings", settings),
+            ("Device", manifest.get("device")),
+            ("Started", manifest.get("started")),
+            ("Seconds", manifest.get("seconds")),
+            ("Relaxed with", potential.strip()),
+            ("References of", first.get("reference_date")),
+            ("Versions", manifest.get("versions")),
+        ]
+    )
+    return listed or empty("Nothing is recorded about how these crystals were made.")
+
+
+def funnel(data: ReportData) -> str:
+    """Counts from step to step, and what was rejected why."""
+    top = max((count for _, count in data.funnel), default=1) or 1
+    steps = "".join(
+        f'<li><span class="step">{escape(label)}</span><span class="bar">'
+        f'<span style="width:{100 * count / top:.2f}%"></span></span>'
+        f"<strong>{count}</strong></li>"
+        for label, count in data.funnel
+    )
+    parts = [f'<ol class="funnel">{steps}</ol>']
+    if data.rejected:
+        total = sum(data.rejected.values())
+        rows = "".join(
+            f"<tr><td>{escape(reason)}</td><td>{count}</td>"
+            f"<td>{100 * count / total:.1f}</td></tr>"
+            for reason, count in data.rejected.items()
+        )
+        parts.append(
+            '<table class="small"><caption>Rejected when made, by the first check that failed'
+            '</caption><thead><tr><th scope="col">Check</th><th scope="col">Count</th>'
+            f'<th scope="col">Share (%)</th></tr></thead><tbody>{rows}</tbody></table>'
+        )
+    else:
+        parts.append(empty("No rejected candidates are recorded."))
+    problems = Counter(str(row["problem"]) for row in data.rows if row.get("problem"))
+    if problems:
+        rows = "".join(
+            f"<tr><td>{escape(reason if len(reason) < 160 else reason[:157] + "…")}</td><td>{count}</td></tr>"
+            for reason, count in problems.most_common(12)
+        )
+        parts.append(
+            '<table class="small"><caption>Problems in screening</caption><thead><tr>'
+            '<th scope="col">Problem</th><th scope="col">Crystals</th></tr></thead>'
+            f"<tbody>{rows}</tbody></table>"
+        )
+    return "".join(parts)
+
+
+def table(data: ReportData) -> str:
+    """One row per crystal; headers are buttons that sort."""
+    columns = used_columns(data.rows)
+    head = "".join(
+        f'<th scope="col" aria-sort="none" class="c-{"t" if digits is None else "n"}">'
+        f'<button type="button">{escape(title)}'
+        + (f' <span class="unit">({escape(unit)})</span>' if unit else "")
+        + '<span class="arrow" aria-hidden="true"></span></button></th>'
+        for _, title, unit, digits in columns
+    )
+    lines = []
+    for place, row in enumerate(data.rows):
+        cells = []
+        for key, _, _, digits in columns:
+            value = shown(row.get(key), digits)
+            if key == "id":
+                cells.append(
+                    f'<th scope="row"><a href="#id={escape(value)}">{escape(value)}</a></th>'
+                )
+            elif key == "formula":
+                cells.append(f"<td>{formula_html(value)}</td>")
+            elif key.startswith("space_group"):
+                cells.append(f"<td>{escape(group_symbol(row.get(key)))}</td>")
+            else:
+                style = ' class="n"' if digits is not None else ""
+                cells.append(f"<td{style}>{escape(value)}</td>")
+        lines.append(f'<tr data-i="{place}">{"".join(cells)}</tr>')
+    body = "\n".join(lines)
+    return (
+        '<div class="scroll" role="region" aria-labelledby="table-caption" tabindex="0"><table '
+        'id="crystals"><caption id="table-caption">All crystals. A click on a header sorts; the id '
+        f"opens the card.</caption><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>"
+        "</div>"
+    )
+
+
+def distributions(data: ReportData) -> str:
+    """Made crystals against the training set."""
+    statistics = data.manifest.get("training_statistics") or {}
+    parts, without = [], []
+    for key, title, unit in _DISTRIBUTIONS:
+        values = [float(r[key]) for r in data.rows if isinstance(r.get(key), int | float)]
+        training = statistics.get(key)
+        if not isinstance(training, list) or not training:
+            training = None
+            without.append(title)
+        if values:
+            parts.append(f"<figure>{histogram(title.capitalize(), unit, values, training)}</figure>")
+        else:
+            parts.append(empty(f"The table has no {title}."))
+    groups = Counter(
+        group_symbol(r["space_group_0.1"]) for r in data.rows if r.get("space_group_0.1")
+    )
+    known = statistics.get("space_group_0.1") or statistics.get("space_group")
+    reference = None
+    if isinstance(known, Mapping):
+        reference = {group_symbol(int(k)): int(v) for k, v in known.items()}
+    elif isinstance(known, list):
+        reference = dict(Counter(group_symbol(int(k)) for k in known))
+    else:
+        without.append("space groups")
+    if groups:
+        parts.append(
+            "<figure><figcaption>Space groups at 0.1 Å (share of crystals)</figcaption>"
+            f"{bars('Space groups', groups, reference)}</figure>"
+        )
+    note = ""
+    if without:
+        note = empty(
+            "The training set is not drawn for " + ", ".join(without) + ": the manifest does not "
+            "hold its values."
+        )
+    key = (
+        '<p class="key"><span class="k1"></span>made <span class="k2"></span>training set</p>'
+        if len(without) < len(_DISTRIBUTIONS) + 1
+        else '<p class="key"><span class="k1"></span>made</p>'
+    )
+    return f'{key}<div class="charts">{"".join(parts)}</div>{note}'
+
+
+def hulls(data: ReportData) -> str:
+    """A diagram for each chemical system of two or three elements."""
+    systems = data.hull.get("systems") or {}
+    if not systems:
+        return empty(
+            "There is no hull.json: energies above the hull were not computed. "
+            "`crystal-diffusion screen` computes them."
+        )
+    order = sorted(systems, key=lambda s: (-len(systems[s].get("candidates", [])), s))
+    parts, other = [], []
+    for name in order:
+        elements = name.split("-")
+        points = hull_points(elements, systems[name])
+        if len(elements) in (2, 3) and points and len(parts) < _MOST_HULLS:
+            known = sum(not p.candidate for p in points)
+            parts.append(
+                f"<figure><figcaption>{escape(name)}: {known} known phases, "
+                f"{len(points) - known} crystals of this report</figcaption>"
+                f"{hull_chart(elements, points)}</figure>"
+            )
+        else:
+            other.append(name)
+    note = ""
+    if other:
+        words = ", ".join(other[:30]) + (f" and {len(other) - 30} more" if len(other) > 30 else "")
+        note = empty(
+            f"Not drawn: {words}. Diagrams are for two or three elements that all have a "
+            f"reference, and for at most {_MOST_HULLS} systems; the distances are in the table."
+        )
+    source = " ".join(str(data.hull.get(k) or "") for k in ("potential", "potential_version"))
+    key = (
+        '<p class="key"><span class="k-stable"></span>known, on the hull '
+        '<span class="k-known"></span>known, above it <span class="k-candidate"></span>crystals '
+        f"of this report. Energies: {escape(source.strip() or 'not named')}.</p>"
+    )
+    return f'{key}<div class="charts">{"".join(parts)}</div>{note}'
+
+
+def headline(data: ReportData) -> str:
+    """One sentence: how many, and the best."""
+    count = len(data.rows)
+    words = f"{count} crystal{'s' if count != 1 else ''}"
+    formulas = Counter(str(r["formula"]) for r in data.rows if r.get("formula"))
+    if len(formulas) == 1:
+        words += f" of {next(iter(formulas))}"
+    elif formulas:
+        words += f" of {len(formulas)} formulas"
+    best = [r for r in data.rows if isinstance(r.get("energy_above_hull_eV_atom"), int | float)]
+    if best:
+        top = min(best, key=lambda r: float(r["energy_above_hull_eV_atom"]))
+        words += (
+            f"; the lowest, {top['id']} ({top.get('formula', '')}), lies "
+            f"{number(float(top['energy_above_hull_eV_atom']), 3)} eV/atom above the hull"
+        )
+    return words + "."
