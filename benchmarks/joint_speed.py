@@ -44,8 +44,10 @@ def main() -> None:
                 sample(model, Start.noise(numbers), streams, SamplerSettings(steps=50))
                 times.append((time.process_time() - began) / crystals)
             goal = 0.25 if crystals == 1 else 0.1
-            print(f"{atoms} atoms, batch {crystals}: {min(times):.3f} s each, median "
-                  f"{np.median(times):.3f}, n = 3 (goal {goal})")
+            print(
+                f"{atoms} atoms, batch {crystals}: {min(times):.3f} s each, median "
+                f"{np.median(times):.3f}, n = 3 (goal {goal})"
+            )
 
 
 if __name__ == "__main__":

@@ -41,10 +41,14 @@ def main() -> None:
             model.train_step(part)
     training = time.process_time() - began
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"one structure of 8 atoms, 1,000 steps: {min(alone):.2f} s best, "
-          f"{np.median(alone):.2f} s median of {len(alone)} (goal 0.5)")
-    print(f"each in a batch of 64: {min(batch):.3f} s best, {np.median(batch):.3f} median of "
-          f"{len(batch)} (goal 0.1)")
+    print(
+        f"one structure of 8 atoms, 1,000 steps: {min(alone):.2f} s best, "
+        f"{np.median(alone):.2f} s median of {len(alone)} (goal 0.5)"
+    )
+    print(
+        f"each in a batch of 64: {min(batch):.3f} s best, {np.median(batch):.3f} median of "
+        f"{len(batch)} (goal 0.1)"
+    )
     print(f"50 epochs on 10 crystals, batch 4: {training:.2f} s (goal 2)")
     print(f"largest resident memory: {memory:.0f} MB (goal 400)")
 

@@ -24,8 +24,10 @@ def best(command: list[str], repeats: int) -> tuple[float, float]:
         wall.append(time.perf_counter() - began)
         after = os.times()
         cpu.append(
-            after.children_user + after.children_system
-            - before.children_user - before.children_system
+            after.children_user
+            + after.children_system
+            - before.children_user
+            - before.children_system
         )
     return min(wall), min(cpu)
 
@@ -42,12 +44,18 @@ def main() -> None:
         wall, cpu = best(
             [*tool, "generate", *model, "--formula", "NaCl", "--z", "1", "-n", "1", *common], 3
         )
-        print(f"generate one structure: {wall:.2f} s wall, {cpu:.2f} s processor, best of 3 (goal 4)")
+        print(
+            f"generate one structure: {wall:.2f} s wall, {cpu:.2f} s processor, best of 3 (goal 4)"
+        )
         if not model:
             wall, cpu = best([*tool, "generate", "--formula", "LiFeSiO4", "-n", "20", *common], 3)
-            print(f"20 candidates of one formula: {wall:.2f} s wall, {cpu:.2f} s processor (goal 5)")
+            print(
+                f"20 candidates of one formula: {wall:.2f} s wall, {cpu:.2f} s processor (goal 5)"
+            )
             wall, cpu = best([*tool, "generate", "--formula", "LiFeSiO4", "-n", "1000", *common], 1)
-            print(f"1,000 structures in one call: {wall:.2f} s wall, {cpu:.2f} s processor (goal 60)")
+            print(
+                f"1,000 structures in one call: {wall:.2f} s wall, {cpu:.2f} s processor (goal 60)"
+            )
 
 
 if __name__ == "__main__":

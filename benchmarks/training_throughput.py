@@ -1,7 +1,7 @@
 """Training throughput: crystals per second, GFLOP/s, share of the machine's matrix-product peak.
 
 Run: OMP_NUM_THREADS=1 python benchmarks/training_throughput.py [TRAIN.parquet]
-Without a file, random crystals of 4 to 20 atoms are used. Works on CPU and on a GPU (--device cuda).
+Without a file, random crystals of 4 to 20 atoms are used. `--device cuda` for a GPU.
 """
 
 from __future__ import annotations
@@ -56,8 +56,12 @@ def main() -> None:
             plan = BatchPlan(data.num_atoms.numpy(), tokens, 0)
             steps = [prepare_step(model, data, plan.batch(s), config, s) for s in range(6)]
 
-            def run(step: int, steps: list = steps, model: JointDiffusion = model,
-                    config: TrainingConfig = config) -> None:
+            def run(
+                step: int,
+                steps: list = steps,
+                model: JointDiffusion = model,
+                config: TrainingConfig = config,
+            ) -> None:
                 part = steps[step].part(slice(None), device)
                 with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
                     loss = step_loss(model, part, config).total
@@ -72,8 +76,10 @@ def main() -> None:
                 run(step)
             if device.type == "cuda":
                 torch.cuda.synchronize()
-            took = time.process_time() - began if device.type == "cpu" else (
-                time.perf_counter() - wall
+            took = (
+                time.process_time() - began
+                if device.type == "cpu"
+                else (time.perf_counter() - wall)
             )
             flops = counter.get_total_flops()
             made = sum(len(s.batch) for s in steps[1:6])

@@ -145,7 +145,7 @@ class CrystalBatch:
         )
 
     def to_structures(self) -> list[Structure]:
-        """One pymatgen ``Structure`` a crystal, in order (double precision, coordinates wrapped)."""
+        """One pymatgen ``Structure`` a crystal, in order, in double precision."""
         from pymatgen.core import Lattice, Structure
 
         out = []

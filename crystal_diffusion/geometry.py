@@ -82,7 +82,7 @@ def lattice_to_log_strain(lattice: Tensor) -> Tensor:
 
 
 def log_strain_to_lattice(log_strain: Tensor) -> Tensor:
-    """The symmetric cell exp(S) of ``(..., 6)`` log-strain: always right-handed and of volume > 0."""
+    """The symmetric cell exp(S) of ``(..., 6)`` log-strain: right-handed, volume > 0."""
     matrix = torch.diag_embed(log_strain[..., :3])
     for component, (i, j) in enumerate(_PAIRS):
         value = log_strain[..., 3 + component]
@@ -93,9 +93,10 @@ def log_strain_to_lattice(log_strain: Tensor) -> Tensor:
 
 
 def image_shifts(radius: int, like: Tensor) -> Tensor:
-    """All integer shifts within ``radius`` cells: ``((2 radius + 1)³, 3)``, the zero shift first."""
+    """Integer shifts within ``radius`` cells: ``((2 radius + 1)³, 3)``, the zero shift first."""
     cells = sorted(
-        itertools.product(range(-radius, radius + 1), repeat=3), key=lambda s: sum(abs(x) for x in s)
+        itertools.product(range(-radius, radius + 1), repeat=3),
+        key=lambda s: sum(abs(x) for x in s),
     )
     return torch.tensor(cells, dtype=like.dtype, device=like.device)
 

@@ -30,7 +30,8 @@ def named_crystals() -> dict[str, CrystalBatch]:
             [30, 30, 8, 8],
         ),
         "triclinic": one(
-            [5.1, 6.2, 7.3, 81, 95, 102], [[0.1, 0.2, 0.3], [0.6, 0.9, 0.45], [0.4, 0.5, 0.8]],
+            [5.1, 6.2, 7.3, 81, 95, 102],
+            [[0.1, 0.2, 0.3], [0.6, 0.9, 0.45], [0.4, 0.5, 0.8]],
             [29, 8, 16],
         ),
         "very long": one([3.0, 3.0, 38.0, 90, 90, 90], [[0, 0, 0], [0.5, 0.5, 0.06]], [22, 7]),
@@ -105,8 +106,10 @@ def assert_moves_as_it_must(
     )
     permuted = network(
         replace(
-            noisy, frac_coords=noisy.frac_coords[:, order],
-            atomic_numbers=noisy.atomic_numbers[:, order], coord_level=noisy.coord_level[:, order],
+            noisy,
+            frac_coords=noisy.frac_coords[:, order],
+            atomic_numbers=noisy.atomic_numbers[:, order],
+            coord_level=noisy.coord_level[:, order],
         )
     )
     for name, answer, wanted in (

@@ -22,7 +22,10 @@ app = typer.Typer(
 )
 
 #: verb -> file of that name in this folder; the function has the verb's name too.
-VERBS: tuple[str, ...] = ("check", "train", "generate", "inspect", "doctor", "demo")
+VERBS: tuple[str, ...] = (
+    "check", "train", "generate", "validate", "relax", "screen", "dft", "benchmark", "inspect",
+    "doctor", "demo",
+)
 
 for _verb in VERBS:
     _module = importlib.import_module(f"crystal_diffusion.cli.{_verb}")

@@ -27,7 +27,10 @@ def demo(
     task = bar.add_task("training", total=1)
     with bar:
         demo_result = run_demo(
-            folder, n=n, seconds=seconds, seed=seed,
+            folder,
+            n=n,
+            seconds=seconds,
+            seed=seed,
             say=(lambda text: None) if quiet else (lambda text: err.print(text, highlight=False)),
             on_step=lambda step, total, loss: bar.update(
                 task, completed=step, total=total, description=f"training, loss {loss:.3f}"

@@ -12,11 +12,26 @@ import typer
 from crystal_diffusion.cli.console import OK, PARTIAL, out
 
 _NEEDED = (
-    "torch", "numpy", "scipy", "pymatgen", "ase", "moyopy", "spglib", "smact", "gemmi", "typer",
-    "rich", "matplotlib", "safetensors", "pyarrow",
+    "torch",
+    "numpy",
+    "scipy",
+    "pymatgen",
+    "ase",
+    "moyopy",
+    "spglib",
+    "smact",
+    "gemmi",
+    "typer",
+    "rich",
+    "matplotlib",
+    "safetensors",
+    "pyarrow",
 )
 _EXTRAS = {
-    "diep": "relax", "chgnet": "relax", "ray": "ray", "psycopg": "postgres",
+    "diep": "relax",
+    "chgnet": "relax",
+    "ray": "ray",
+    "psycopg": "postgres",
 }
 
 

@@ -22,12 +22,16 @@ def train(
     learning_rate: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
     dim: Annotated[int | None, typer.Option(help="Width of the network.")] = None,
     layers: Annotated[int | None, typer.Option(help="Layers of the transformer.")] = None,
-    tokens: Annotated[int | None, typer.Option(help="Atoms per step; lower to save memory.")] = None,
+    tokens: Annotated[
+        int | None, typer.Option(help="Atoms per step; lower to save memory.")
+    ] = None,
     accumulate: Annotated[int, typer.Option(help="Slices per step; raise to save memory.")] = 1,
     translate: Annotated[bool, typer.Option(help="Move crystals at random in training.")] = True,
     precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
     physics_weight: Annotated[float, typer.Option(help="Weight of the overlap penalty.")] = 0.0,
-    patience: Annotated[int, typer.Option(help="Checks without gain before stopping; 0: never.")] = 4,
+    patience: Annotated[
+        int, typer.Option(help="Checks without gain before stopping; 0: never.")
+    ] = 4,
     disorder: Annotated[str, typer.Option(help="Partial occupancy: skip, order or stop.")] = "skip",
     start_from: Annotated[str | None, typer.Option(help="Model folder to fine-tune.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights and noise.")] = 0,
@@ -59,19 +63,37 @@ def train(
 
     with bar:
         _, summary = run_training(
-            source, folder, network=network, coordinates=coordinates, lattice=lattice,
-            epochs=epochs, steps=steps, minutes=minutes, learning_rate=learning_rate, dim=dim,
-            layers=layers, tokens=tokens, accumulate=accumulate, translate=translate, precision=precision,
-            physics_weight=physics_weight, patience=patience, disorder=disorder,
-            start_from=start_from, seed=seed, device=device,
-            on_estimate=announce, on_step=advance,
+            source,
+            folder,
+            network=network,
+            coordinates=coordinates,
+            lattice=lattice,
+            epochs=epochs,
+            steps=steps,
+            minutes=minutes,
+            learning_rate=learning_rate,
+            dim=dim,
+            layers=layers,
+            tokens=tokens,
+            accumulate=accumulate,
+            translate=translate,
+            precision=precision,
+            physics_weight=physics_weight,
+            patience=patience,
+            disorder=disorder,
+            start_from=start_from,
+            seed=seed,
+            device=device,
+            on_estimate=announce,
+            on_step=advance,
         )
     if not quiet:
         out.print(summary.verdict, highlight=False)
         out.print(
             f"{summary.result.steps} steps in {_time(summary.result.seconds)}, loss "
             f"{summary.result.loss:.3f}. Model: {summary.out}, loss plot: "
-            f"{summary.out / 'loss.png'}", highlight=False,
+            f"{summary.out / 'loss.png'}",
+            highlight=False,
         )
         out.print(f"Next: crystal-diffusion generate {summary.out} -n 20 --out run/")
     raise typer.Exit(OK)

@@ -7,6 +7,7 @@ from one level to a lower one with that prediction. They are interchangeable by 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -38,7 +39,13 @@ class CoordinateProcess(Protocol):
         ...
 
     def step(
-        self, state: Tensor, prediction: Tensor, level: Tensor, lower: Tensor, noise: Tensor, churn: float
+        self,
+        state: Tensor,
+        prediction: Tensor,
+        level: Tensor,
+        lower: Tensor,
+        noise: Tensor,
+        churn: float,
     ) -> Tensor:
         """One reverse step; ``churn`` 0 is deterministic (DDIM), 1 is ancestral (DDPM)."""
         ...
@@ -74,9 +81,15 @@ class TorusFlow:
         return state - level * prediction / _UNIFORM_SCALE
 
     def step(
-        self, state: Tensor, prediction: Tensor, level: Tensor, lower: Tensor, noise: Tensor, churn: float
+        self,
+        state: Tensor,
+        prediction: Tensor,
+        level: Tensor,
+        lower: Tensor,
+        noise: Tensor,
+        churn: float,
     ) -> Tensor:
-        """Move along the velocity; churn replaces a part of it by fresh noise of the lower level."""
+        """Move along the velocity; churn replaces a part of it by fresh noise."""
         velocity = prediction / _UNIFORM_SCALE
         if churn == 0.0:
             return state - (level - lower) * velocity
@@ -126,7 +139,13 @@ class WrappedGaussian:
         return state - self._spread(level) * prediction
 
     def step(
-        self, state: Tensor, prediction: Tensor, level: Tensor, lower: Tensor, noise: Tensor, churn: float
+        self,
+        state: Tensor,
+        prediction: Tensor,
+        level: Tensor,
+        lower: Tensor,
+        noise: Tensor,
+        churn: float,
     ) -> Tensor:
         """DDIM for churn 0, the ancestral posterior for churn 1, between them otherwise."""
         high, low = self.sigma(level), self.sigma(lower)
@@ -249,8 +268,11 @@ def mask_elements(atomic_numbers: Tensor, uniform: Tensor, level: Tensor) -> Ten
     return torch.where(lost, torch.full_like(atomic_numbers, MASK_ELEMENT), atomic_numbers)
 
 
-COORDINATE_PROCESSES = {"flow": TorusFlow, "wrapped": WrappedGaussian}
-LATTICE_PROCESSES = {
+COORDINATE_PROCESSES: dict[str, Callable[[], CoordinateProcess]] = {
+    "flow": TorusFlow,
+    "wrapped": WrappedGaussian,
+}
+LATTICE_PROCESSES: dict[str, Callable[[], LatticeProcess]] = {
     "flow": LinearFlow,
     "cosine": lambda: VariancePreserving("cosine"),
     "linear": lambda: VariancePreserving("linear"),

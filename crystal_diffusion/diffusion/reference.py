@@ -147,9 +147,9 @@ class CrystalDiffusionModel:
         """
         x_0 = torch.as_tensor(batch["positions"], dtype=torch.float32, device=self.device)
         mask = torch.as_tensor(batch["mask"], dtype=torch.float32, device=self.device)
-        t = torch.randint(
-            1, self.timesteps + 1, (len(x_0),), generator=self._generator
-        ).to(self.device)
+        t = torch.randint(1, self.timesteps + 1, (len(x_0),), generator=self._generator).to(
+            self.device
+        )
         noise = self._normal(x_0) * mask.unsqueeze(-1)
         if self.learned_schedule is not None:
             alpha, sigma = self.learned_schedule.alpha_sigma(t)
@@ -290,9 +290,7 @@ class CrystalDiffusionModel:
             if low > 0 and sigma > 0:
                 fresh = torch.randn(crystals, atoms, 3, generator=generator).to(self.device)
                 if net.variance is not None and churn == 1.0:
-                    spread = torch.exp(
-                        0.5 * _log_variance(net.variance(features), beta, posterior)
-                    )
+                    spread = torch.exp(0.5 * _log_variance(net.variance(features), beta, posterior))
                     x = x + spread * fresh
                 else:
                     x = x + sigma * fresh
@@ -300,9 +298,7 @@ class CrystalDiffusionModel:
                 x = x * weight
         return x
 
-    def _bound(
-        self, x_0: Tensor, x_t: Tensor, t: Tensor, answer: Tensor, weight: Tensor
-    ) -> Tensor:
+    def _bound(self, x_0: Tensor, x_t: Tensor, t: Tensor, answer: Tensor, weight: Tensor) -> Tensor:
         """KL of the true posterior from the predicted one, in nats per coordinate."""
         bar = self.schedule.alpha_bar.to(x_0.device)
         now, before = bar[t][:, None, None], bar[t - 1][:, None, None]
@@ -332,9 +328,9 @@ class CrystalDiffusionModel:
         x_0 = torch.as_tensor(batch["positions"], dtype=torch.float32, device=self.device)
         mask = torch.as_tensor(batch["mask"], dtype=torch.float32, device=self.device)
         weight = mask.unsqueeze(-1)
-        t = torch.randint(
-            2, self.timesteps + 1, (len(x_0),), generator=self._generator
-        ).to(self.device)
+        t = torch.randint(2, self.timesteps + 1, (len(x_0),), generator=self._generator).to(
+            self.device
+        )
         noise = self._normal(x_0) * weight
         alpha, sigma = schedule.alpha_sigma(t)
         x_t = alpha[:, None, None] * x_0 + sigma[:, None, None] * noise

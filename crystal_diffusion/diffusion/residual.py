@@ -33,7 +33,7 @@ def denoising_residual(
     for draw in range(draws):
         for level in levels:
             streams = CrystalStreams(
-                [stream_seed(seed, "residual", draw, level, n) for n in atoms], atoms
+                [stream_seed(seed, "residual", draw, str(level), n) for n in atoms], atoms
             )
             noise = model.coordinates.unit_noise(streams.uniform_atoms())
             if model.coordinates.exchangeable:

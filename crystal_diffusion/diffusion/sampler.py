@@ -166,12 +166,15 @@ def sample(
             coords = projection.displacement(coords)
             noise = projection.displacement(noise)
         noise = remove_translation(noise, mask, levels.coords)
-        moved = model.coordinates.step(
-            frac, coords, coord_level, coord_low, noise, settings.churn
-        )
+        moved = model.coordinates.step(frac, coords, coord_level, coord_low, noise, settings.churn)
         cell_noise = streams.normal(6).to(device) if settings.churn else torch.zeros_like(state)
         state = lattice_step(
-            model.lattice, state, answer.lattice, high[:, None], low[:, None], cell_noise,
+            model.lattice,
+            state,
+            answer.lattice,
+            high[:, None],
+            low[:, None],
+            cell_noise,
             settings.churn,
         )
         new_lattice = _from_basis(model.decode_lattice(state, count), basis)
@@ -188,7 +191,13 @@ def sample(
         frac = (projection.coords(moved) if projection is not None else moved) * mask.unsqueeze(-1)
         if bool(searching.any()):
             numbers = _unmask(
-                numbers, answer, streams, high, low, settings, start.allowed,
+                numbers,
+                answer,
+                streams,
+                high,
+                low,
+                settings,
+                start.allowed,
                 decode_elements if step == settings.steps - 1 else None,
             )
     lattice = torch.where(lattice_given[:, None, None], given_lattice, lattice)

@@ -46,9 +46,7 @@ class _Block(nn.Module):
             self.modulation(condition).unsqueeze(1).chunk(6, -1)
         )
         x = self.norm_attention(tokens) * (1 + scale_a) + shift_a
-        q, k, v = (
-            self.qkv(x).view(crystals, count, 3, self.heads, dim // self.heads).unbind(2)
-        )
+        q, k, v = self.qkv(x).view(crystals, count, 3, self.heads, dim // self.heads).unbind(2)
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
         scores = q @ k.transpose(-1, -2) / math.sqrt(dim // self.heads)
         scores = scores + self.pair_bias(pairs).permute(0, 3, 1, 2) + padding
@@ -99,9 +97,7 @@ class CrystalTransformer(nn.Module):
         self.pair_element = ElementEmbedding(2 * pair_dim)
         self.pair_mlp = nn.Sequential(nn.SiLU(), nn.Linear(pair_dim, pair_dim))
         self.lattice_pair = nn.Parameter(0.1 * torch.randn(2, pair_dim))
-        self.blocks = nn.ModuleList(
-            _Block(dim, heads, pair_dim, dim // 2) for _ in range(layers)
-        )
+        self.blocks = nn.ModuleList(_Block(dim, heads, pair_dim, dim // 2) for _ in range(layers))
         self.norm = nn.LayerNorm(dim)
         self.coords_out = nn.Linear(dim, 3)
         self.lattice_out = nn.Linear(dim, 6)

@@ -1,4 +1,4 @@
-"""The reference U-Net with self-attention of the original design, and its form for the joint model."""
+"""The reference U-Net of the original design, and its form for the joint model."""
 
 from __future__ import annotations
 

@@ -103,7 +103,9 @@ def save_model(
     write_tensors(path, weights, header)
 
 
-def load_model(path: Path, device: str | torch.device = "cpu") -> tuple[JointDiffusion, dict[str, Any]]:
+def load_model(
+    path: Path, device: str | torch.device = "cpu"
+) -> tuple[JointDiffusion, dict[str, Any]]:
     """Model and header from a model file or the folder it is in.
 
     Half-precision weights are widened to float32.

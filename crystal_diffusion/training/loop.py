@@ -6,15 +6,11 @@ weights of an uninterrupted one, bit for bit on one processor.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
-import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +22,13 @@ from crystal_diffusion import geometry
 from crystal_diffusion.crystal import CrystalBatch
 from crystal_diffusion.diffusion.joint import JointDiffusion, Levels, LossTerms, exchange_noise
 from crystal_diffusion.diffusion.penalty import training_penalty
-from crystal_diffusion.errors import CheckpointError, TrainingError
+from crystal_diffusion.errors import TrainingError
 from crystal_diffusion.seeding import stream_seed
 from crystal_diffusion.training.batches import BatchPlan, draw_levels
-from crystal_diffusion.training.checkpoint import (
-    MODEL_FILE,
-    STATE_FILE,
-    read_tensors,
-    save_model,
-    write_tensors,
-)
+from crystal_diffusion.training.checkpoint import MODEL_FILE, save_model
 from crystal_diffusion.training.config import TrainingConfig
 from crystal_diffusion.training.distributed import Workers
+from crystal_diffusion.training.run_state import Interrupt, Metrics, RunState
 
 log = logging.getLogger(__name__)
 
@@ -161,6 +152,23 @@ def fit(
         TrainingError: when the loss is not finite; names the step, the batch and the remedy.
         CheckpointError: when the state in ``out`` belongs to other settings.
     """
+    with Interrupt() as interrupt:
+        return _fit(
+            model, data, config, out, header, monitor, on_step, stop_after_seconds, interrupt
+        )
+
+
+def _fit(
+    model: JointDiffusion,
+    data: CrystalBatch,
+    config: TrainingConfig,
+    out: Path,
+    header: Mapping[str, Any] | None,
+    monitor: Monitor | None,
+    on_step: Callable[[int, float], None] | None,
+    stop_after_seconds: float,
+    interrupt: Interrupt,
+) -> TrainingResult:
     out.mkdir(parents=True, exist_ok=True)
     device = model.device
     workers = Workers.from_environment(device)
@@ -169,21 +177,23 @@ def fit(
         parameter.requires_grad_(True)
     model.train()
     optimiser = torch.optim.AdamW(
-        parameters.values(), lr=config.learning_rate, betas=(0.9, 0.98),
-        weight_decay=config.weight_decay, fused=device.type == "cuda",
+        parameters.values(),
+        lr=config.learning_rate,
+        betas=(0.9, 0.98),
+        weight_decay=config.weight_decay,
+        fused=device.type == "cuda",
     )
     average = {name: p.detach().clone() for name, p in parameters.items()}
     plan = BatchPlan(data.num_atoms.numpy(), config.tokens, config.seed)
-    state = _RunState(out, config, data)
+    state = RunState(out, config, data)
     start, running = state.restore(parameters, average, optimiser)
     bf16 = use_bfloat16(config.precision, device)
-    metrics = _Metrics(out / "metrics.jsonl", start, workers.rank == 0)
+    metrics = Metrics(out / "metrics.jsonl", start, workers.rank == 0)
 
     began = last_saved = time.monotonic()
     best, since_best = -math.inf, 0
     stopped = "finished"
     step = start
-    interrupt = _Interrupt()
     while step < config.steps:
         rows = plan.batch(step)
         inputs = prepare_step(model, data, rows, config, step)
@@ -218,10 +228,16 @@ def fit(
         running = loss if math.isnan(running) else 0.98 * running + 0.02 * loss
         if step % config.log_every == 0 or step == config.steps:
             metrics.write(
-                step=step, epoch=round(step / plan.per_epoch, 3), loss=running,
-                coords=float(sums[1]), lattice=float(sums[2]), elements=float(sums[3]),
-                gradient_norm=float(norm), learning_rate=config.rate(step - 1),
-                seconds=round(time.monotonic() - began, 2), crystals=len(rows),
+                step=step,
+                epoch=round(step / plan.per_epoch, 3),
+                loss=running,
+                coords=float(sums[1]),
+                lattice=float(sums[2]),
+                elements=float(sums[3]),
+                gradient_norm=float(norm),
+                learning_rate=config.rate(step - 1),
+                seconds=round(time.monotonic() - began, 2),
+                crystals=len(rows),
             )
         if on_step:
             on_step(step, running)
@@ -246,7 +262,6 @@ def fit(
     if workers.rank == 0:
         state.save(step, running, parameters, average, optimiser)
         _save_average(out, model, average, step, header, running)
-    interrupt.restore()
     if interrupt.asked:
         log.warning("interrupted at step %d; the same command goes on from there", step)
         raise KeyboardInterrupt
@@ -287,115 +302,3 @@ def _save_average(
 ) -> None:
     extra = {**(header or {}), "steps": step, "loss": loss}
     save_model(out / MODEL_FILE, model, average, extra)
-
-
-class _Interrupt:
-    """Ctrl-C ends the run after the step at hand, so that its checkpoint is whole."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._previous: Any = None
-        if threading.current_thread() is threading.main_thread():
-            self._previous = signal.signal(signal.SIGINT, self._ask)
-
-    def _ask(self, *_: object) -> None:
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-
-    def restore(self) -> None:
-        """Give the signal back to whoever had it."""
-        if self._previous is not None:
-            signal.signal(signal.SIGINT, self._previous)
-
-
-class _Metrics:
-    """JSON lines; on resume, lines beyond the checkpoint are dropped so none comes twice."""
-
-    def __init__(self, path: Path, start: int, active: bool) -> None:
-        self.path, self.active = path, active
-        if active and path.exists():
-            kept = []
-            for line in path.read_text().splitlines():
-                try:
-                    if json.loads(line)["step"] <= start:
-                        kept.append(line)
-                except (json.JSONDecodeError, KeyError):
-                    log.warning("%s: dropped a damaged line", path)
-            part = path.with_suffix(".part")
-            part.write_text("".join(line + "\n" for line in kept))
-            os.replace(part, path)
-
-    def write(self, **values: float) -> None:
-        if self.active:
-            with self.path.open("a") as handle:
-                handle.write(json.dumps(values) + "\n")
-
-
-class _RunState:
-    """Everything a run needs to go on: weights, averages, moments of AdamW, the step."""
-
-    def __init__(self, out: Path, config: TrainingConfig, data: CrystalBatch) -> None:
-        self.path = out / STATE_FILE
-        settings = asdict(config)
-        for changeable in (
-            "steps", "decay", "checkpoint_seconds", "log_every", "monitor_every", "patience",
-            "accumulate",
-        ):
-            settings.pop(changeable)
-        self.settings = {**settings, "tasks": dict(config.tasks), "crystals": len(data)}
-
-    def save(
-        self,
-        step: int,
-        running: float,
-        parameters: Mapping[str, Tensor],
-        average: Mapping[str, Tensor],
-        optimiser: torch.optim.Optimizer,
-    ) -> None:
-        tensors: dict[str, Tensor] = {}
-        for name, parameter in parameters.items():
-            moments = optimiser.state.get(parameter, {})
-            tensors[f"weight/{name}"] = parameter
-            tensors[f"average/{name}"] = average[name]
-            for key in ("exp_avg", "exp_avg_sq", "step"):
-                if key in moments:
-                    tensors[f"{key}/{name}"] = moments[key]
-        header = {"format": 1, "step": step, "loss": running, "settings": self.settings}
-        write_tensors(self.path, tensors, header)
-
-    def restore(
-        self,
-        parameters: Mapping[str, Tensor],
-        average: Mapping[str, Tensor],
-        optimiser: torch.optim.Optimizer,
-    ) -> tuple[int, float]:
-        if not self.path.exists():
-            return 0, math.nan
-        tensors, header = read_tensors(self.path)
-        stored = header["settings"]
-        wanted = json.loads(json.dumps(self.settings))
-        changed = sorted(k for k in wanted if wanted[k] != stored.get(k))
-        if changed:
-            raise CheckpointError(
-                f"{self.path}: was started with other settings ({', '.join(changed)}); use the "
-                "same ones to resume, or another output folder to start anew."
-            )
-        with torch.no_grad():
-            for name, parameter in parameters.items():
-                if f"weight/{name}" not in tensors:
-                    raise CheckpointError(
-                        f"{self.path}: belongs to another network (no weight {name}); choose "
-                        "another output folder."
-                    )
-                parameter.copy_(tensors[f"weight/{name}"])
-                average[name].copy_(tensors[f"average/{name}"])
-                if f"exp_avg/{name}" in tensors:
-                    optimiser.state[parameter] = {
-                        key: tensors[f"{key}/{name}"].to(
-                            parameter.device if key != "step" else "cpu"
-                        )
-                        for key in ("step", "exp_avg", "exp_avg_sq")
-                    }
-        log.info("resuming %s at step %d", self.path.parent, header["step"])
-        return int(header["step"]), float(header.get("loss", math.nan))

@@ -28,8 +28,10 @@ def plot_losses(metrics: Path, picture: Path) -> None:
     if monitored:
         right = left.twinx()
         right.plot(
-            [line["step"] for line in monitored], [line["validity"] for line in monitored],
-            "o-", color="tab:green",
+            [line["step"] for line in monitored],
+            [line["validity"] for line in monitored],
+            "o-",
+            color="tab:green",
         )
         right.set_ylim(0, 1.05)
         right.set_ylabel("share of samples that are valid", color="tab:green")
