@@ -195,13 +195,13 @@ class _Screen:
             return 1
         return self.settings.processes or usable_cores()
 
-    def rows(self) -> list[dict[str, Any]]:
-        """The table."""
+    def rows(self, ranked: bool = True) -> list[dict[str, Any]]:
+        """The table; without what an earlier ranking said where that is asked for."""
         ids = [*self.candidates.structures, *self.candidates.unreadable]
         unreadable = {
             key: {"valid": False, "problem": why} for key, why in self.candidates.unreadable.items()
         }
-        order = ["validate", "group", "relax", "hull", "novelty", "rank"]
+        order = ["validate", "group", "relax", "hull", "novelty", *(["rank"] if ranked else [])]
         return tables.merge_rows(ids, [unreadable, *(self.logs[stage].rows for stage in order)])
 
     def failed(self) -> tuple[str, ...]:
@@ -373,7 +373,7 @@ class _Screen:
 
     def rank(self) -> None:
         """Ranks; crystals that became equal by relaxing count once, under the best of them."""
-        rows = self.rows()
+        rows = self.rows(ranked=False)
         tables.rank_rows(rows)
         ordered = sorted((r for r in rows if r["rank"] is not None), key=lambda r: int(r["rank"]))
         relaxed = self.relaxed()

@@ -225,7 +225,7 @@ def test_killed_twice_while_relaxing_ends_like_an_uninterrupted_run(tmp_path: Pa
     for _ in range(2):
         child = fork.Process(target=_screen_slowly, args=(tmp_path / "killed", count))
         child.start()
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 900  # a busy machine is no failure
         while time.monotonic() < deadline and child.is_alive():
             lines = log.read_bytes().count(b"\n") if log.exists() else 0
             if lines > reached:
