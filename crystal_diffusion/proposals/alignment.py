@@ -23,7 +23,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Frame:
-    """One crystal with roles: ``lattice (3, 3)`` rows in Å, ``coords (atoms, 3)``, ``roles (atoms,)``."""
+    """One crystal with roles: ``lattice (3, 3)`` rows in Å, ``coords`` and ``roles`` of atoms."""
 
     lattice: Floats
     coords: Floats
@@ -69,7 +69,7 @@ def cell_parameters(metrics: Floats) -> tuple[Floats, Floats]:
 
 @cache
 def _metric_weights() -> Floats:
-    """``(matrices * 3, 6)``: squared lengths of the new rows from (g11, g22, g33, g23, g13, g12)."""
+    """``(matrices * 3, 6)``: squared row lengths from (g11, g22, g33, g23, g13, g12)."""
     m = unimodular_matrices().astype(float)
     squares = [m[..., 0] ** 2, m[..., 1] ** 2, m[..., 2] ** 2]
     mixed = [2 * m[..., 1] * m[..., 2], 2 * m[..., 0] * m[..., 2], 2 * m[..., 0] * m[..., 1]]

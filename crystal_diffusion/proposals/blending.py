@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from crystal_diffusion.proposals.library import ReferenceLibrary, cell_volume
+from crystal_diffusion.proposals.library import ReferenceLibrary
+from crystal_diffusion.proposals.quantisation import cell_volume
 from crystal_diffusion.proposals.similarity import ElementTables, Floats, Ints
 
 #: At most so many members are averaged.

@@ -14,12 +14,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crystal_diffusion.errors import InputError
+from crystal_diffusion.proposals.quantisation import (
+    ANGLE_STEPS_PER_DEGREE,
+    COORD_STEPS,
+    EDGE_STEP_A,
+    cell_volume,
+    composition_code,
+    encode_cell,
+)
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -28,24 +36,7 @@ if TYPE_CHECKING:
 
 #: Largest number of different elements of one crystal in a library.
 MAX_ROLES = 10
-EDGE_STEP_A = 0.001
-ANGLE_STEPS_PER_DEGREE = 300
-COORD_STEPS = 65536
 _FORMAT = "crystal-diffusion reference library 1"
-_CODES = np.random.default_rng(20250212).integers(1, 2**62, 128, dtype=np.int64)
-
-
-def composition_code(elements: NDArray[Any], counts: NDArray[Any]) -> NDArray[np.int64]:
-    """One integer for each reduced composition: equal compositions have equal integers.
-
-    Args:
-        elements: ``(..., roles)`` atomic numbers, 0 = none; counts: the same shape, atoms of each.
-    """
-    counts = np.where(np.asarray(elements) > 0, counts, 0).astype(np.int64)
-    reduced = counts // np.maximum(np.gcd.reduce(counts, axis=-1), 1)[..., None]
-    with np.errstate(over="ignore"):
-        total: NDArray[np.int64] = (_CODES[np.asarray(elements, dtype=np.int64)] * reduced).sum(-1)
-    return total
 
 
 def default_library_path() -> Path:
@@ -118,7 +109,7 @@ class ReferenceLibrary:
 
     @cached_property
     def keys(self) -> dict[tuple[int, ...], tuple[int, int]]:
-        """From atoms per role (ascending) to the first type with them and the one after the last."""
+        """From atoms per role (ascending) to the first type with them and the one after them."""
         found: dict[tuple[int, ...], tuple[int, int]] = {}
         change = np.flatnonzero((np.diff(self.type_counts.astype(int), axis=0) != 0).any(1)) + 1
         edges = [0, *change.tolist(), len(self.type_counts)]
@@ -306,7 +297,7 @@ class ReferenceLibrary:
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write one ``.npz`` file; coordinates are kept as differences from the type's first member."""
+        """Write one ``.npz`` file; coordinates as differences from the type's first member."""
         target = Path(path)
         header = {
             "format": _FORMAT,
@@ -399,21 +390,3 @@ class ReferenceLibrary:
             data["formation_energy"].astype(np.float32),
             header["source"],
         )
-
-
-def encode_cell(lattice: NDArray[np.float64]) -> list[int]:
-    """Quantised cell parameters of ``(3, 3)`` rows in Å."""
-    metric = lattice @ lattice.T
-    edges = np.sqrt(np.diag(metric))
-    cosines = [metric[i, j] / edges[i] / edges[j] for i, j in ((1, 2), (0, 2), (0, 1))]
-    angles = np.degrees(np.arccos(np.clip(cosines, -1, 1)))
-    coded = np.concatenate([edges / EDGE_STEP_A, angles * ANGLE_STEPS_PER_DEGREE])
-    return [int(value) for value in np.clip(np.rint(coded), 1, 65535)]
-
-
-def cell_volume(parameters: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Å3 of ``(..., 6)`` cell parameters."""
-    cosines = np.cos(np.radians(parameters[..., 3:]))
-    x, y, z = cosines[..., 0], cosines[..., 1], cosines[..., 2]
-    inner = np.maximum(1 + 2 * x * y * z - x * x - y * y - z * z, 1e-12)
-    return np.asarray(parameters[..., :3].prod(-1) * np.sqrt(inner), dtype=float)

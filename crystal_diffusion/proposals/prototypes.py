@@ -18,11 +18,8 @@ from numpy.typing import NDArray
 
 from crystal_diffusion.errors import InputError, RequestError
 from crystal_diffusion.proposals.blending import BlendSettings, blend
-from crystal_diffusion.proposals.library import (
-    ReferenceLibrary,
-    composition_code,
-    default_library,
-)
+from crystal_diffusion.proposals.library import ReferenceLibrary, default_library
+from crystal_diffusion.proposals.quantisation import composition_code
 from crystal_diffusion.proposals.similarity import (
     MAX_ELEMENT,
     ElementTables,
@@ -346,7 +343,7 @@ class PrototypeProposer:
             composition: atoms per primitive cell (atomic number to count), or a formula, for
                 which cells of any number of formula units up to 52 atoms are proposed.
             exclude: ids or (reduced formula, space group) pairs to leave out.
-            seed: not used, the order is deterministic; kept so that all kinds of start are called alike.
+            seed: not used, the order is fixed; all kinds of start are called alike.
             any_cell: read counts as a formula unit.
             known: whether known crystals of the same composition count as sources.
 

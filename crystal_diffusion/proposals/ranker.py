@@ -77,8 +77,7 @@ def feature_matrix(proposals: Sequence[Proposal]) -> NDArray[np.float64]:
     group = np.array([p.features["space_group"] for p in proposals])
     unknown = np.isnan(values[:, -2:])
     values = np.nan_to_num(values)
-    place = np.empty(len(values))
-    place[np.argsort(-values[:, 0], kind="stable")] = np.arange(len(values))
+    place = (values[:, 0][None] > values[:, 0][:, None]).sum(1)
     system = np.digitize(group, SYSTEMS)[:, None] == np.arange(len(SYSTEMS))
     return np.concatenate(
         [
@@ -100,7 +99,7 @@ def environments_of(structure: Structure) -> Environments:
     )
 
 
-def _fingerprint(structure: Structure) -> NDArray[np.float64]:
+def element_fingerprint(structure: Structure) -> NDArray[np.float64]:
     """``(elements, neighbours)`` neighbour distances by element, elements ascending."""
     _, roles = np.unique(np.array(structure.atomic_numbers), return_inverse=True)
     frame = Frame(
@@ -166,9 +165,9 @@ class Ranker:
         given = [source for source in sources if source is not None]
         if not open_rows or not given:
             return sources
-        prints = [_fingerprint(source.structure) for source in given]
+        prints = [element_fingerprint(source.structure) for source in given]
         for row in open_rows:
-            own = _fingerprint(candidates[row].structure)
+            own = element_fingerprint(candidates[row].structure)
             gaps = [float(np.abs(own - other).mean()) for other in prints]
             best = int(np.argmin(gaps))
             if gaps[best] < SAME_TYPE:

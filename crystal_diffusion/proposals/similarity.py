@@ -91,7 +91,7 @@ class ElementTables:
         return total
 
     def reference_volume(self, indices: Ints, counts: NDArray[Any]) -> Floats:
-        """``(...,)`` Å3 per atom expected from elements alone; indices and counts ``(..., roles)``."""
+        """``(...,)`` Å3 per atom expected from elements alone; arguments ``(..., roles)``."""
         counts = np.where(indices % (MAX_ELEMENT + 1) > 0, counts, 0)
         values = self.volumes.reshape(-1)[indices] * counts
         return np.asarray(values.sum(-1) / counts.sum(-1), dtype=float)
@@ -122,12 +122,15 @@ class ElementTables:
         source = default_tables_path() if path is None else Path(path)
         try:
             with np.load(source, allow_pickle=False) as data:
-                scalars = [float(value) for value in data["scalars"]]
+                exponent, floor, slope, known = (float(value) for value in data["scalars"])
                 return cls(
-                    data["vectors"].astype(float),
-                    data["electronegativity"].astype(float),
-                    *scalars,
-                    data["volumes"].astype(float),
+                    vectors=data["vectors"].astype(float),
+                    electronegativity=data["electronegativity"].astype(float),
+                    role_exponent=exponent,
+                    floor=floor,
+                    hull_slope=slope,
+                    hull_known=known,
+                    volumes=data["volumes"].astype(float),
                 )
         except (OSError, ValueError, KeyError, TypeError) as problem:
             raise InputError(

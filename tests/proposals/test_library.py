@@ -10,11 +10,8 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Lattice, Structure
 
 from crystal_diffusion.errors import InputError
-from crystal_diffusion.proposals.library import (
-    ReferenceLibrary,
-    cell_volume,
-    composition_code,
-)
+from crystal_diffusion.proposals.library import ReferenceLibrary
+from crystal_diffusion.proposals.quantisation import cell_volume, composition_code
 from tests.proposals.conftest import CRYSTALS
 
 
