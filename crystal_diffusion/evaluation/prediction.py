@@ -7,6 +7,7 @@ All match figures use pymatgen's ``StructureMatcher(ltol=0.3, stol=0.5, angle_to
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -65,7 +66,9 @@ def space_group(structure: Structure) -> int:
         [site.specie.Z for site in structure],
     )
     try:
-        data = spglib.get_symmetry_dataset(cell, symprec=SYMPREC, angle_tolerance=5)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            data = spglib.get_symmetry_dataset(cell, symprec=SYMPREC, angle_tolerance=5)
     except (ValueError, TypeError, RuntimeError) as error:
         _log.info("space group not found: %s", error)
         return 0
@@ -75,16 +78,15 @@ def space_group(structure: Structure) -> int:
 def evaluate_target(task: Task, matcher: StructureMatch) -> Row:
     """The row of one target; what cannot be compared is a miss with a recorded reason."""
     problems: list[str] = []
-
-    def rms(candidate: Structure, number: str) -> float | None:
+    values: list[float | None] = []
+    for place, candidate in enumerate(task.candidates):
         try:
-            return matcher.rms(candidate, task.target)
+            values.append(matcher.rms(candidate, task.target))
         except InputError as error:
-            problems.append(f"{number}: {error}")
-            return None
-
-    values = [rms(c, f"candidate {i + 1}") for i, c in enumerate(task.candidates)]
-    shared = [rms(c, f"pool {i + 1}") for i, c in enumerate(task.pool)]
+            problems.append(f"candidate {place + 1}: {error}")
+            values.append(None)
+    # What cannot be compared in the pool is recorded where it was made.
+    shared = [_rms_or_none(c, task.target, matcher) for c in task.pool]
     first = task.candidates[0] if task.candidates else None
     return {
         "id": task.id,
@@ -107,6 +109,14 @@ def evaluate_target(task: Task, matcher: StructureMatch) -> Row:
         "space_group_answered": None if first is None else space_group(first),
         "problems": problems[:5],
     }
+
+
+def _rms_or_none(candidate: Structure, target: Structure, matcher: StructureMatch) -> float | None:
+    try:
+        return matcher.rms(candidate, target)
+    except InputError as error:
+        _log.debug("not compared: %s", error)
+        return None
 
 
 def _best(values: Sequence[float | None]) -> float | None:
@@ -217,7 +227,10 @@ def _groups(rows: Sequence[Mapping[str, Any]]) -> list[MetricResult]:
     both = [
         s and bool(r["rms"]) and r["rms"][0] is not None for s, r in zip(same, known, strict=True)
     ]
-    text = f"space group number of the candidate ranked first equals the target's, spglib at {SYMPREC} Å"
+    text = (
+        "space group number of the candidate ranked first equals the target's, spglib at "
+        f"{SYMPREC} Å"
+    )
     return [
         ratio("space_group_match, answered", text, same),
         ratio("match and space group, answered", f"{text}, and it matches", both),
