@@ -63,6 +63,7 @@ class LetterSampler:
         self._tables = self._free_tables(max(counts.values()))
         self._subsets = self._subset_weights(max(counts.values()))
         self._sum = lru_cache(maxsize=None)(self._sum_from)
+        self._options = lru_cache(maxsize=None)(self._find_options)
 
     @property
     def total(self) -> float:
@@ -117,7 +118,7 @@ class LetterSampler:
             ]
         return subsets
 
-    def _options(self, index: int, taken: int) -> list[tuple[int, float]]:
+    def _find_options(self, index: int, taken: int) -> list[tuple[int, float]]:
         """Sets of fixed positions for an element with the weight of all that follows."""
         count = self.elements[index][1]
         out = []
