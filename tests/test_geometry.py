@@ -34,9 +34,7 @@ def test_rotation_does_not_change_log_strain() -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(
-    st.tuples(*[st.floats(2, 20)] * 3), st.tuples(*[st.floats(65, 115)] * 3)
-)
+@given(st.tuples(*[st.floats(2, 20)] * 3), st.tuples(*[st.floats(65, 115)] * 3))
 def test_parameters_as_in_pymatgen(
     edges: tuple[float, float, float], angles: tuple[float, float, float]
 ) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crystal_diffusion.errors import InputError
+from crystal_diffusion.physics.distances import reduce_cell
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -115,6 +116,8 @@ def reduce_crystal(structure: Structure) -> ReducedCrystal:
             f"{structure.formula} has coordinates that are no numbers and cannot be compared; "
             "leave it out."
         )
+    # Before pymatgen's reduction: its own search already exhausts the memory on such cells.
+    _refuse_thin(structure.formula, np.linalg.norm(reduce_cell(matrix).rows, axis=1), matrix)
     try:
         niggli = structure.lattice.get_niggli_reduced_lattice()
         if niggli != structure.lattice:
@@ -129,12 +132,7 @@ def reduce_crystal(structure: Structure) -> ReducedCrystal:
         raise InputError(
             f"the cell of {structure.formula} cannot be reduced ({error}); leave it out."
         ) from error
-    minima = np.sort(np.asarray(niggli.lengths)) / niggli.volume ** (1 / 3)
-    if _search_size(minima) > _LARGEST_SEARCH:
-        raise InputError(
-            f"the cell of {structure.formula} is too flat or thin to be compared (reduced edges "
-            f"{', '.join(f'{x:.3g}' for x in niggli.lengths)} Å); leave it out."
-        )
+    minima = _refuse_thin(structure.formula, np.asarray(niggli.lengths), np.array(niggli.matrix))
     return ReducedCrystal(
         np.array(niggli.matrix),
         coords,
@@ -143,6 +141,21 @@ def reduce_crystal(structure: Structure) -> ReducedCrystal:
         float(niggli.volume),
         minima,
     )
+
+
+def _refuse_thin(formula: str, lengths: Floats, matrix: Floats) -> Floats:
+    """Edges of a reduced cell over the cube root of its volume, ascending.
+
+    Raises:
+        InputError: when a comparison of the cell would exhaust the memory.
+    """
+    minima: Floats = np.sort(lengths) / abs(float(np.linalg.det(matrix))) ** (1 / 3)
+    if _search_size(minima) > _LARGEST_SEARCH:
+        raise InputError(
+            f"the cell of {formula} is too flat or thin to be compared (reduced edges "
+            f"{', '.join(f'{x:.3g}' for x in lengths)} Å); leave it out."
+        )
+    return minima
 
 
 def _may_be_smaller(lengths: Floats, coords: Floats, numbers: Ints) -> bool:

@@ -22,8 +22,12 @@ RUNNER = CliRunner()
 def shell(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
     return subprocess.run(
-        [sys.executable, "-m", "crystal_diffusion", *arguments], capture_output=True, text=True,
-        cwd=cwd, env=environment, timeout=300,
+        [sys.executable, "-m", "crystal_diffusion", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=environment,
+        timeout=300,
     )
 
 
@@ -42,7 +46,9 @@ def test_help_is_quick() -> None:
     assert took < 1.0, "heavy imports at the top of a verb file"
     code = "import sys, crystal_diffusion.cli; print(*sys.modules)"
     loaded = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True,
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     ).stdout.split()
     assert not {"torch", "numpy", "pymatgen", "ase", "matplotlib"} & set(loaded)
@@ -70,17 +76,43 @@ def test_train_and_generate_from_files(tmp_path: Path) -> None:
         structure.to(str(folder / f"{crystal['formula']}.cif"))
     (folder / "broken.cif").write_text("data_x\n_cell_length_a nonsense\n")
     done = shell(
-        "train", "cifs", "--out", "model", "--steps", "40", "--dim", "32", "--layers", "2",
+        "train",
+        "cifs",
+        "--out",
+        "model",
+        "--steps",
+        "40",
+        "--dim",
+        "32",
+        "--layers",
+        "2",
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
     assert "samples are valid" in done.stdout and "about" in done.stderr
     assert {p.name for p in (tmp_path / "model").iterdir()} >= {
-        "model.safetensors", "state.safetensors", "metrics.jsonl", "loss.png", "training_set.npz",
+        "model.safetensors",
+        "state.safetensors",
+        "metrics.jsonl",
+        "loss.png",
+        "training_set.npz",
     }
     done = shell(
-        "generate", "model", "--formula", "MgS", "-n", "2", "--seed", "1", "--out", "run",
-        "--max-attempts", "40", "--steps", "8", cwd=tmp_path,
+        "generate",
+        "model",
+        "--formula",
+        "MgS",
+        "-n",
+        "2",
+        "--seed",
+        "1",
+        "--out",
+        "run",
+        "--max-attempts",
+        "40",
+        "--steps",
+        "8",
+        cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr + done.stdout
     rows = [json.loads(x) for x in (tmp_path / "run" / "structures.jsonl").read_text().splitlines()]
@@ -88,7 +120,9 @@ def test_train_and_generate_from_files(tmp_path: Path) -> None:
     assert "2 crystals in run" in done.stdout
     done = shell("inspect", "model", "--json", cwd=tmp_path)
     assert json.loads(done.stdout)["crystals"] == 8
-    assert shell("generate", "model", "--formula", "MgS", "--out", "run", cwd=tmp_path).returncode == 2
+    assert (
+        shell("generate", "model", "--formula", "MgS", "--out", "run", cwd=tmp_path).returncode == 2
+    )
 
 
 def test_doctor() -> None:
@@ -107,8 +141,19 @@ def test_ctrl_c_while_training_can_go_on(tmp_path: Path) -> None:
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [
-        sys.executable, "-m", "crystal_diffusion", "train", "a.cif", "--out", "model", "--steps",
-        "100000", "--dim", "32", "--layers", "2",
+        sys.executable,
+        "-m",
+        "crystal_diffusion",
+        "train",
+        "a.cif",
+        "--out",
+        "model",
+        "--steps",
+        "100000",
+        "--dim",
+        "32",
+        "--layers",
+        "2",
     ]
     child = subprocess.Popen(
         command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE

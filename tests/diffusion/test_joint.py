@@ -131,7 +131,9 @@ def test_untrained_networks_give_whole_crystals(coordinates: str, lattice: str) 
     model = tiny_model(coordinates=coordinates, lattice=lattice)
     numbers = torch.tensor([[3, 8, MASK_ELEMENT, 0], [26, MASK_ELEMENT, 8, 8]])
     made = sample(
-        model, Start.noise(numbers), CrystalStreams([1, 2], [3, 4]),
+        model,
+        Start.noise(numbers),
+        CrystalStreams([1, 2], [3, 4]),
         SamplerSettings(steps=6, churn=0.3),
     )
     assert_valid_batch(made)
@@ -260,8 +262,10 @@ def test_statistics_standardise() -> None:
     assert encoded.mean(0).abs().max() < 1e-3
     back = model.decode_lattice(encoded, crystals.num_atoms)
     torch.testing.assert_close(
-        back @ back.transpose(1, 2), crystals.lattice @ crystals.lattice.transpose(1, 2),
-        atol=1e-2, rtol=1e-3,
+        back @ back.transpose(1, 2),
+        crystals.lattice @ crystals.lattice.transpose(1, 2),
+        atol=1e-2,
+        rtol=1e-3,
     )
     assert math.isfinite(statistics.volume_per_atom)
 

@@ -125,7 +125,11 @@ def test_one_step_is_the_textbook_posterior() -> None:
 @pytest.mark.parametrize("variance", ["fixed", "learned"])
 def test_training_lowers_the_loss(schedule: str, variance: str) -> None:
     model = CrystalDiffusionModel(
-        timesteps=200, device="cpu", hidden_dim=32, learning_rate=2e-3, schedule=schedule,
+        timesteps=200,
+        device="cpu",
+        hidden_dim=32,
+        learning_rate=2e-3,
+        schedule=schedule,
         variance=variance,
     )
     batch = {

@@ -148,5 +148,7 @@ def test_no_space_left_is_one_clear_error(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(InputError, match="No space left"):
-        generate_run(generator, Request(formula="NaCl", z=(1, 1)), 1, tmp_path / "r", settings=QUICK)
+        generate_run(
+            generator, Request(formula="NaCl", z=(1, 1)), 1, tmp_path / "r", settings=QUICK
+        )
     assert not list((tmp_path / "r").glob("*.part"))

@@ -71,7 +71,9 @@ def test_padding_changes_nothing(name: str) -> None:
         return torch.cat([x, x.new_zeros(x.shape[0], 2, *x.shape[2:])], 1)
 
     padded = replace(
-        noisy, frac_coords=pad(noisy.frac_coords), atomic_numbers=pad(noisy.atomic_numbers),
+        noisy,
+        frac_coords=pad(noisy.frac_coords),
+        atomic_numbers=pad(noisy.atomic_numbers),
         coord_level=pad(noisy.coord_level),
     )
     with torch.no_grad():
@@ -105,8 +107,19 @@ def test_embeddings_tell_times_apart() -> None:
 
 @pytest.mark.parametrize(
     ("element", "period", "group"),
-    [(1, 1, 0), (2, 1, 17), (6, 2, 13), (11, 3, 0), (26, 4, 7), (35, 4, 16), (57, 6, 2),
-     (64, 6, 2), (72, 6, 3), (79, 6, 10), (92, 7, 2)],
+    [
+        (1, 1, 0),
+        (2, 1, 17),
+        (6, 2, 13),
+        (11, 3, 0),
+        (26, 4, 7),
+        (35, 4, 16),
+        (57, 6, 2),
+        (64, 6, 2),
+        (72, 6, 3),
+        (79, 6, 10),
+        (92, 7, 2),
+    ],
 )
 def test_periodic_table(element: int, period: int, group: int) -> None:
     row = periodic_table_features()[element]

@@ -144,9 +144,7 @@ def test_checkpoint_explains_itself(tmp_path: Path) -> None:
     header = read_header(tmp_path / MODEL_FILE)
     assert header["trained_on"] == "six" and header["steps"] == 2
     loaded, _ = load_model(tmp_path)
-    for (name, a), b in zip(
-        loaded.named_parameters(), model.parameters(), strict=True
-    ):
+    for (name, a), b in zip(loaded.named_parameters(), model.parameters(), strict=True):
         assert torch.equal(a, b), name
 
 
@@ -195,7 +193,9 @@ def test_levels_ask_every_question() -> None:
     wanted = sum(DEFAULT_TASKS[k] for k in ("nothing", "decoration", "independent"))
     assert free_elements == pytest.approx(wanted, abs=0.03)
     composition = (levels.elements == 0) & (levels.lattice > 0) & (levels.coords > 0).all(-1)
-    assert composition.float().mean().item() == pytest.approx(DEFAULT_TASKS["composition"], abs=0.03)
+    assert composition.float().mean().item() == pytest.approx(
+        DEFAULT_TASKS["composition"], abs=0.03
+    )
     assert levels.coords.max() <= 1 and levels.coords.min() >= 0
 
 
@@ -225,10 +225,21 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
     )
     done = subprocess.run(
         [
-            sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2",
-            "--master-addr", "127.0.0.1", "--master-port", "29611", str(script),
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--nproc-per-node",
+            "2",
+            "--master-addr",
+            "127.0.0.1",
+            "--master-port",
+            "29611",
+            str(script),
         ],
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     fit(fresh(), crystals(), replace(CONFIG, steps=4), tmp_path / "one")
