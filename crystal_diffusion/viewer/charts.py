@@ -108,9 +108,7 @@ def _grid(
         parts.append(f'<path class="grid-line" d="M{_LEFT},{line:.1f}H{_WIDTH - _RIGHT}"/>')
         parts.append(text(_LEFT - 6, line + 4, f"{number(share)} %", "tick", "end"))
     for value in ticks(low, high, 6):
-        parts.append(
-            text(at_x(value), _HEIGHT - _BOTTOM + 16, number(value), "tick")
-        )
+        parts.append(text(at_x(value), _HEIGHT - _BOTTOM + 16, number(value), "tick"))
     return parts
 
 

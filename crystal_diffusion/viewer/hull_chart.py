@@ -185,7 +185,7 @@ def _binary(elements: Sequence[str], points: Sequence[HullPoint]) -> str:
 
 
 def _ternary(elements: Sequence[str], points: Sequence[HullPoint]) -> str:
-    width, height, margin = 640, 560, 46
+    width, height, margin = 640, 590, 46
     side = width - 2 * margin
     _, faces, stable = _hull_of(points, 2)
     base = height - 60

@@ -61,6 +61,7 @@ def powder_pattern(
     low, high = (2 * np.sin(np.deg2rad(angle / 2)) / wavelength for angle in two_theta)
     most = np.floor(high * np.linalg.norm(lattice, axis=1) + 1e-9).astype(int)
     grid = np.indices(2 * most + 1).reshape(3, -1).T - most
+    grid = grid[len(grid) // 2 + 1 :]  # one of each pair hkl, -h-k-l, which are equally strong
     length = np.linalg.norm(grid @ reciprocal.T, axis=1)
     keep = (length >= max(low, 1e-9)) & (length <= high)
     hkl, length = grid[keep], length[keep]
@@ -70,9 +71,9 @@ def powder_pattern(
     amplitude = np.zeros(len(hkl), complex)
     for z in present:
         pairs = table[elements.symbol(int(z))]
-        factor = float(z) - 41.78214 * s2 * (
-            pairs[:, 0] * np.exp(-pairs[:, 1] * s2[:, None])
-        ).sum(1)
+        factor = float(z) - 41.78214 * s2 * (pairs[:, 0] * np.exp(-pairs[:, 1] * s2[:, None])).sum(
+            1
+        )
         phase = 2j * np.pi * (hkl @ frac_coords[numbers == z].T)
         amplitude += factor * np.exp(phase).sum(1)
     theta = np.arcsin(wavelength * length / 2)

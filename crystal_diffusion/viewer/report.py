@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -14,9 +14,6 @@ from crystal_diffusion.viewer import page, report_parts
 from crystal_diffusion.viewer.powder import powder_pattern
 from crystal_diffusion.viewer.report_data import ReportData, equals, gather
 from crystal_diffusion.viewer.scene import Scene, element_table, make_scene
-
-if TYPE_CHECKING:
-    from pymatgen.core import Structure
 
 #: Peaks kept of a powder pattern: the highest ones.
 _MOST_PEAKS = 60
@@ -90,9 +87,7 @@ def write_report(run: Any, path: str | Path | None = None) -> Path:
         InputError: when the folder is no run, or the page cannot be written.
     """
     if not isinstance(run, str | Path | _HasPath):
-        raise InputError(
-            f"run is a {type(run).__name__}, expected a RunFolder or the path of one."
-        )
+        raise InputError(f"run is a {type(run).__name__}, expected a RunFolder or the path of one.")
     folder = Path(run) if isinstance(run, str | Path) else Path(run.path)
     data = gather(folder)
     target = folder / "report.html" if path is None else Path(path)
@@ -231,6 +226,7 @@ def _crystals(data: ReportData) -> tuple[list[dict[str, Any]], list[str], np.nda
         }
         if row.get("warnings"):
             entry["warnings"] = [strings(w) for w in row["warnings"]]
+        last: Scene | None = None
         for state, found in (("made", data.made), ("relaxed", data.relaxed)):
             structure = found.get(name)
             if structure is None or len(structure) > _MOST_ATOMS:
@@ -239,8 +235,9 @@ def _crystals(data: ReportData) -> tuple[list[dict[str, Any]], list[str], np.nda
             numbers.append(scene.numbers)
             entry[state] = scene.to_dict()
             entry[state]["words"] = scene.description
-            entry["powder"] = _powder(scene)  # of the relaxed crystal where there is one
-            entry["powder_of"] = state
+            last, entry["powder_of"] = scene, state  # the relaxed crystal where there is one
+        if last is not None:
+            entry["powder"] = _powder(last)
         crystals.append(entry)
     return crystals, strings.all, np.unique(np.concatenate(numbers))
 

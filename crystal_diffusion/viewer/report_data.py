@@ -144,9 +144,7 @@ def _structures(file: Path, gaps: list[str]) -> dict[str, Structure]:
     return found
 
 
-def _merge(
-    own: list[dict[str, Any]], screening: list[dict[str, Any]]
-) -> dict[str, dict[str, Any]]:
+def _merge(own: list[dict[str, Any]], screening: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Columns of both tables by id; what the screening leaves empty keeps the run's value."""
     rows = {row["id"]: dict(row) for row in own}
     for row in screening:
@@ -156,9 +154,7 @@ def _merge(
     return rows
 
 
-def _named(
-    rows: Mapping[str, Any], found: Mapping[str, Structure]
-) -> list[tuple[str, str]]:
+def _named(rows: Mapping[str, Any], found: Mapping[str, Structure]) -> list[tuple[str, str]]:
     """Row ids with the name that their frame has in a file (odd characters become ``_`` there)."""
     pairs = []
     for key in rows:

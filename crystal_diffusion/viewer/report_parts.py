@@ -84,9 +84,9 @@ def group_symbol(space_group: Any) -> str:
 def facts(entries: Sequence[tuple[str, Any]]) -> str:
     """A list of names and values; entries without a value are left out."""
     items = "".join(
-        f"<div><dt>{escape(name)}</dt><dd>{escape(_plain(value))}</dd></div>"
-        for name, value in entries
-        if value not in (None, "", [], {})
+        f"<div><dt>{escape(name)}</dt><dd>{escape(words)}</dd></div>"
+        for name, words in ((n, "" if v is None else _plain(v)) for n, v in entries)
+        if words
     )
     return f'<dl class="facts">{items}</dl>' if items else ""
 
@@ -164,8 +164,7 @@ def funnel(data: ReportData) -> str:
     if data.rejected:
         total = sum(data.rejected.values())
         rows = "".join(
-            f"<tr><td>{escape(reason)}</td><td>{count}</td>"
-            f"<td>{100 * count / total:.1f}</td></tr>"
+            f"<tr><td>{escape(reason)}</td><td>{count}</td><td>{100 * count / total:.1f}</td></tr>"
             for reason, count in data.rejected.items()
         )
         parts.append(
@@ -178,7 +177,7 @@ def funnel(data: ReportData) -> str:
     problems = Counter(str(row["problem"]) for row in data.rows if row.get("problem"))
     if problems:
         rows = "".join(
-            f"<tr><td>{escape(reason if len(reason) < 160 else reason[:157] + "…")}</td><td>{count}</td></tr>"
+            f"<tr><td>{escape(_short(reason))}</td><td>{count}</td></tr>"
             for reason, count in problems.most_common(12)
         )
         parts.append(
@@ -187,6 +186,10 @@ def funnel(data: ReportData) -> str:
             f"<tbody>{rows}</tbody></table>"
         )
     return "".join(parts)
+
+
+def _short(words: str, most: int = 160) -> str:
+    return words if len(words) <= most else words[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def table(data: ReportData) -> str:
@@ -228,7 +231,8 @@ def table(data: ReportData) -> str:
 def distributions(data: ReportData) -> str:
     """Made crystals against the training set."""
     statistics = data.manifest.get("training_statistics") or {}
-    parts, without = [], []
+    parts: list[str] = []
+    without: list[str] = []
     for key, title, unit in _DISTRIBUTIONS:
         values = [float(r[key]) for r in data.rows if isinstance(r.get(key), int | float)]
         training = statistics.get(key)
@@ -236,7 +240,9 @@ def distributions(data: ReportData) -> str:
             training = None
             without.append(title)
         if values:
-            parts.append(f"<figure>{histogram(title.capitalize(), unit, values, training)}</figure>")
+            parts.append(
+                f"<figure>{histogram(title.capitalize(), unit, values, training)}</figure>"
+            )
         else:
             parts.append(empty(f"The table has no {title}."))
     groups = Counter(
@@ -278,7 +284,8 @@ def hulls(data: ReportData) -> str:
             "`crystal-diffusion screen` computes them."
         )
     order = sorted(systems, key=lambda s: (-len(systems[s].get("candidates", [])), s))
-    parts, other = [], []
+    parts: list[str] = []
+    other: list[str] = []
     for name in order:
         elements = name.split("-")
         points = hull_points(elements, systems[name])

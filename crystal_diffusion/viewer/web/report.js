@@ -129,6 +129,7 @@
     if (k < 0) { if (dialog.open) dialog.close(); return; }
     fill(k);
     if (!dialog.open) dialog.showModal();
+    $("card-title").focus();
     dialog.scrollTop = 0;
   }
 
@@ -149,7 +150,7 @@
     const c = crystals[k];
     if (openCell) openCell.dispose();
     openCell = null; open = k;
-    const top = make("header"), title = make("h2", null, { id: "card-title" });
+    const top = make("header"), title = make("h2", null, { id: "card-title", tabIndex: -1 });
     title.append(formula(c.formula), " ", make("span", `${c.id} ${c.symbol ? "· " + c.symbol : ""}`));
     const button = (text, label, act) => {
       const b = make("button", text, { type: "button" });
@@ -159,7 +160,7 @@
     };
     top.append(title, button("‹", "Previous crystal", () => neighbour(-1)),
       button("›", "Next crystal", () => neighbour(1)),
-      button("Close", "Close", () => dialog.close()));
+      button("✕", "Close", () => dialog.close()));
     const main = make("div", null, { className: "body" });
     main.append(picture(c), figures(c));
     const powder = powderChart(c), checks = checkTable(c);
