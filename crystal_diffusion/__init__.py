@@ -25,13 +25,14 @@ if TYPE_CHECKING:
     from crystal_diffusion.generation.training import train
     from crystal_diffusion.networks.embeddings import SinusoidalPositionEmbeddings
     from crystal_diffusion.networks.unet import DenoisingNetwork
-    from crystal_diffusion.physics.validator import AdvancedPhysicsValidator, PhysicsValidator
+    from crystal_diffusion.physics.advanced import AdvancedPhysicsValidator
+    from crystal_diffusion.physics.validator import PhysicsValidator
     from crystal_diffusion.viewer import visualize_crystal
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "AdvancedPhysicsValidator": "physics.validator",
+    "AdvancedPhysicsValidator": "physics.advanced",
     "CrystalBatch": "crystal",
     "CrystalDiffusionModel": "diffusion.reference",
     "CrystalGenerator": "generation.generator",

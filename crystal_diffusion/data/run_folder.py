@@ -138,7 +138,8 @@ class RunFolder:
         self, structures: Mapping[str, Structure], rows: Sequence[Mapping[str, Any]]
     ) -> None:
         """Write table, extended XYZ and one CIF per id, all with the same ids and cells."""
-        write_text(self.path / ROWS, "".join(json.dumps(row, default=_plain) + "\n" for row in rows))
+        lines = (json.dumps(row, default=_plain) + "\n" for row in rows)
+        write_text(self.path / ROWS, "".join(lines))
         write_text(self.path / TABLE, _as_csv(rows))
         write_text(
             self.path / STRUCTURES,

@@ -35,7 +35,9 @@ def save_training_set(path: Path, arrays: CrystalArrays) -> None:
         os.replace(part, path)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise InputError(f"{path}: could not be written ({error.strerror}); free some space.") from error
+        raise InputError(
+            f"{path}: could not be written ({error.strerror}); free some space."
+        ) from error
 
 
 def load_training_set(path: Path) -> CrystalArrays:
