@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crystal_diffusion.evaluation.metrics import MetricResult, ratio
-from crystal_diffusion.matching.fingerprints import (
+from crystal_diffusion.matching.radial import (
     COMPOSITION_BINS,
     LENGTH,
     composition_fingerprint,

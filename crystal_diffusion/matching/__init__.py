@@ -9,17 +9,17 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from crystal_diffusion.matching.fingerprints import fingerprint, fingerprints
     from crystal_diffusion.matching.grouping import group_structures
     from crystal_diffusion.matching.matcher import StructureMatch
+    from crystal_diffusion.matching.radial import fingerprint, fingerprints
     from crystal_diffusion.matching.references import NearestKnown, ReferenceIndex, nearest
 
 _HOMES = {
     "NearestKnown": "references",
     "ReferenceIndex": "references",
     "StructureMatch": "matcher",
-    "fingerprint": "fingerprints",
-    "fingerprints": "fingerprints",
+    "fingerprint": "radial",
+    "fingerprints": "radial",
     "group_structures": "grouping",
     "nearest": "references",
 }

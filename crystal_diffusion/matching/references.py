@@ -24,15 +24,15 @@ from crystal_diffusion.matching.comparison import (
     like_composition,
     numbers_of,
 )
-from crystal_diffusion.matching.fingerprints import (
+from crystal_diffusion.matching.matcher import StructureMatch
+from crystal_diffusion.matching.pools import map_chunks
+from crystal_diffusion.matching.radial import (
     COMPOSITION_BINS,
     LENGTH,
     composition_fingerprint,
     fingerprints,
     fingerprints_of_arrays,
 )
-from crystal_diffusion.matching.matcher import StructureMatch
-from crystal_diffusion.matching.pools import map_chunks
 from crystal_diffusion.matching.reduced import Ints, reduced_composition
 
 if TYPE_CHECKING:

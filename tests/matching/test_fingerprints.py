@@ -10,7 +10,7 @@ from pymatgen.core import Lattice, Structure
 from crystal_diffusion.data import CrystalArrays
 from crystal_diffusion.data.records import PlainCrystal
 from crystal_diffusion.errors import InputError
-from crystal_diffusion.matching.fingerprints import (
+from crystal_diffusion.matching.radial import (
     LENGTH,
     composition_fingerprint,
     distance,
@@ -77,3 +77,15 @@ def test_composition_knows_like_elements() -> None:
     assert distance(salt, of(19, 17)) < distance(salt, of(26, 17))
     assert distance(salt, of(19, 17)) > 0
     assert distance(salt, of(11, 11, 17, 17)) == pytest.approx(0)
+
+
+def test_public_names_stay_functions_after_every_import() -> None:
+    """No file of the room may have the name of a public function, or it would hide it."""
+    import importlib
+    import pkgutil
+
+    import crystal_diffusion.matching as room
+
+    for module in pkgutil.iter_modules(room.__path__):
+        importlib.import_module(f"{room.__name__}.{module.name}")
+    assert all(callable(getattr(room, name)) for name in room.__all__)
