@@ -16,12 +16,9 @@ if TYPE_CHECKING:
     from crystal_diffusion.diffusion.reference import CrystalDiffusionModel
     from crystal_diffusion.diffusion.sampler import SamplerSettings
     from crystal_diffusion.generation.demo import main
-    from crystal_diffusion.generation.generator import (
-        CrystalGenerator,
-        GenerationSettings,
-        load,
-    )
+    from crystal_diffusion.generation.generator import CrystalGenerator, load
     from crystal_diffusion.generation.request import Request
+    from crystal_diffusion.generation.settings import GenerationSettings
     from crystal_diffusion.generation.training import train
     from crystal_diffusion.networks.embeddings import SinusoidalPositionEmbeddings
     from crystal_diffusion.networks.unet import DenoisingNetwork
@@ -38,7 +35,7 @@ _HOMES = {
     "CrystalGenerator": "generation.generator",
     "CrystalStructureDataset": "data.dataset",
     "DenoisingNetwork": "networks.unet",
-    "GenerationSettings": "generation.generator",
+    "GenerationSettings": "generation.settings",
     "JointConfig": "diffusion.joint",
     "JointDiffusion": "diffusion.joint",
     "PhysicsValidator": "physics.validator",

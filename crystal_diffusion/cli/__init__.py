@@ -23,8 +23,17 @@ app = typer.Typer(
 
 #: verb -> file of that name in this folder; the function has the verb's name too.
 VERBS: tuple[str, ...] = (
-    "check", "train", "generate", "validate", "relax", "screen", "dft", "benchmark", "inspect",
-    "doctor", "demo",
+    "check",
+    "train",
+    "generate",
+    "validate",
+    "relax",
+    "screen",
+    "dft",
+    "benchmark",
+    "inspect",
+    "doctor",
+    "demo",
 )
 
 for _verb in VERBS:

@@ -37,7 +37,8 @@ def benchmark(
     from crystal_diffusion.diffusion.sampler import SamplerSettings
     from crystal_diffusion.evaluation.table import markdown
     from crystal_diffusion.generation.benchmark import benchmark as run
-    from crystal_diffusion.generation.generator import GenerationSettings, load
+    from crystal_diffusion.generation.generator import load
+    from crystal_diffusion.generation.settings import GenerationSettings
 
     settings = GenerationSettings(
         sampler=SamplerSettings(steps=steps), novel=novel, rank=rank, max_attempts=3
@@ -51,9 +52,17 @@ def benchmark(
             bar.update(tasks[label], completed=done)
 
         tables = run(
-            load(model, device), name, split, n=n, candidates=candidates, seed=seed,
+            load(model, device),
+            name,
+            split,
+            n=n,
+            candidates=candidates,
+            seed=seed,
             predictors=[p.strip() for p in predictors.split(",") if p.strip()],
-            settings=settings, processes=processes, out=folder, progress=show,
+            settings=settings,
+            processes=processes,
+            out=folder,
+            progress=show,
         )
     out.print(markdown(list(tables.values())), markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(OK)

@@ -64,9 +64,10 @@ def generate(
     Example: crystal-diffusion generate --formula LiFePO4 -n 20 --seed 1 --out run/
     """
     from crystal_diffusion.diffusion.sampler import SamplerSettings
-    from crystal_diffusion.generation.generator import GenerationSettings, load
+    from crystal_diffusion.generation.generator import load
     from crystal_diffusion.generation.request import Request, parse_lattice, parse_range
     from crystal_diffusion.generation.run import generate_run
+    from crystal_diffusion.generation.settings import GenerationSettings
     from crystal_diffusion.physics.validator import PhysicsValidator
 
     request = Request(

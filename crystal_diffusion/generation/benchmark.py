@@ -14,13 +14,10 @@ from crystal_diffusion.data.readers import iter_crystals
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.evaluation.baselines import NearestNeighbourCopy, RandomPlacement
 from crystal_diffusion.evaluation.benchmark import run_benchmark
-from crystal_diffusion.generation.generator import (
-    CrystalGenerator,
-    GenerationResult,
-    GenerationSettings,
-)
+from crystal_diffusion.generation.generator import CrystalGenerator
 from crystal_diffusion.generation.ranking import candidate_scores
 from crystal_diffusion.generation.request import Request
+from crystal_diffusion.generation.settings import GenerationResult, GenerationSettings
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -52,7 +49,10 @@ class AllStarts:
         if not all(chemistry.atomic_number(el) in known for el in composition):
             return []
         result = self.generator.run(
-            Request(formula=formula, z=(1, 1)), count, seed=seed, settings=self.settings,
+            Request(formula=formula, z=(1, 1)),
+            count,
+            seed=seed,
+            settings=self.settings,
             describe=False,
         )
         return ranked(self.generator, result, self.settings.rank)

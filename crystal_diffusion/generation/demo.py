@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from crystal_diffusion.data.demo import create_demo_dataset
-from crystal_diffusion.generation.generator import GenerationResult, GenerationSettings
 from crystal_diffusion.generation.request import Request
+from crystal_diffusion.generation.settings import GenerationResult, GenerationSettings
 from crystal_diffusion.generation.training import TrainingSummary, train
 
 #: Compositions of the structure types in the demo set that are not in it, all of them real.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,12 +19,12 @@ from crystal_diffusion.data.tables import CrystalArrays
 from crystal_diffusion.data.training_set import TRAINING_SET_FILE, load_training_set
 from crystal_diffusion.device import resolve_device
 from crystal_diffusion.diffusion.joint import JointDiffusion
-from crystal_diffusion.diffusion.sampler import SamplerSettings
 from crystal_diffusion.errors import CheckpointError, InputError, RequestError
 from crystal_diffusion.generation.plan import Plan, Planner, Proposer
 from crystal_diffusion.generation.request import Request
 from crystal_diffusion.generation.rows import make_row
 from crystal_diffusion.generation.sampling import batches, sample_plans
+from crystal_diffusion.generation.settings import GenerationResult, GenerationSettings
 from crystal_diffusion.physics.report import ValidationReport
 from crystal_diffusion.physics.validator import PhysicsValidator
 from crystal_diffusion.training.checkpoint import MODEL_FILE, file_hash, load_model
@@ -36,65 +36,6 @@ log = logging.getLogger(__name__)
 
 #: Called with the number of crystals finished.
 ProgressCallback = Callable[[int], None]
-
-
-@dataclass(frozen=True)
-class GenerationSettings:
-    """How candidates are made and chosen.
-
-    Attributes:
-        sampler: steps and strengths from noise.
-        prototype_steps: network calls for a prototype start; prototype_level: where on the path
-            it enters, 0 leaves the prototype as it is.
-        novel: share of crystals that start from noise where prototypes exist; None chooses 0.5
-            for the model in the box and 1 for others.
-        max_attempts: tries per crystal before it is given up.
-        rank: "score" (built in), a potential's name such as "diep", or "none".
-        group: group duplicates by structure matching.
-    """
-
-    sampler: SamplerSettings = field(default_factory=SamplerSettings)
-    prototype_steps: int = 4
-    prototype_level: float = 0.0
-    novel: float | None = None
-    max_attempts: int = 8
-    rank: str = "score"
-    group: bool = True
-    validator: PhysicsValidator | None = None
-
-
-@dataclass
-class GenerationResult:
-    """What a run made.
-
-    Attributes:
-        structures: by id, best rank first.
-        rows: one table row each, the same order.
-        rejected: how many candidates failed, by reason.
-        missing: indices of crystals that were given up, with the last reason.
-        plans: the plan of each structure.
-        seconds: wall time by stage.
-    """
-
-    structures: dict[str, Structure]
-    rows: list[dict[str, Any]]
-    rejected: dict[str, int]
-    missing: dict[int, str]
-    plans: dict[str, Plan]
-    seconds: dict[str, float]
-
-    def __len__(self) -> int:
-        return len(self.structures)
-
-    def __iter__(self) -> Iterator[Structure]:
-        return iter(self.structures.values())
-
-    def _repr_html_(self) -> str:
-        """A gallery for notebooks."""
-        from crystal_diffusion.viewer.view import gallery_html
-
-        captions = [f"{row['id']} {row['formula']}" for row in self.rows]
-        return gallery_html(list(self.structures.values()), captions)
 
 
 class CrystalGenerator:

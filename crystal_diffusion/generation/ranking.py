@@ -13,11 +13,8 @@ from crystal_diffusion.matching import group_structures
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    from crystal_diffusion.generation.generator import (
-        CrystalGenerator,
-        GenerationResult,
-        GenerationSettings,
-    )
+    from crystal_diffusion.generation.generator import CrystalGenerator
+    from crystal_diffusion.generation.settings import GenerationResult, GenerationSettings
 
 log = logging.getLogger(__name__)
 

@@ -12,13 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from crystal_diffusion.data.run_folder import RunFolder
-from crystal_diffusion.generation.generator import (
-    CrystalGenerator,
-    GenerationResult,
-    GenerationSettings,
-    model_hash,
-)
+from crystal_diffusion.generation.generator import CrystalGenerator, model_hash
 from crystal_diffusion.generation.request import Request
+from crystal_diffusion.generation.settings import GenerationResult, GenerationSettings
 
 _PACKAGES = ("crystal-diffusion", "torch", "numpy", "pymatgen", "ase", "moyopy", "spglib")
 

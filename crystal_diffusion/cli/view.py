@@ -1,0 +1,98 @@
+"""The verb `view`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from crystal_diffusion.cli.console import OK, PARTIAL, err, out
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+
+def view(
+    source: Annotated[
+        Path,
+        typer.Argument(help="File, folder or run with crystals.", show_default=False),
+    ],
+    name: Annotated[
+        str | None, typer.Option("--id", help="Only this crystal.", show_default=False)
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Page (.html) or picture (.png); NAME.html here if not given."
+        ),
+    ] = None,
+    relaxed: Annotated[
+        bool, typer.Option("--relaxed", help="Of a run: the relaxed crystals.")
+    ] = False,
+    most: Annotated[int, typer.Option(help="At most this many crystals in a gallery.")] = 200,
+    show: Annotated[
+        bool, typer.Option("--open", help="Open it in the web browser of this machine.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Nothing but errors.")] = False,
+) -> None:
+    """Look at crystals: one to turn, several as a gallery, or a picture of one.
+
+    Exit code 0: written; 1: written, but some crystals could not be read; 2: nothing to show.
+
+    Example: crystal-diffusion view POSCAR --out cell.png
+    """
+    from crystal_diffusion.errors import InputError
+    from crystal_diffusion.viewer.view import gallery_page, visualize_crystal
+
+    if file is not None and file.suffix.lower() not in (".html", ".htm", ".png"):
+        raise InputError(f"{file}: unknown kind of picture; end the name of --out in .html or .png")
+    found, problems = _read(source, relaxed)
+    if name is not None:
+        if name not in found:
+            known = ", ".join(list(found)[:5])
+            raise InputError(f"{source}: holds no crystal {name!r}; the first ids are {known}")
+        found, problems = {name: found[name]}, []
+    if not found:
+        reason = f" ({problems[0]})" if problems else ""
+        raise InputError(f"{source}: holds no crystal that can be drawn{reason}")
+    target = file or Path(f"{source.resolve().name.split('.')[0] or 'crystals'}.html")
+    if len(found) == 1:
+        text = visualize_crystal(next(iter(found.values())), path=target).scene.description
+    elif target.suffix.lower() == ".png":
+        raise InputError(f"{source}: holds {len(found)} crystals; choose one for a PNG with --id")
+    else:
+        from crystal_diffusion.viewer.page import write_page
+
+        part = dict(list(found.items())[: max(most, 1)])
+        captions = [f"{k}: {s.composition.reduced_formula}" for k, s in part.items()]
+        write_page(target, gallery_page(part.values(), captions, title=source.resolve().name))
+        text = f"{len(part)} of {len(found)} crystals"
+    for problem in problems:
+        err.print(f"not drawn: {problem}", highlight=False, markup=False, soft_wrap=True)
+    if not quiet:
+        out.print(f"{text}\nwritten: {target}", highlight=False, markup=False, soft_wrap=True)
+    if show:
+        import webbrowser
+
+        webbrowser.open(target.resolve().as_uri())
+    raise typer.Exit(PARTIAL if problems else OK)
+
+
+def _read(source: Path, relaxed: bool) -> tuple[dict[str, Structure], list[str]]:
+    """Crystals by id, and what could not be read."""
+    from crystal_diffusion.data.readers import iter_crystals
+    from crystal_diffusion.data.run_folder import MANIFEST, RunFolder
+
+    if relaxed:
+        source = source / "relaxed.extxyz"
+    elif (source / MANIFEST).is_file():
+        return dict(RunFolder.open(source).structures()), []
+    found: dict[str, Structure] = {}
+    problems = []
+    for record in iter_crystals(source, disorder="order", left_handed="swap"):
+        if record.structure is None:
+            problems.append(f"{record.id}: {record.problem}")
+        else:
+            found[record.id] = record.structure
+    return found, problems
