@@ -7,16 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from crystal_diffusion.viewer.report import write_report
-    from crystal_diffusion.viewer.view import CrystalView, gallery_html, visualize_crystal
+    from crystal_diffusion.viewer.view import (
+        CrystalView,
+        gallery_html,
+        gallery_page,
+        visualize_crystal,
+    )
 
 _HOMES = {
     "CrystalView": "view",
     "gallery_html": "view",
+    "gallery_page": "view",
     "visualize_crystal": "view",
     "write_report": "report",
 }
 
-__all__ = ["CrystalView", "gallery_html", "visualize_crystal", "write_report"]
+__all__ = ["CrystalView", "gallery_html", "gallery_page", "visualize_crystal", "write_report"]
 
 
 def __getattr__(name: str) -> Any:

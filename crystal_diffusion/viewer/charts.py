@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -57,12 +58,16 @@ def histogram(
     own = np.asarray(made, float)
     other = np.asarray([] if training is None else training, float)
     both = np.concatenate([own, other])
-    low, high = (float(q) for q in np.quantile(both, [0.005, 0.995]))
-    low, high = min(low, float(own.min())), max(high, float(own.max()))
+    low, high = (float(q) for q in np.quantile(both, [0.005, 0.99]))
+    margin = 0.25 * (high - low)
+    low, high = max(low - margin, float(both.min())), min(high + margin, float(both.max()))
     if high - low < 1e-9:
         low, high = low - 0.5, high + 0.5
+    beyond = int(((own < low) | (own > high)).sum())
     edges = np.linspace(low, high, 25)
-    shares = [np.histogram(v, edges)[0] * 100 / max(len(v), 1) for v in (own, other)]
+    shares = [
+        np.histogram(np.clip(v, low, high), edges)[0] * 100 / max(len(v), 1) for v in (own, other)
+    ]
     top = max(float(s.max()) for s in shares) or 1.0
     width, height = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
 
@@ -85,7 +90,8 @@ def histogram(
             for right, share in zip(edges[1:], shares[1], strict=True)
         )
         parts.append(f'<path class="s2" d="{path}V{y(0):.1f}"/>')
-    parts.append(text(_LEFT + width / 2, _HEIGHT - 8, f"{title} ({unit})"))
+    outer = f", {beyond} beyond the ends counted there" if beyond else ""
+    parts.append(text(_LEFT + width / 2, _HEIGHT - 8, f"{title} ({unit}){outer}"))
     middle = f"made: median {number(float(np.median(own)))} {unit} over {len(own)} crystals"
     if len(other):
         middle += (
@@ -146,5 +152,6 @@ def bars(
 
 
 def empty(words: str) -> str:
-    """A plain sentence where a chart would be."""
-    return f'<p class="quiet missing">{escape(words)}</p>'
+    """A plain sentence where a chart would be; what stands in backticks is set as code."""
+    marked = re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(words))
+    return f'<p class="quiet missing">{marked}</p>'

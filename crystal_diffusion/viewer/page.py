@@ -46,13 +46,13 @@ def data_block(name: str, data: Any) -> str:
 
 
 def document(title: str, body: str, *, styles: str, scripts: str) -> str:
-    """A whole page."""
+    """A whole page; ``body`` is the body element, the scripts go to its end."""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>\n{styles}</style>\n</head>\n"
-        f"{body}\n<script>\n{scripts}</script>\n</html>\n"
+        f"{body.removesuffix('</body>')}<script>\n{scripts}</script>\n</body>\n</html>\n"
     )
 
 

@@ -272,7 +272,7 @@ def distributions(data: ReportData) -> str:
         if len(without) < len(_DISTRIBUTIONS) + 1
         else '<p class="key"><span class="k1"></span>made</p>'
     )
-    return f'{key}<div class="charts">{"".join(parts)}</div>{note}'
+    return f'{key}<div class="charts narrow">{"".join(parts)}</div>{note}'
 
 
 def hulls(data: ReportData) -> str:

@@ -84,7 +84,7 @@ class CrystalView:
             f"<output></output>\n"
             f'<p class="hidden">{page.escape(scene.description)}</p>\n</main>\n'
             f"{page.data_block('scene', scene.to_dict())}\n"
-            f"{page.data_block('elements', element_table(scene.numbers))}"
+            f"{page.data_block('elements', element_table(scene.numbers))}\n</body>"
         )
         return page.document(
             scene.title,
@@ -174,15 +174,15 @@ def visualize_crystal(
     return view
 
 
-def gallery_html(
-    structures: Iterable[Any], captions: Sequence[str] | None = None, *, height: int = 480
+def gallery_page(
+    structures: Iterable[Any], captions: Sequence[str] | None = None, *, title: str | None = None
 ) -> str:
-    """Many crystals side by side, for a notebook: an HTML frame that needs nothing else.
+    """Many crystals side by side as a whole page that needs nothing else.
 
     Args:
         structures: pymatgen ``Structure`` or ASE ``Atoms`` objects.
         captions: one line each; formulas if not given.
-        height: of the frame in pixels; it scrolls inside.
+        title: of the page; the number of crystals if not given.
 
     Raises:
         InputError: when captions and structures differ in number.
@@ -196,19 +196,36 @@ def gallery_html(
     figures = "".join(
         f'<figure><canvas data-scene="{number}" tabindex="0" role="application" '
         f'aria-roledescription="3D cell" aria-label="{page.escape(scene.description)}"></canvas>'
-        f"<figcaption>{page.formula_html(text)}</figcaption></figure>\n"
+        f"<figcaption>{page.formula_html(text) if captions is None else page.escape(text)}"
+        "</figcaption></figure>\n"
         for number, (scene, text) in enumerate(zip(scenes, texts, strict=True))
     )
     numbers = np.concatenate([scene.numbers for scene in scenes]) if scenes else np.zeros(0, int)
     body = (
         f'<body>\n<main class="grid">\n{figures or "No structures."}</main>\n'
         f"{page.data_block('scenes', [scene.to_dict() for scene in scenes])}\n"
-        f"{page.data_block('elements', element_table(numbers))}"
+        f"{page.data_block('elements', element_table(numbers))}\n</body>"
     )
-    whole = page.document(
-        f"{len(scenes)} crystals",
+    return page.document(
+        title or f"{len(scenes)} crystals",
         body,
         styles=page.asset("base.css"),
         scripts=page.asset("cell.js") + _START_GALLERY,
     )
-    return page.framed(whole, f"{len(scenes)} crystals", height)
+
+
+def gallery_html(
+    structures: Iterable[Any], captions: Sequence[str] | None = None, *, height: int = 480
+) -> str:
+    """Many crystals side by side for a notebook: `gallery_page` in a frame that scrolls.
+
+    Args:
+        structures: pymatgen ``Structure`` or ASE ``Atoms`` objects.
+        captions: one line each; formulas if not given.
+        height: of the frame in pixels.
+
+    Raises:
+        InputError: when captions and structures differ in number.
+    """
+    items = list(structures)
+    return page.framed(gallery_page(items, captions), f"{len(items)} crystals", height)

@@ -186,7 +186,7 @@ const CrystalCell = (() => {
       }
       pen.setTransform(ratio, 0, 0, ratio, 0, 0);
       pen.clearRect(0, 0, w, h);
-      const scale = 1.05 * this.zoom * Math.min(w, h) / (2 * this.extent);
+      const scale = this.zoom * Math.min(w, h) / (2 * this.extent);
       const put = p => {
         const v = times(this.matrix, p.map((x, k) => x - this.centre[k]));
         return [w / 2 + v[0] * scale, h / 2 - v[1] * scale, v[2]];
