@@ -146,11 +146,15 @@ def _host(path: Path | None) -> object:
 
 
 def _show(rows: list[dict[str, object]], path: str) -> None:
+    from rich import box
     from rich.table import Table
 
-    table = Table(title=f"{len(rows)} crystals in {path}", title_justify="left")
-    columns = ("#", "id", "formula", "atoms", "space group", "Å3/atom", "start", "score", "known")
-    left = ("id", "formula", "start", "known")
+    table = Table(
+        title=f"{len(rows)} crystals in {path}", title_justify="left", box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    columns = ("#", "id", "formula", "atoms", "SG", "Å3/atom", "start", "score", "nearest known")
+    left = ("id", "formula", "start", "nearest known")
     for name in columns:
         table.add_column(name, justify="left" if name in left else "right", no_wrap=True)
     for row in rows[:20]:

@@ -127,7 +127,11 @@ def run_demo(
     rows: list[dict[str, Any]] = []
     merged = GenerationResult({}, [], {}, {}, {}, {})
     each = max(1, -(-n // (len(asked) + 1)))
-    requests = [Request(formula=text, z=(1, 1)) for text in asked] + [Request()]
+    # Every other composition is asked for with a space group, drawn as reference crystals use it.
+    requests = [
+        Request(formula=text, z=(1, 1), spacegroup="any" if number % 2 else None)
+        for number, text in enumerate(asked)
+    ] + [Request()]
     for number, request in enumerate(requests):
         count = min(each, n - len(merged.structures))
         if count < 1:

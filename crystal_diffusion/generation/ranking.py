@@ -76,8 +76,14 @@ def candidate_scores(
     if rank == "residual" or not generator.in_the_box:
         # The shipped ranker was trained with the shipped library; other models judge themselves.
         return -residuals
-    from crystal_diffusion.proposals.ranker import Candidate, default_ranker
+    from crystal_diffusion.proposals.ranker import (
+        Candidate,
+        default_ranker,
+        default_ranker_path,
+    )
 
+    if not default_ranker_path().is_file():
+        return vote_scores([result.plans[name].proposal for name in names], residuals)
     scores = np.zeros(len(names))
     formulas = [structure.composition.reduced_formula for structure in structures]
     for formula in dict.fromkeys(formulas):
@@ -93,6 +99,18 @@ def candidate_scores(
         ]
         scores[rows] = default_ranker().score(candidates)
     return scores
+
+
+def vote_scores(proposals: list[Any], residuals: np.ndarray) -> np.ndarray:
+    """Prototypes by their share of votes, then candidates from noise by their residual.
+
+    Substitution alone is right far more often than a single sample from noise (``docs/
+    experiments.md``), so every prototype comes before every candidate from noise.
+    """
+    votes = np.array([np.nan if p is None else float(p.score) for p in proposals])
+    known = np.isfinite(votes)
+    lowest = votes[known].min() if known.any() else 0.0
+    return np.where(known, votes, lowest - 1.0 - residuals)
 
 
 def network_residuals(generator: CrystalGenerator, structures: list[Structure]) -> np.ndarray:
