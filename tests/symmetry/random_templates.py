@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from crystal_diffusion.symmetry.assignments import Site, make_assignment
+from crystal_diffusion.symmetry.cells import Cell
 from crystal_diffusion.symmetry.groups import SpaceGroup
 from crystal_diffusion.symmetry.template import SymmetricTemplate
 
@@ -26,6 +29,18 @@ def random_template(
             taken.add(position.letter)
             sites.append(Site(element, position.letter))
     return SymmetricTemplate.from_assignment(make_assignment(group, sites))
+
+
+def random_crystal(template: SymmetricTemplate, rng: np.random.Generator) -> Cell:
+    """Random free parameters and cell, redrawn while two atoms are nearer than 0.2 Å."""
+    shifts = np.array(list(itertools.product((-1, 0, 1), repeat=3)), float)
+    for _ in range(200):
+        cell = template.rebuild(template.random_coords(rng), template.random_lattice(14.0, rng))
+        away = cell.frac_coords[:, None, None] - cell.frac_coords[None, :, None] + shifts
+        distance = np.linalg.norm(away @ cell.lattice, axis=-1)
+        if distance[distance > 0].min() > 0.2 and (distance == 0).sum() == len(cell):
+            return cell
+    raise AssertionError(f"{template.assignment}: atoms always overlap")
 
 
 def torus_distance(a: np.ndarray, b: np.ndarray) -> float:
