@@ -161,13 +161,15 @@ def prediction_metrics(
         )
 
     drawn = [[r["rms"][i] for i in r["draws"]] for r in rows]
+    # Where no other order is given, candidates are counted in the order of their ranks.
+    way = "drawn" if any(r["draws"] != sorted(r["draws"]) for r in rows) else "ranked"
     answered = [r["rms"][0] if r["rms"] else None for r in rows]
     pair(", answered", answered, "the candidate ranked first")
     longest = max((len(values) for values in drawn), default=0)
     for k in ks:
         if k > max(longest, 1):  # any of 20 is no figure where there are only five
             continue
-        text = "the candidate drawn first" if k == 1 else f"any of the first {k} drawn"
+        text = f"the candidate {way} first" if k == 1 else f"any of the first {k} {way}"
         pair(f"@{k}", [_best(values[:k]) for values in drawn], f"{text} (an oracle count)")
 
     def filtered(name: str, places: Sequence[int | None], text: str) -> None:
@@ -191,7 +193,9 @@ def prediction_metrics(
         )
 
     filtered(", answered", [0 if r["rms"] else None for r in rows], "the candidate ranked first")
-    filtered("@1", [r["draws"][0] if r["rms"] else None for r in rows], "the candidate drawn first")
+    filtered(
+        "@1", [r["draws"][0] if r["rms"] else None for r in rows], f"the candidate {way} first"
+    )
     found += _everyone(rows, answered, how, matcher.stol)
     found += _groups(rows)
     found += _validities(rows, texts)

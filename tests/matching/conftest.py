@@ -16,11 +16,11 @@ def crystals() -> list[Structure]:
 
 @pytest.fixture(scope="session")
 def pairs(crystals: list[Structure]) -> list[tuple[Structure, Structure]]:
-    """About 300 pairs of equal composition, alike and unlike."""
+    """200 pairs of equal composition, alike and unlike."""
     rng = np.random.default_rng(1)
     small = [s for s in crystals if len(s) <= 10]
     found: list[tuple[Structure, Structure]] = []
-    for _ in range(300):
+    for _ in range(200):
         s = small[rng.integers(len(small))]
         kind = rng.integers(5)
         if kind == 0:

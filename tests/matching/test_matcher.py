@@ -28,7 +28,7 @@ def test_rms_and_fit_are_those_of_pymatgen(pairs: list[tuple[Structure, Structur
             matched += 1
             assert found == pytest.approx(wanted[0], abs=1e-9), (a.formula, b.formula)
         assert mine.fit(a, b) == theirs.fit(a, b), (a.formula, b.formula)
-    assert 100 < matched < len(pairs) - 50
+    assert 60 < matched < len(pairs) - 50
 
 
 @pytest.mark.parametrize("tolerances", [(0.2, 0.3, 5), (0.1, 0.15, 3)])
@@ -140,6 +140,6 @@ def test_bad_tolerances_and_lists() -> None:
 
 
 def test_many_pairs_in_two_processes(pairs: list[tuple[Structure, Structure]]) -> None:
-    first, second = zip(*pairs[:210], strict=True)
+    first, second = zip(*pairs[:200], strict=True)
     match = StructureMatch()
     assert match.rms_pairs(first, second, processes=2) == match.rms_pairs(first, second)
