@@ -23,6 +23,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import platform
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -164,12 +165,18 @@ def held_out(rows: list[tuple[int, dict[int, str]]], n: int) -> None:
         assignment = make_assignment(SpaceGroup.from_number(number), sites)
         ours.append(prior.log_probability(assignment))
         uniform.append(-math.log(count_assignments(number, assignment.counts())))
+    print(f"fitted on {len(rows) - n} other crystals of the same table; {machine()}")
     for name, values in (("prior", ours), ("uniform", uniform)):
         half = 1.96 * np.std(values) / math.sqrt(n)
         print(
             f"mean log-probability of the true assignment, {name}: {np.mean(values):.2f} "
             f"(95 % interval {np.mean(values) - half:.2f} to {np.mean(values) + half:.2f}), n = {n}"
         )
+
+
+def machine() -> str:
+    """What this runs on."""
+    return f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
 
 
 def main() -> None:
