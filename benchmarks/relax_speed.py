@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import multiprocessing
 import platform
 import sys
 import time
@@ -72,6 +73,8 @@ def main() -> None:
     spent = sum(r.seconds for _, r in results)
     inside = sum(r.potential_seconds for _, r in results)
     steps = np.array([r.steps for _, r in results])
+    for child in multiprocessing.active_children():
+        child.join(20)  # their processor time is known when they have ended
     try:
         import resource
 

@@ -10,7 +10,7 @@ import typer
 from crystal_diffusion.cli.console import FAILED, OK, PARTIAL, err, out, progress
 
 if TYPE_CHECKING:
-    from crystal_diffusion.screening.pipeline import ScreenOutcome
+    from crystal_diffusion.screening.outcome import ScreenOutcome
 
 
 def screen(

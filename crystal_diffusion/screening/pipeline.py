@@ -24,6 +24,7 @@ from crystal_diffusion.screening.novelty import (
     nearest_known,
     read_own_references,
 )
+from crystal_diffusion.screening.outcome import ScreenOutcome, relaxed_row, verdict_row
 from crystal_diffusion.screening.potentials import Potential, get_potential
 from crystal_diffusion.screening.references import (
     Library,
@@ -39,8 +40,6 @@ from crystal_diffusion.screening.store import Store
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    from crystal_diffusion.physics.report import ValidationReport
-
 log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
@@ -50,31 +49,6 @@ _CHUNK = 64
 
 def _silent(stage: str, done: int, total: int) -> None:
     return None
-
-
-@dataclass(frozen=True)
-class ScreenOutcome:
-    """What a screening came to.
-
-    Attributes:
-        rows: one mapping per candidate, in order, with the columns of ``screening.jsonl``.
-        folder: where the files are.
-        failed: ids that a stage could not deal with (not those that physics rejects).
-        problems: what went wrong beside the crystals (a locked database, an unreadable reference).
-        funnel: counts by stage.
-    """
-
-    rows: list[dict[str, Any]]
-    folder: Path
-    failed: tuple[str, ...]
-    problems: tuple[str, ...]
-    funnel: dict[str, int]
-
-    @property
-    def ranked(self) -> list[dict[str, Any]]:
-        """Rows that have a rank, best first."""
-        found = [row for row in self.rows if row["rank"] is not None]
-        return sorted(found, key=lambda row: int(row["rank"]))
 
 
 def screen(
@@ -238,7 +212,7 @@ class _Screen:
             reports = validator.validate_many([structures[k] for k in keys], processes=1)
             done: dict[str, dict[str, Any]] = {}
             for key, verdict in zip(keys, reports, strict=True):
-                done[key] = _verdict_row(verdict)
+                done[key] = verdict_row(verdict)
             found.add_many(done)
             self.progress("validate", min(start + _CHUNK, len(missing)), len(missing))
 
@@ -275,7 +249,7 @@ class _Screen:
         done = len(wanted) - len(missing)
         self.progress("relax", done, len(wanted))
         for key, result in self._relax_all(self.main, pairs, self.settings.limits):
-            found.add(key, _relaxed_row(result))
+            found.add(key, relaxed_row(result))
             done += 1
             self.progress("relax", done, len(wanted))
 
@@ -409,29 +383,3 @@ class _Screen:
         except (InputError, MissingDependencyError) as error:
             log.error("%s", error)
             self.problems.append(f"database: {error}")
-
-
-def _verdict_row(verdict: ValidationReport) -> dict[str, Any]:
-    """The first failed check in full, the others by name."""
-    problem = ""
-    if verdict.errors:
-        first, *others = verdict.errors
-        more = f" (also: {', '.join(c.name for c in others)})" if others else ""
-        problem = f"not valid: {first.name}: {first.reason}{more}"
-    warnings = [check.name for check in verdict.warnings]
-    return {"valid": verdict.valid, "problem": problem, "warnings": warnings}
-
-
-def _relaxed_row(result: RelaxResult) -> dict[str, Any]:
-    return {
-        "potential": result.potential,
-        "potential_version": result.potential_version,
-        "energy_per_atom_eV": None if result.problem else tables.rounded(result.energy_per_atom),
-        "converged": result.converged,
-        "steps": result.steps,
-        "max_force_eV_A": tables.rounded(result.max_force),
-        "max_stress_GPa": tables.rounded(result.stress),
-        "problem": result.problem,
-        "structure": tables.structure_row(result.structure),
-        "seconds": round(result.seconds, 2),
-    }

@@ -16,7 +16,8 @@ from pymatgen.core import Lattice, Structure
 
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.proposals.library import ReferenceLibrary
-from crystal_diffusion.screening.pipeline import ScreenOutcome, screen
+from crystal_diffusion.screening.outcome import ScreenOutcome
+from crystal_diffusion.screening.pipeline import screen
 from crystal_diffusion.screening.relaxation import RelaxLimits
 from crystal_diffusion.screening.settings import Candidates, ScreenSettings, read_candidates
 from crystal_diffusion.screening.stage_log import StageLog
@@ -219,6 +220,7 @@ def _screen_slowly(folder: Path, count: int) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a forked process")
 def test_killed_twice_while_relaxing_ends_like_an_uninterrupted_run(tmp_path: Path) -> None:
     count = 8
+    _screen_slowly(tmp_path / "whole", count)  # first, so that children need not import anything
     fork = multiprocessing.get_context("fork")
     log = tmp_path / "killed" / "out" / "screening" / "relax.jsonl"
     reached = 0
@@ -238,7 +240,6 @@ def test_killed_twice_while_relaxing_ends_like_an_uninterrupted_run(tmp_path: Pa
     with log.open("ab") as stream:
         stream.write(b'{"id": "s7", "settings": "cut sho')  # as a kill during a write leaves it
     _screen_slowly(tmp_path / "killed", count)
-    _screen_slowly(tmp_path / "whole", count)
     for name in ("screening.jsonl", "screening.csv", "relaxed.extxyz"):
         killed = (tmp_path / "killed" / "out" / name).read_bytes()
         assert killed == (tmp_path / "whole" / "out" / name).read_bytes()

@@ -1,0 +1,65 @@
+"""What a screening came to, and what its stages record of one crystal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crystal_diffusion.screening import tables
+from crystal_diffusion.screening.relaxation import RelaxResult
+
+if TYPE_CHECKING:
+    from crystal_diffusion.physics.report import ValidationReport
+
+
+@dataclass(frozen=True)
+class ScreenOutcome:
+    """What a screening came to.
+
+    Attributes:
+        rows: one mapping per candidate, in order, with the columns of ``screening.jsonl``.
+        folder: where the files are.
+        failed: ids that a stage could not deal with (not those that physics rejects).
+        problems: what went wrong beside the crystals (a locked database, an unreadable reference).
+        funnel: counts by stage.
+    """
+
+    rows: list[dict[str, Any]]
+    folder: Path
+    failed: tuple[str, ...]
+    problems: tuple[str, ...]
+    funnel: dict[str, int]
+
+    @property
+    def ranked(self) -> list[dict[str, Any]]:
+        """Rows that have a rank, best first."""
+        found = [row for row in self.rows if row["rank"] is not None]
+        return sorted(found, key=lambda row: int(row["rank"]))
+
+
+def verdict_row(verdict: ValidationReport) -> dict[str, Any]:
+    """The first failed check in full, the others by name."""
+    problem = ""
+    if verdict.errors:
+        first, *others = verdict.errors
+        more = f" (also: {', '.join(c.name for c in others)})" if others else ""
+        problem = f"not valid: {first.name}: {first.reason}{more}"
+    warnings = [check.name for check in verdict.warnings]
+    return {"valid": verdict.valid, "problem": problem, "warnings": warnings}
+
+
+def relaxed_row(result: RelaxResult) -> dict[str, Any]:
+    """What the stage relax records of a crystal."""
+    return {
+        "potential": result.potential,
+        "potential_version": result.potential_version,
+        "energy_per_atom_eV": None if result.problem else tables.rounded(result.energy_per_atom),
+        "converged": result.converged,
+        "steps": result.steps,
+        "max_force_eV_A": tables.rounded(result.max_force),
+        "max_stress_GPa": tables.rounded(result.stress),
+        "problem": result.problem,
+        "structure": tables.structure_row(result.structure),
+        "seconds": round(result.seconds, 2),
+    }
