@@ -74,7 +74,7 @@ class Scene:
     def description(self) -> str:
         """One sentence for those who cannot see the picture."""
         parts = ", ".join(
-            f"{count} {elements.name(z) if z else 'atoms of unknown element'}"
+            f"{count} {elements.name(z).lower() if z else 'atoms of unknown element'}"
             for z, _, _, count in self.legend
         )
         a, b, c = (float(x) for x in np.linalg.norm(self.lattice, axis=1))
@@ -207,7 +207,7 @@ def _from_object(crystal: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _array(values: Any) -> np.ndarray:
     """A NumPy copy of an array, list or tensor (also one that carries gradients)."""
-    return np.array(values.detach().cpu() if hasattr(values, "detach") else values)
+    return np.array(values.detach().cpu().numpy() if hasattr(values, "detach") else values)
 
 
 def _from_arrays(

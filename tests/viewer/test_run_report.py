@@ -1,0 +1,178 @@
+"""The report: every figure of the folder is in the page, and what is absent is said to be."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sample_run import write_run
+from test_visualize import LOADS
+
+from crystal_diffusion.data.run_folder import RunFolder
+from crystal_diffusion.errors import InputError
+from crystal_diffusion.viewer import write_report
+from crystal_diffusion.viewer.charts import bars, histogram, ticks
+from crystal_diffusion.viewer.hull_chart import HullPoint, hull_chart, hull_points, lower_hull
+from crystal_diffusion.viewer.report_data import gather
+
+
+def _block(page: str, name: str) -> object:
+    found = re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', page, re.S)
+    assert found is not None
+    return json.loads(found[1])
+
+
+@pytest.fixture(scope="module")
+def page(run: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = write_report(RunFolder.open(run), tmp_path_factory.mktemp("page") / "report.html")
+    return path.read_text(encoding="utf-8")
+
+
+def test_default_place_is_in_the_run(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "r", screened=False)
+    assert write_report(str(folder)) == folder / "report.html"
+    assert not list(folder.glob("*.part"))
+
+
+def test_page_stands_alone_and_hostile_text_stays_text(page: str) -> None:
+    assert not LOADS.search(page)
+    assert "<script>alert" not in page
+
+
+def test_what_was_asked_and_how_it_was_made(page: str) -> None:
+    for words in ("crystal-diffusion generate --formula MgO", "in the box", "pair 1"):
+        assert words in page
+
+
+def test_funnel_counts(run: Path) -> None:
+    assert gather(run).funnel == [
+        ("Candidates drawn", 10),
+        ("Passed the checks when made", 4),
+        ("Valid in screening", 4),
+        ("Distinct", 3),
+        ("Relaxed", 2),
+        ("Relaxation converged", 1),
+        ("Kept and ranked", 2),
+    ]
+
+
+def test_table_has_units_and_ranked_first(page: str) -> None:
+    for unit in ("eV/atom", "Å³", "g/cm³", "eV/Å"):
+        assert f'<span class="unit">({unit})</span>' in page
+    assert re.findall(r'<th scope="row"><a href="#id=(\w+)"', page) == [
+        "c000",
+        "c002",
+        "c001",
+        "c003",
+    ]
+    assert "225 Fm-3m" in page
+
+
+def test_cards_hold_both_states_checks_and_pattern(page: str) -> None:
+    crystals = {c["id"]: c for c in _block(page, "crystals-data")}  # type: ignore[attr-defined]
+    strings = _block(page, "strings-data")
+    first = crystals["c000"]
+    assert first["made"]["cell"][0] == pytest.approx(4.30)
+    assert first["relaxed"]["cell"][0] == pytest.approx(4.30 * 0.97 ** (1 / 3), abs=1e-4)
+    assert first["powder_of"] == "relaxed" and len(first["powder"]) > 6
+    assert "relaxed" not in crystals["c001"]
+    name, passed, *_, reason = first["checks"][1]
+    assert strings[name] == "charge neutrality" and not passed  # type: ignore[index]
+    assert "add up" in strings[reason]  # type: ignore[index]
+    facts = {strings[a]: strings[b] for a, b in first["facts"]}  # type: ignore[index]
+    assert facts["Seed"] == "4081871446793490460"
+    assert crystals["c001"]["flags"].split() == ["valid"]
+    assert "distinct" in first["flags"] and "stable" in first["flags"]
+
+
+def test_sections_say_what_is_missing(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "r", screened=False)
+    page = write_report(folder).read_text(encoding="utf-8")
+    assert "There is no hull.json" in page
+    assert "not drawn for density, shortest distance, space groups" in page
+    assert 'name="state"' not in page.split("<script")[0]
+
+
+def test_folder_of_another_tool_and_broken_lines(run: Path, tmp_path: Path) -> None:
+    for name in ("screening.jsonl", "relaxed.extxyz", "hull.json"):
+        (tmp_path / name).write_bytes((run / name).read_bytes())
+    with (tmp_path / "screening.jsonl").open("a") as handle:
+        handle.write('{"id": "half')
+    data = gather(tmp_path)
+    assert len(data.rows) == 4 and data.rows[0]["space_group_0.1"] == 225
+    assert data.gaps == ["screening.jsonl, line 5, is no row and is left out."]
+    page = write_report(tmp_path).read_text(encoding="utf-8")
+    assert "has no manifest.json" in page and "line 5, is no row" in page
+
+
+def test_not_a_number_does_not_break_the_page(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "r")
+    file = folder / "screening.jsonl"
+    file.write_text(file.read_text().replace('"max_force_eV_A": 0.01', '"max_force_eV_A": NaN'))
+    page = write_report(folder).read_text(encoding="utf-8")
+    assert "NaN" not in page.split("<script>")[0]
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is not a run folder"):
+        write_report(tmp_path)
+    with pytest.raises(InputError, match="run is a int"):
+        write_report(3)
+
+
+def test_hull_of_two_elements(run: Path) -> None:
+    system = json.loads((run / "hull.json").read_text())["systems"]["Mg-O"]
+    points = hull_points(["Mg", "O"], system)
+    assert [p.formation_energy for p in points] == pytest.approx([0, 0, -3.0, -3.0, -2.2])
+    assert [p.candidate for p in points] == [False] * 3 + [True] * 2
+    picture = hull_chart(["Mg", "O"], points)
+    assert picture.count('class="hull"') == 2  # from each element to MgO
+    assert picture.count('class="candidate"') == 2
+    assert "the lowest is 0 eV/atom from the hull" in picture
+    del system["references"][0]
+    assert hull_points(["Mg", "O"], system) == []
+
+
+def test_hull_of_three_elements_has_the_right_tie_lines() -> None:
+    def point(label: str, shares: tuple[float, ...], energy: float) -> HullPoint:
+        return HullPoint(label, shares, energy, False)
+
+    points = [
+        point("A", (1, 0, 0), 0.0),
+        point("B", (0, 1, 0), 0.0),
+        point("C", (0, 0, 1), 0.0),
+        point("AB", (0.5, 0.5, 0), -1.0),
+        point("ABC", (1 / 3, 1 / 3, 1 / 3), -0.1),  # above the line from AB to C
+    ]
+    picture = hull_chart(["A", "B", "C"], points)
+    assert picture.count('class="hull"') == 5  # two triangles that share AB-C
+    assert picture.count('class="stable"') == 4 and picture.count('class="known"') == 1
+    with pytest.raises(ValueError, match="4 elements"):
+        hull_chart(["A", "B", "C", "D"], points)
+
+
+def test_lower_hull_agrees_with_pymatgen() -> None:
+    from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
+    from pymatgen.core import Composition
+
+    rng = np.random.default_rng(5)
+    share = np.concatenate([[0, 1], rng.random(20).round(2)])
+    energy = np.concatenate([[0, 0], -rng.random(20)])
+    on_hull = {i for face in lower_hull(np.column_stack([share, energy])) for i in face}
+    entries = [
+        PDEntry(Composition({"Mg": 1 - x, "O": x}), e, name=str(i))
+        for i, (x, e) in enumerate(zip(share, energy, strict=True))
+    ]
+    assert on_hull == {int(e.name) for e in PhaseDiagram(entries).stable_entries}
+
+
+def test_charts_count_shares_and_say_them() -> None:
+    picture = histogram("Density", "g/cm³", [1.0, 1.0, 2.0, 3.0], [1.5, 2.5])
+    assert "median 1.5 g/cm³ over 4 crystals; training set: median 2 g/cm³ over 2" in picture
+    assert picture.count('class="s1"') == 3 and picture.count('class="s2"') == 1
+    assert "50 %" in bars("Groups", {"1 P1": 1, "225 Fm-3m": 1}, None)
+    assert ticks(0, 1, 4) == [0, 0.25, 0.5, 0.75, 1.0]
+    assert "over 1 crystals" in histogram("x", "Å", [2.0], None)
