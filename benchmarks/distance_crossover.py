@@ -11,6 +11,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -44,17 +45,17 @@ def main() -> None:
         cell = shape * (atoms * 15.0) ** (1 / 3)
         frac = rng.random((atoms, 3))
         row = {
-            "list cell": seconds(lambda: distances.neighbour_pairs(frac, cell, 3.5, "cell list"))
+            "list cell": seconds(partial(distances.neighbour_pairs, frac, cell, 3.5, "cell list"))
         }
         default = distances.BRUTE_FORCE_ATOMS
         distances.BRUTE_FORCE_ATOMS = 1
-        row["min cell"] = seconds(lambda: distances.minimum_distance(frac, cell))
+        row["min cell"] = seconds(partial(distances.minimum_distance, frac, cell))
         if atoms <= LARGEST_ALL_PAIRS:
             row["list all"] = seconds(
-                lambda: distances.neighbour_pairs(frac, cell, 3.5, "all pairs")
+                partial(distances.neighbour_pairs, frac, cell, 3.5, "all pairs")
             )
             distances.BRUTE_FORCE_ATOMS = atoms
-            row["min all"] = seconds(lambda: distances.minimum_distance(frac, cell))
+            row["min all"] = seconds(partial(distances.minimum_distance, frac, cell))
         distances.BRUTE_FORCE_ATOMS = default
         for kind in ("list", "min"):
             if row.get(f"{kind} all", np.inf) > row[f"{kind} cell"]:

@@ -25,7 +25,7 @@ from crystal_diffusion.proposals.ranker import (
 )
 
 #: Candidates whose neighbour distances differ by more than this are not matched at all; of the
-#: matches found without this rule on MP-20 all had less.
+#: matches found without this rule on 200 rows of MP-20 97 % had less.
 NEAR = 0.2
 
 

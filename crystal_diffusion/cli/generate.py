@@ -150,7 +150,9 @@ def _show(rows: list[dict[str, object]], path: str) -> None:
     from rich.table import Table
 
     table = Table(
-        title=f"{len(rows)} crystals in {path}", title_justify="left", box=box.SIMPLE_HEAD,
+        title=f"{len(rows)} crystals in {path}",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
     columns = ("#", "id", "formula", "atoms", "SG", "Å3/atom", "start", "score", "nearest known")

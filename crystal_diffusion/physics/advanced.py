@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,7 @@ class AdvancedPhysicsValidator(PhysicsValidator):
         With a lattice the group is found (moyopy) in whatever cell is given; it may also be one
         that contains the group asked for without a larger cell. Without a lattice, the
         positions must map onto each other under the operations of the group in its standard
-        setting (first origin choice of the tables used by pymatgen).
+        setting, as moyopy tabulates it.
 
         Args:
             positions: ``(atoms, 3)`` fractional.
@@ -112,11 +113,12 @@ class AdvancedPhysicsValidator(PhysicsValidator):
             cell, frac = np.eye(3) * box, (frac - frac.min(0)) / box
         else:
             cell = to_array(lattice)
-        if atom_types is None:
+        if len(frac) == 1 and lattice is None:
+            bonds = _no_pairs()
+        elif atom_types is None:
             bonds = _near_pairs(frac, cell)
         else:
-            view = CrystalView.from_arrays(frac, cell, to_array(atom_types))
-            bonds = view.bonds
+            bonds = CrystalView.from_arrays(frac, cell, to_array(atom_types)).bonds
         found = bonding.smallest_angle(bonds, frac, cell)
         source = "steric: 60 degrees in a triangle of equal bonds"
         if found is None:
@@ -132,6 +134,11 @@ class AdvancedPhysicsValidator(PhysicsValidator):
         )
 
 
+def _no_pairs() -> NeighbourPairs:
+    none = np.zeros(0, np.int64)
+    return NeighbourPairs(none, none, np.zeros((0, 3), np.int64), np.zeros(0))
+
+
 def _near_pairs(frac: Floats, cell: Floats) -> NeighbourPairs:
     nearest = distance_matrix(frac, cell).min(1)
     pairs = neighbour_pairs(frac, cell, 1.2 * float(nearest.max()))
@@ -143,28 +150,37 @@ def _near_pairs(frac: Floats, cell: Floats) -> NeighbourPairs:
 
 def _group_number(space_group: int | str) -> int:
     if isinstance(space_group, str) and not space_group.strip().isdigit():
-        from pymatgen.symmetry.groups import SpaceGroup
-
-        try:
-            return int(SpaceGroup(space_group.replace(" ", "")).int_number)
-        except ValueError:
+        numbers = _numbers_by_symbol()
+        name = space_group.replace(" ", "").replace("_", "")
+        if name not in numbers:
             raise InputError(
                 f"space group '{space_group}' is unknown; give 1 to 230 or a symbol like Fm-3m."
-            ) from None
+            )
+        return numbers[name]
     number = int(space_group)
     if not 1 <= number <= 230:
         raise InputError(f"space group {number} does not exist; give 1 to 230.")
     return number
 
 
+@cache
+def _numbers_by_symbol() -> dict[str, int]:
+    """Short Hermann-Mauguin symbols without spaces and underscores, all 230."""
+    import moyopy
+
+    symbols = {n: str(moyopy.SpaceGroupType(n).hm_short) for n in range(1, 231)}
+    return {s.replace(" ", "").replace("_", ""): n for n, s in symbols.items()}
+
+
 def _maps_onto_itself(
     frac: Floats, numbers: np.ndarray, group: int, tolerance: float
 ) -> CheckResult:
-    from pymatgen.symmetry.groups import SpaceGroup
+    import moyopy
 
     worst = 0.0
-    for operation in SpaceGroup.from_int_number(group).symmetry_ops:
-        image = frac @ operation.rotation_matrix.T + operation.translation_vector
+    operations = moyopy.operations_from_number(group)
+    for rotation, shift in zip(operations.rotations, operations.translations, strict=True):
+        image = frac @ np.array(rotation).T + np.array(shift)
         step = image[:, None] - frac[None]
         step -= np.rint(step)
         miss = np.abs(step).max(-1)
@@ -195,15 +211,7 @@ def _has_group(
     if found == group:
         passed, words = True, "the group asked for"
     else:
-        answer = contains_group(
-            np.array(data.operations.rotations, np.int64),
-            np.array(data.operations.translations, np.float64),
-            cell,
-            group,
-        )
-        passed = bool(answer)
+        passed = contains_group(found, group)
         words = f"which {'contains' if passed else 'does not contain'} group {group}"
-        if answer is None:
-            words = f"and the cell is too large to see whether that contains group {group}"
     reason = f"the space group at symprec {symprec:g} Å is {found}, {words}."
     return CheckResult("symmetry", passed, float(found), limit, "", reason, _SYMMETRY, "warning")

@@ -222,15 +222,21 @@ def _image_range(cell: ReducedCell, cutoff: float) -> Ints:
     return np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
 
 
+#: In a Minkowski-reduced cell the nearest image of a wrapped difference is one of these: its
+#: Voronoi-relevant vectors have coefficients -1, 0 and 1 (Tammela 1973; Nguyen and Stehlé 2009).
+_NEAR_IMAGES = np.stack(np.meshgrid(*[[-1, 0, 1]] * 3, indexing="ij"), -1).reshape(-1, 3)
+
+
 def nearest_image_distances(points: ArrayLike, targets: ArrayLike, lattice: ArrayLike) -> Floats:
     """``(points, targets)`` distance in Å to the nearest image, 0 for coinciding points."""
     cell = reduce_cell(lattice)
     step = (_as_coords(targets)[None] - _as_coords(points)[:, None]) @ cell.inverse
     step -= np.rint(step)
-    # No point is farther from the nearest lattice point than half the sum of the rows.
-    shifts = _image_range(cell, 0.5 * float(np.linalg.norm(cell.rows, axis=1).sum()))
-    vectors = (step[:, :, None] + shifts) @ cell.rows
-    return np.asarray(np.sqrt((vectors * vectors).sum(-1).min(-1)), np.float64)
+    squares = np.full(step.shape[:2], np.inf)
+    for shift in _NEAR_IMAGES:
+        vectors = (step + shift) @ cell.rows
+        np.minimum(squares, (vectors * vectors).sum(-1), out=squares)
+    return np.sqrt(squares)
 
 
 def distance_matrix(frac_coords: ArrayLike, lattice: ArrayLike) -> Floats:

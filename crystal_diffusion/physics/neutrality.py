@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from crystal_diffusion import chemistry
-from crystal_diffusion.errors import InputError
+from crystal_diffusion.errors import InputError, RequestError
 
 Kind = Literal["ionic", "metallic", "element", "covalent", "none"]
 
@@ -171,7 +171,7 @@ def neutral_decode(
     rng: np.random.Generator | int | None = None,
     *,
     mixed: bool = False,
-    trials: int = 32,
+    trials: int = 24,
 ) -> NDArray[np.int64]:
     """Elements for the atoms of one crystal, neutral by construction.
 
@@ -198,8 +198,6 @@ def neutral_decode(
         InputError: for a table of the wrong shape, or an atom without any possible element.
         RequestError: if no neutral choice exists.
     """
-    from crystal_diffusion.errors import RequestError
-
     table = _prepare(log_probs, allowed)
     generator = None if rng is None else np.random.default_rng(rng)
     options: list[tuple[float, NDArray[np.int64]]] = []
@@ -207,8 +205,15 @@ def neutral_decode(
     state_draws = generator if generator is not None else np.random.default_rng(0)
     usual = [chemistry.COMMON_OXIDATION_STATES[z] for z in range(1, table.shape[1] + 1)]
     if not mixed:
-        for _ in range(trials):
-            single = [(q[state_draws.integers(len(q))],) if q else () for q in usual]
+        possible: NDArray[np.bool_] = np.asarray(np.isfinite(table).any(0))
+        worlds = {
+            tuple(
+                (q[state_draws.integers(len(q))],) if q and wanted else ()
+                for q, wanted in zip(usual, possible, strict=True)
+            )
+            for _ in range(trials)
+        }
+        for single in sorted(worlds):
             found = _decode_states(table, single, generator)
             if found is not None:
                 options.append(found)

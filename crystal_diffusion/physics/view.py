@@ -201,9 +201,15 @@ class CrystalView:
         if isinstance(structure, CrystalView):
             return structure
         if hasattr(structure, "get_scaled_positions"):
-            return cls.from_arrays(
-                structure.get_scaled_positions(wrap=False), structure.cell[:], structure.numbers
+            cell = np.asarray(structure.cell[:], np.float64)
+            # A cell without volume has no fractional coordinates; that it is flat is told later.
+            flat = relative_volume(cell) < FLAT
+            frac = (
+                np.zeros((len(structure), 3))
+                if flat
+                else structure.get_scaled_positions(wrap=False)
             )
+            return cls.from_arrays(frac, cell, structure.numbers)
         if not hasattr(structure, "frac_coords") or not hasattr(structure, "lattice"):
             raise InputError(
                 f"expected a pymatgen Structure or ASE Atoms, got {type(structure).__name__}; "

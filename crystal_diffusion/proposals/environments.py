@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 #: Neighbours of each atom that are looked at, and how far, in units of (V/N)^(1/3).
-NEIGHBOURS = 14
+NEIGHBOURS = 12
 REACH = 2.0
 
 
