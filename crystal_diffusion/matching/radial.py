@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 #: Distances in units of (V/N)^(1/3): first and last bin, their number, smoothing.
 FIRST_BIN, LAST_BIN, BINS, WIDTH = 0.3, 2.4, 22, 0.1
 _CUTOFF = 2.8
+#: In units of (V/N)^(1/3); a cell of 3 x 3 x 300 Å reaches 25 times the edge of a cube.
+_LONGEST_EDGE = 400.0
 #: Length of the vector of a structure, and of the vector of a composition.
 LENGTH = 3 * BINS
 COMPOSITION_BINS = 26
@@ -73,7 +75,8 @@ def fingerprint_arrays(lattice: Floats, frac_coords: Floats, atomic_numbers: Int
     reduced = Lattice(np.asarray(lattice) / (volume / atoms) ** (1 / 3))
     cell = np.ascontiguousarray(reduced.lll_matrix)
     steps = np.sqrt((np.linalg.inv(cell) ** 2).sum(0))
-    if float(np.prod(2 * _CUTOFF * steps + 2)) * atoms > 2e6:
+    longest = float(np.sqrt((cell**2).sum(1)).max())
+    if longest > _LONGEST_EDGE or float(np.prod(2 * _CUTOFF * steps + 2)) * atoms > 2e6:
         raise InputError(
             f"the cell with edges {', '.join(f'{x:.3g}' for x in np.sqrt((lattice**2).sum(1)))} Å "
             "is too flat or thin for a fingerprint; leave it out."

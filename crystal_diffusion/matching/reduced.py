@@ -19,8 +19,8 @@ Ints = NDArray[np.int64]
 
 #: Å; pymatgen's default in ``get_primitive_structure``.
 _PRIMITIVE_TOLERANCE = 0.25
-#: Pairs of lattice vectors; ordinary crystals stay below 1e5, a cell of 3 x 3 x 150 Å at 1e6.
-_LARGEST_SEARCH = 3e8
+#: Pairs of lattice vectors; the longest cells of Materials Project up to 52 sites reach 2e5.
+_LARGEST_SEARCH = 1e7
 
 
 @dataclass(frozen=True, eq=False)
