@@ -209,7 +209,7 @@ def neutral_decode(
         worlds = {
             tuple(
                 (q[state_draws.integers(len(q))],) if q and wanted else ()
-                for q, wanted in zip(usual, possible, strict=True)
+                for q, wanted in zip(usual, possible.tolist(), strict=True)
             )
             for _ in range(trials)
         }

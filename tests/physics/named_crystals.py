@@ -68,3 +68,24 @@ ALL = {
     "selenium": selenium,
     "dry ice": dry_ice,
 }
+
+#: Corners and face centres.
+FCC = [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]
+
+
+def like_ions() -> Structure:
+    """Chains of sodium and chains of chlorine: every ion has its own kind nearest."""
+    frac = [[0, 0, 0], [0, 0, 0.5], [0.5, 0.5, 0], [0.5, 0.5, 0.5]]
+    return Structure(Lattice.tetragonal(7.0, 5.0), ["Na", "Na", "Cl", "Cl"], frac)
+
+
+def crowded_oxygen() -> Structure:
+    """An oxygen with twelve magnesium around it."""
+    lattice = Lattice.cubic(3.0)
+    return Structure(lattice, ["O", "Mg", "Mg", "Mg"], FCC)
+
+
+def sharp_angle() -> Structure:
+    """Two oxygens 0.7 Å from each other, both 2 Å from a magnesium."""
+    frac = [[0.5, 0.5, 0.5], [0.7, 0.5, 0.465], [0.7, 0.5, 0.535]]
+    return Structure(Lattice.cubic(10.0), ["Mg", "O", "O"], frac)

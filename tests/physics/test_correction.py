@@ -15,9 +15,7 @@ from crystal_diffusion.physics.validator import PhysicsValidator
 
 
 @settings(max_examples=25, deadline=None)
-@given(
-    st.integers(0, 10**6), st.integers(1, 12), st.floats(0.05, 1.4), st.sampled_from([0.7, 1.8])
-)
+@given(st.integers(0, 10**6), st.integers(1, 12), st.floats(0.05, 1.4), st.sampled_from([0.7, 1.8]))
 def test_it_ends_valid_or_says_no(seed: int, atoms: int, filling: float, limit: float) -> None:
     rng = np.random.default_rng(seed)
     cell = np.eye(3) + rng.uniform(-0.4, 0.4, (3, 3))

@@ -35,8 +35,9 @@ def test_pairs_are_those_of_ase(cell: np.ndarray, atoms: int, method: str) -> No
     found = distances.neighbour_pairs(frac, cell, 3.95, method)
     ase = Atoms("H" * atoms, cell=cell, scaled_positions=frac, pbc=True)
     i, j, expected = neighbor_list("ijd", ase, 3.95)
-    order, other = np.lexsort((found.distance, found.second, found.first)), np.lexsort(
-        (expected, j, i)
+    order, other = (
+        np.lexsort((found.distance, found.second, found.first)),
+        np.lexsort((expected, j, i)),
     )
     assert found.first[order].tolist() == i[other].tolist()
     assert found.second[order].tolist() == j[other].tolist()

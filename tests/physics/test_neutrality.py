@@ -110,12 +110,12 @@ def test_a_neutral_choice_is_kept(mixed: bool) -> None:
 
 
 def test_a_charged_choice_is_repaired_by_the_cheapest_change() -> None:
-    # Na Cl Cl is charged; the second chlorine would almost as gladly be sodium's partner oxygen.
+    # Na Cl Cl is charged; Na O Cl is a hypochlorite and costs 1.5, Na O Na would cost 2.5.
     table = certain([11, 17, 17])
     table[2, 11 - 1] = -1.0
     table[1, 8 - 1] = -1.5
     decoded = neutral_decode(table, metallic_ok=False)
-    assert decoded.tolist() == [11, 8, 11]
+    assert decoded.tolist() == [11, 8, 17]
 
 
 def test_best_neutral_choice_agrees_with_trying_all() -> None:
@@ -138,7 +138,7 @@ def test_best_neutral_choice_agrees_with_trying_all() -> None:
         assert sum(table[k, z - 1] for k, z in enumerate(decoded)) == pytest.approx(best[0])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.integers(0, 10**6), st.integers(2, 12), st.booleans(), st.booleans())
 def test_every_draw_is_neutral(seed: int, atoms: int, mixed: bool, metallic_ok: bool) -> None:
     table = np.random.default_rng(seed).normal(size=(atoms, 100)) * 3
