@@ -156,13 +156,3 @@ def test_bad_input_is_named(ranker: Ranker, tmp_path: Path) -> None:
     np.savez(tmp_path / "empty.npz", residual_weight=np.array(0.0))
     with pytest.raises(InputError, match="no networks"):
         Ranker.load(tmp_path / "empty.npz")
-
-
-def test_the_shipped_ranker_knows_strontium_titanate() -> None:
-    proposals = PrototypeProposer().propose({38: 1, 22: 1, 8: 3}, n=10, known=False)
-    best = Ranker.load().order(proposals)[0]
-    assert best.prototype_label.startswith("ABC3_5_221")
-    scores = Ranker.load().score_structures(
-        [perovskite("Sr", "Ti", "O", 3.9)], {38: 1, 22: 1, 8: 3}
-    )
-    assert scores.shape == (1,) and np.isfinite(scores).all()
