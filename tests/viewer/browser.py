@@ -143,7 +143,11 @@ class Browser:
         """One key, sent to whatever has the focus."""
         for kind in ("keyDown", "keyUp"):
             text = {"text": key} if len(key) == 1 and kind == "keyDown" else {}
-            self.cdp("Input.dispatchKeyEvent", type=kind, key=key, code=key, **text)
+            number = {"Escape": 27, "ArrowLeft": 37}.get(key, ord(key[0].upper()))
+            self.cdp(
+                "Input.dispatchKeyEvent",
+                type=kind, key=key, code=key, windowsVirtualKeyCode=number, **text,
+            )  # fmt: skip
 
     def complaints(self) -> list[str]:
         """Errors and warnings on the console since the last call."""
