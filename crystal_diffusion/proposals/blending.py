@@ -25,14 +25,12 @@ class Blend:
     Attributes:
         parameters: ``(6,)`` a, b, c in Å, angles in degrees; frac_coords: ``(atoms, 3)``.
         volume_per_atom: Å3; spread: weighted standard deviation of log volume misfit of members.
-        shift: weighted RMS spread of the members' coordinates, in (V/N)^(1/3).
     """
 
     parameters: Floats
     frac_coords: Floats
     volume_per_atom: float
     spread: float
-    shift: float
 
 
 @dataclass(frozen=True)
@@ -89,12 +87,6 @@ def blend(
         settings.slope_penalty,
     )
     spread = float(np.sqrt(weights @ np.square(misfit - weights @ misfit)))
-    mean_delta = np.einsum("m,mac->ac", weights, delta)
-    edge = (cell_volume(parameters[:1])[0] / atoms) ** (1 / 3)
-    lengths = parameters[0, :3] / edge
-    shift = float(
-        np.sqrt((weights[:, None, None] * np.square((delta - mean_delta) * lengths)).sum() / atoms)
-    )
     volume = float(np.exp(predicted[0]) * tables.reference_volume(wanted, counts))
     cell = np.concatenate([np.exp(predicted[1:4]), predicted[4:7] * 60.0])
     cell[3:] = np.clip(cell[3:], 20.0, 160.0)
@@ -102,7 +94,7 @@ def blend(
         cell = np.concatenate([np.exp(logs[0, :3]), parameters[0, 3:]])
     cell[:3] *= (volume * atoms / cell_volume(cell)) ** (1 / 3)
     frac = (coords[0] + predicted[7:].reshape(-1, 3)) % 1.0
-    return Blend(cell, frac, volume, spread, shift)
+    return Blend(cell, frac, volume, spread)
 
 
 def _features(tables: ElementTables, indices: Ints, counts: Ints) -> Floats:

@@ -70,6 +70,7 @@ class Option:
     entries: Ints
     distances: Floats
     multiple: int
+    known: bool
 
 
 @lru_cache(maxsize=4096)
@@ -228,11 +229,13 @@ class PrototypeProposer:
         wanted = assignments(key, tuple(sorted((count, z) for z, count in cell.items())))
         first, after = int(self.library.type_start[span[0]]), int(self.library.type_start[span[1]])
         entries = np.arange(first, after)
+        own = self.library.composition_codes[first:after] == code
+        holders = set(self.library.entry_type[first:after][own].tolist())
         keep = np.ones(len(entries), dtype=bool)
         if mask is not None:
             keep &= ~mask[first:after]
         if not known:
-            keep &= self.library.composition_codes[first:after] != code
+            keep &= ~own
         entries = entries[keep]
         if not len(entries):
             return []
@@ -277,6 +280,7 @@ class PrototypeProposer:
                         entries[start:end],
                         distances[row, start:end],
                         repeat,
+                        kind in holders,
                     )
                 )
         return found
@@ -322,7 +326,7 @@ class PrototypeProposer:
                 "hull_nearest": float(hull[nearest]),
                 "hull": float(hull[known].min()) if known.any() else math.nan,
                 "volume_spread": made.spread,
-                "shift": made.shift,
+                "known": float(option.known),
                 "space_group": float(self.library.type_space_group[option.kind]),
             },
         )

@@ -39,13 +39,14 @@ FEATURES = (
     "nearest",
     "log_members",
     "volume_spread",
-    "shift",
     "misfit",
     "hull",
     "hull_nearest",
 )
 #: First space group after each crystal system that is told apart.
 SYSTEMS = (3, 16, 75, 143, 195, 231)
+#: What a known crystal loses where a new one is wanted.
+KNOWN_PENALTY = 20.0
 #: A candidate from noise this near to a prototype candidate (mean difference of neighbour
 #: distances, in (V/N)^(1/3)) takes over its numbers.
 SAME_TYPE = 0.08
@@ -150,13 +151,24 @@ class Ranker:
         crystals = [environments_of(candidate.structure) for candidate in candidates]
         total = np.zeros(len(candidates))
         for weights in self.networks:
-            vectors = candidate_vectors(weights, crystals)
-            raw = candidate_scores(weights, vectors, features.astype(np.float32), known)
+            vectors, energies = candidate_vectors(weights, crystals)
+            raw = candidate_scores(weights, vectors, energies, features.astype(np.float32), known)
             raw = raw.astype(float)
             total += raw - np.logaddexp.reduce(raw)
         residual = np.array([candidate.residual for candidate in candidates], dtype=float)
         total = total / len(self.networks) - self.residual_weight * np.nan_to_num(residual)
         return np.asarray(total, dtype=float)
+
+    def formation_energy(self, structures: Sequence[Structure]) -> NDArray[np.float64]:
+        """``(structures,)`` formation energy in eV/atom as the networks guess it.
+
+        A by-product of training; see the card for its error on formulas that were not trained on.
+        """
+        if not structures:
+            return np.zeros(0)
+        crystals = [environments_of(structure) for structure in structures]
+        found = [candidate_vectors(weights, crystals)[1] for weights in self.networks]
+        return np.asarray(np.mean(found, axis=0), dtype=float)
 
     def _sources(self, candidates: Sequence[Candidate]) -> list[Proposal | None]:
         """The proposal of each candidate; candidates from noise take that of their type."""
@@ -174,9 +186,16 @@ class Ranker:
                 sources[row] = given[best]
         return sources
 
-    def order(self, proposals: Sequence[Proposal]) -> list[Proposal]:
-        """Proposals of one composition, best first, each with its new score."""
+    def order(self, proposals: Sequence[Proposal], *, novel: bool = False) -> list[Proposal]:
+        """Proposals of one composition, best first, each with its new score.
+
+        Args:
+            novel: the answer wanted is a crystal that the library does not hold: types in which
+                it holds this composition already come last.
+        """
         scores = self.score([Candidate(p.structure, "prototype", p) for p in proposals])
+        if novel:
+            scores = scores - KNOWN_PENALTY * np.array([p.features["known"] for p in proposals])
         return [
             replace(proposals[row], score=float(scores[row]))
             for row in np.argsort(-scores, kind="stable")

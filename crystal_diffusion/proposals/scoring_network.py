@@ -2,9 +2,10 @@
 
 Each different atom (see ``environments.py``) starts as a learned vector of its element; two rounds
 of gated messages over its nearest neighbours, whose distances are seen in Å and in units of
-learned radii, update it; the mean over atoms and a few named numbers of the candidate go through
-two hidden layers to one score. Trained in PyTorch with a softmax over the candidates of one
-composition (``benchmarks/train_ranker.py``); the weights are plain arrays.
+learned radii, update it. The mean over atoms gives a formation energy; mean, energy above the
+lowest of the list and a few named numbers of the candidate go through two hidden layers to one
+score. Trained in PyTorch, first on formation energies of known crystals, then with a softmax over
+the candidates of one composition (``benchmarks/train_ranker.py``); the weights are plain arrays.
 """
 
 from __future__ import annotations
@@ -19,14 +20,16 @@ from crystal_diffusion.proposals.environments import Environments
 Floats32 = NDArray[np.float32]
 
 #: Centres and widths of the radial functions: of d / (r_i + r_j), and of d in Å.
-RATIO_CENTRES = np.linspace(0.4, 2.0, 20, dtype=np.float32)
-RATIO_WIDTH = 0.1
-DISTANCE_CENTRES = np.linspace(1.0, 6.0, 14, dtype=np.float32)
-DISTANCE_WIDTH = 0.45
+RATIO_CENTRES = np.linspace(0.5, 1.8, 14, dtype=np.float32)
+RATIO_WIDTH = 0.12
+DISTANCE_CENTRES = np.linspace(1.2, 5.4, 8, dtype=np.float32)
+DISTANCE_WIDTH = 0.6
 #: Messages fade where d / (r_i + r_j) passes the first number, with the second as steepness.
 FADE_AT, FADE_STEEPNESS = 1.6, 6.0
 #: Sums over neighbours are divided by this, clipped standardised features cut at that.
 MESSAGE_SCALE, FEATURE_LIMIT = 3.0, 5.0
+#: Energies above the lowest of a list (eV/atom) are multiplied by this and cut at FEATURE_LIMIT.
+ENERGY_SCALE = 5.0
 
 
 def _sigmoid(x: Floats32) -> Floats32:
@@ -45,8 +48,8 @@ def _linear(weights: Mapping[str, Floats32], name: str, x: Floats32) -> Floats32
 
 def candidate_vectors(
     weights: Mapping[str, Floats32], crystals: Sequence[Environments]
-) -> Floats32:
-    """``(crystals, hidden)`` what the network makes of each crystal."""
+) -> tuple[Floats32, Floats32]:
+    """``(crystals, hidden)`` what the network makes of each, ``(crystals,)`` energies in eV/atom."""
     sizes = np.array([len(crystal.numbers) for crystal in crystals])
     offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     numbers = np.concatenate([crystal.numbers for crystal in crystals])
@@ -78,20 +81,29 @@ def candidate_vectors(
         state = state + _silu(_linear(weights, f"wo.{layer}", gated / MESSAGE_SCALE))
         layer += 1
     read = _silu(_linear(weights, "read", state)) * share[:, None]
-    return np.asarray(np.add.reduceat(read, offsets, axis=0), dtype=np.float32)
+    vectors = np.add.reduceat(read, offsets, axis=0)
+    elements = np.add.reduceat(weights["eel"][numbers] * share, offsets)
+    energies = _linear(weights, "en", vectors)[:, 0] + elements
+    return vectors.astype(np.float32), energies.astype(np.float32)
 
 
 def candidate_scores(
-    weights: Mapping[str, Floats32], vectors: Floats32, features: Floats32, known: NDArray[np.bool_]
+    weights: Mapping[str, Floats32],
+    vectors: Floats32,
+    energies: Floats32,
+    features: Floats32,
+    known: NDArray[np.bool_],
 ) -> Floats32:
-    """``(crystals,)`` scores; higher is better.
+    """``(crystals,)`` scores of one list; higher is better.
 
     Args:
-        vectors: of :func:`candidate_vectors`; features: ``(crystals, features)`` raw numbers.
+        vectors, energies: of :func:`candidate_vectors`; features: ``(crystals, features)``.
         known: ``(crystals,)`` false where a candidate has no features (it came from noise).
     """
     scaled = np.clip((features - weights["fm"]) / weights["fs"], -FEATURE_LIMIT, FEATURE_LIMIT)
-    x = np.concatenate([np.where(known[:, None], scaled, 0.0), vectors], 1).astype(np.float32)
+    above = np.clip((energies - energies.min()) * ENERGY_SCALE, 0.0, FEATURE_LIMIT)
+    parts = [np.where(known[:, None], scaled, 0.0), vectors, above[:, None]]
+    x = np.concatenate(parts, 1).astype(np.float32)
     for name in ("head.0", "head.2"):
         x = _silu(_linear(weights, name, x))
     return np.asarray(_linear(weights, "head.4", x)[:, 0], dtype=np.float32)
