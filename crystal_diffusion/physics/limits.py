@@ -43,11 +43,11 @@ class Limits:
     """
 
     min_distance: float = 0.7
-    pair_error: float = 0.62
+    pair_error: float = 0.61
     pair_warning: float = 0.75
-    crowding_error: float = 0.09
+    crowding_error: float = 0.15
     crowding_warning: float = 0.03
-    contact_error: float = 0.775
+    contact_error: float = 0.755
     contact_warning: float = 0.86
     contact_high_error: float = math.inf
     contact_high_warning: float = 1.25
@@ -56,8 +56,8 @@ class Limits:
     edge_high_warning: float = 60.0
     angle_low_error: float = 3.0
     angle_low_warning: float = 14.0
-    volume_low_error: float = 0.93
-    volume_low_warning: float = 1.0
+    volume_low_error: float = 1.0
+    volume_low_warning: float = 1.1
     volume_high_error: float = 60.0
     volume_high_warning: float = 2.0
     density_low_error: float = 0.02
@@ -80,7 +80,7 @@ PROFILES: dict[str, Limits] = {
     "strict": Limits(
         pair_error=0.68,
         pair_warning=0.8,
-        crowding_error=0.05,
+        crowding_error=0.07,
         crowding_warning=0.015,
         contact_error=0.82,
         contact_warning=0.9,
@@ -88,8 +88,8 @@ PROFILES: dict[str, Limits] = {
         contact_high_warning=1.15,
         edge_high_error=80.0,
         edge_high_warning=50.0,
-        volume_low_error=1.0,
-        volume_low_warning=1.1,
+        volume_low_error=1.05,
+        volume_low_warning=1.2,
         volume_high_error=2.5,
         volume_high_warning=1.6,
         density_low_error=0.2,

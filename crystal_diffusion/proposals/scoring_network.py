@@ -49,7 +49,7 @@ def _linear(weights: Mapping[str, Floats32], name: str, x: Floats32) -> Floats32
 def candidate_vectors(
     weights: Mapping[str, Floats32], crystals: Sequence[Environments]
 ) -> tuple[Floats32, Floats32]:
-    """``(crystals, hidden)`` what the network makes of each, ``(crystals,)`` energies in eV/atom."""
+    """``(crystals, hidden)`` what the network makes of each; ``(crystals,)`` energies, eV/atom."""
     sizes = np.array([len(crystal.numbers) for crystal in crystals])
     offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     numbers = np.concatenate([crystal.numbers for crystal in crystals])
