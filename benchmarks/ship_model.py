@@ -1,6 +1,7 @@
 """Put a trained model into the package: half-precision weights with a header that explains them.
 
 Run: python benchmarks/ship_model.py MODEL_FOLDER TRAIN.parquet
+     python benchmarks/ship_model.py --header-only TRAIN.parquet   # weights stay as they are
 """
 
 from __future__ import annotations
@@ -11,16 +12,19 @@ from pathlib import Path
 import numpy as np
 
 from crystal_diffusion.data.dataset import CrystalStructureDataset
-from crystal_diffusion.generation.training import describe_data
+from crystal_diffusion.generation.data_card import describe_data
 from crystal_diffusion.pretrained import model_path
 from crystal_diffusion.training.checkpoint import load_model, save_model
 
 
 def main() -> None:
     """Write ``pretrained/model.safetensors`` and say what is in it."""
-    model, header = load_model(Path(sys.argv[1]))
+    same_weights = sys.argv[1] == "--header-only"
+    model, header = load_model(model_path() if same_weights else Path(sys.argv[1]))
     dataset = CrystalStructureDataset(sys.argv[2], reduce=True)
     extra = describe_data(dataset, dataset.arrays, np.zeros(0, np.int64))
+    if same_weights and extra["data_sha256"] != header["data_sha256"]:
+        raise SystemExit(f"{sys.argv[2]}: not the file these weights were trained on")
     extra.update(
         steps=header["steps"],
         loss=header["loss"],

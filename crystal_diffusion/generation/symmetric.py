@@ -11,6 +11,7 @@ from crystal_diffusion import chemistry
 from crystal_diffusion.crystal import CrystalBatch
 from crystal_diffusion.errors import RequestError
 from crystal_diffusion.generation.request import Request
+from crystal_diffusion.physics.facts import space_group
 from crystal_diffusion.symmetry.assignments import (
     Assignment,
     Site,
@@ -248,17 +249,7 @@ def symmetry_columns(structure: Structure, template: SymmetricTemplate | None) -
 
 def found_group(structure: Structure, symprec: float) -> int:
     """Space group number found by moyopy at a tolerance in Å; 1 where it finds none."""
-    import moyopy
-
-    cell = moyopy.Cell(
-        basis=structure.lattice.matrix.tolist(),
-        positions=structure.frac_coords.tolist(),
-        numbers=[int(z) for z in structure.atomic_numbers],
-    )
-    try:
-        return int(moyopy.MoyoDataset(cell, symprec=symprec).number)
-    except Exception:  # moyopy has one exception type per failed step, all private
-        return 1
+    return space_group(structure, symprec) or 1
 
 
 def write_symmetrised(run: RunFolder, symprec: float) -> dict[str, int]:

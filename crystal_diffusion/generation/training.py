@@ -26,6 +26,7 @@ from crystal_diffusion.device import resolve_device
 from crystal_diffusion.diffusion.joint import JointConfig, JointDiffusion, LatticeStatistics
 from crystal_diffusion.diffusion.sampler import SamplerSettings
 from crystal_diffusion.errors import InputError
+from crystal_diffusion.generation.data_card import describe_data
 from crystal_diffusion.generation.generator import CrystalGenerator, load
 from crystal_diffusion.generation.plan import spread
 from crystal_diffusion.generation.sampling import smallest_distances
@@ -241,31 +242,6 @@ def batch_of(arrays: Any) -> CrystalBatch:
         arrays.lattice,
         [arrays.atomic_numbers[offsets[i] : offsets[i + 1]] for i in rows],
     )
-
-
-def describe_data(dataset: CrystalStructureDataset, used: Any, held: np.ndarray) -> dict[str, Any]:
-    """What a model file says of its data: hash, sizes, distributions for the report."""
-    atoms = used.num_atoms
-    volume = np.abs(np.linalg.det(used.lattice)) / atoms
-    return {
-        "data_sha256": dataset.fingerprint(),
-        "crystals": len(used),
-        "held_out": len(held),
-        "skipped": len(dataset.skipped),
-        "sizes": {str(int(n)): int(k) for n, k in sorted(Counter(atoms.tolist()).items())},
-        "training_statistics": {
-            "volume_per_atom_A3": [round(float(v), 2) for v in _sample(volume)],
-        },
-    }
-
-
-def _sample(values: np.ndarray, most: int = 500) -> np.ndarray:
-    """At most that many values, evenly over the sorted ones."""
-    ordered = np.sort(values)
-    if len(ordered) <= most:
-        return ordered
-    picked: np.ndarray = ordered[np.linspace(0, len(ordered) - 1, most).round().astype(int)]
-    return picked
 
 
 def measure(model: JointDiffusion, data: CrystalBatch, config: TrainingConfig) -> Estimate:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crystal_diffusion.errors import InputError
+from crystal_diffusion.physics.facts import crystal_facts, space_group
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -165,33 +166,13 @@ def _named(rows: Mapping[str, Any], found: Mapping[str, Structure]) -> list[tupl
     return pairs
 
 
-def _space_group(structure: Structure) -> int | None:
-    """Number at a tolerance of 0.1 Å; None where none is found."""
-    import moyopy
-
-    cell = moyopy.Cell(
-        basis=structure.lattice.matrix.tolist(),
-        positions=structure.frac_coords.tolist(),
-        numbers=[int(z) for z in structure.atomic_numbers],
-    )
-    try:
-        return int(moyopy.MoyoDataset(cell, symprec=0.1).number)
-    except Exception as error:  # moyopy has one exception type per failed step, all private
-        log.info("no space group found for %s (%s)", structure.formula, error)
-        return None
-
-
 def _complete(row: dict[str, Any], made: Structure | None, relaxed: Structure | None) -> None:
     """Columns that follow from the structures."""
     structure = made or relaxed
     if structure is not None and "formula" not in row:
-        row["formula"] = structure.composition.reduced_formula
-        row["num_atoms"] = len(structure)
-        row["space_group_0.1"] = _space_group(structure)
-        row["volume_per_atom_A3"] = round(structure.volume / len(structure), 4)
-        row["density_g_cm3"] = round(float(structure.density), 4)
+        row.update(crystal_facts(structure))
     if relaxed is not None:
-        row["space_group_relaxed"] = _space_group(relaxed)
+        row["space_group_relaxed"] = space_group(relaxed, 0.1)
         row["volume_per_atom_relaxed_A3"] = round(relaxed.volume / len(relaxed), 4)
 
 

@@ -1,0 +1,57 @@
+"""What a model file says of the data it was trained on: hash, sizes, distributions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from crystal_diffusion.data.dataset import CrystalStructureDataset
+from crystal_diffusion.physics.facts import distributions
+
+
+def describe_data(dataset: CrystalStructureDataset, used: Any, held: np.ndarray) -> dict[str, Any]:
+    """What a model file says of its data: hash, sizes, distributions for the report."""
+    atoms = used.num_atoms
+    volume = np.abs(np.linalg.det(used.lattice)) / atoms
+    return {
+        "data_sha256": dataset.fingerprint(),
+        "crystals": len(used),
+        "held_out": len(held),
+        "skipped": len(dataset.skipped),
+        "sizes": {str(int(n)): int(k) for n, k in sorted(Counter(atoms.tolist()).items())},
+        "training_statistics": {
+            **training_statistics(used),
+            "volume_per_atom_A3": [round(float(v), 2) for v in _sample(volume)],
+        },
+    }
+
+
+def training_statistics(arrays: Any, most: int = 500, seed: int = 0) -> dict[str, Any]:
+    """Distributions of the training set that a report draws beside those of a run.
+
+    Density, shortest distance and space group of at most ``most`` crystals, drawn evenly: groups
+    and distances of a large set would take minutes, and a line in a figure needs no more.
+
+    Returns:
+        Sorted values by column; counts by number for the space groups.
+    """
+    rows = np.arange(len(arrays))
+    if len(rows) > most:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, most, replace=False))
+    found = distributions(arrays.crystal(int(row)).to_structure() for row in rows)
+    groups = Counter(int(number) for number in found.pop("space_group_0.1"))
+    return {
+        **{name: sorted(round(value, 3) for value in values) for name, values in found.items()},
+        "space_group_0.1": {str(number): groups[number] for number in sorted(groups)},
+    }
+
+
+def _sample(values: np.ndarray, most: int = 500) -> np.ndarray:
+    """At most that many values, evenly over the sorted ones."""
+    ordered = np.sort(values)
+    if len(ordered) <= most:
+        return ordered
+    picked: np.ndarray = ordered[np.linspace(0, len(ordered) - 1, most).round().astype(int)]
+    return picked
