@@ -7,6 +7,7 @@ so that `--help` answers in a fraction of a second.
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 
@@ -48,6 +49,8 @@ def main() -> None:
     """Run the command line; a known error becomes one line and exit code 2."""
     # Two spinning thread pools on two cores made one training step 22 times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # moyopy remarks on cells that are no primitive ones; that is nothing a user can act upon.
+    logging.getLogger("moyo").setLevel(logging.ERROR)
     from crystal_diffusion.errors import CrystalDiffusionError
 
     try:

@@ -53,6 +53,9 @@ def screen(
     steps: Annotated[int, typer.Option(help="Most relaxation steps.")] = 100,
     time_limit: Annotated[float, typer.Option(help="Most seconds for one relaxation.")] = 600.0,
     profile: Annotated[str, typer.Option(help="Checks: default, strict, permissive.")] = "default",
+    disorder: Annotated[
+        str, typer.Option(help="Partial occupancy: skip (recorded), or order (most probable cell).")
+    ] = "skip",
     competing: Annotated[
         int, typer.Option(help="Most competing compounds for one chemical system.")
     ] = 30,
@@ -68,11 +71,14 @@ def screen(
 
     Example: crystal-diffusion screen run/ --top 5 --potentials diep,chgnet-r2scan
     """
+    from crystal_diffusion.errors import InputError
     from crystal_diffusion.screening.pipeline import screen as run_screening
     from crystal_diffusion.screening.potentials import default_potential
     from crystal_diffusion.screening.relaxation import RelaxLimits
     from crystal_diffusion.screening.settings import STAGES, ScreenSettings, read_candidates
 
+    if disorder not in ("skip", "order"):
+        raise InputError(f"--disorder is {disorder!r}; choose skip or order")
     settings = ScreenSettings(
         stages=_words(stages) or STAGES,
         top=top,
@@ -85,7 +91,7 @@ def screen(
         profile=profile,
         competing=competing,
     )
-    candidates = read_candidates(source, folder)
+    candidates = read_candidates(source, folder, "order" if disorder == "order" else "skip")
     with progress(quiet) as bar:
         tasks: dict[str, Any] = {}
 

@@ -39,14 +39,15 @@ class ScreenOutcome:
 
 
 def verdict_row(verdict: ValidationReport) -> dict[str, Any]:
-    """The first failed check in full, the others by name."""
+    """The first failed check in full, the others by name; all checks for the card of a crystal."""
     problem = ""
     if verdict.errors:
         first, *others = verdict.errors
         more = f" (also: {', '.join(c.name for c in others)})" if others else ""
         problem = f"not valid: {first.name}: {first.reason}{more}"
     warnings = [check.name for check in verdict.warnings]
-    return {"valid": verdict.valid, "problem": problem, "warnings": warnings}
+    checks = [check.to_dict() for check in verdict.checks]
+    return {"valid": verdict.valid, "problem": problem, "warnings": warnings, "checks": checks}
 
 
 def relaxed_row(result: RelaxResult) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ from crystal_diffusion.screening.references import (
     load_library,
 )
 from crystal_diffusion.screening.relaxation import RelaxLimits, RelaxResult
+from crystal_diffusion.screening.run_files import write_run_files
 from crystal_diffusion.screening.settings import STAGES, Candidates, ScreenSettings
 from crystal_diffusion.screening.stage_log import StageLog
 from crystal_diffusion.screening.store import Store
@@ -124,6 +125,9 @@ class _Screen:
                 work[stage]()
         rows = self.rows()
         tables.write_rows(self.folder, rows)
+        if not self.candidates.is_run:
+            used = asdict(self.settings)
+            write_run_files(self.candidates, self.logs["validate"].rows, used)
         relaxed = self.relaxed()
         if relaxed:
             tables.write_relaxed(self.folder, relaxed)

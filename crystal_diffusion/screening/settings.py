@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from crystal_diffusion.data.run_folder import MANIFEST, RunFolder
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.screening.relaxation import RelaxLimits
+from crystal_diffusion.screening.tables import file_name
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -86,42 +89,64 @@ class Candidates:
         unreadable: id → why there is no structure.
         folder: where results are written.
         is_run: whether that is the folder of a run (then its own files are left as they are).
+        source: where they were read from; None where they come from memory.
+        run: the run they were read from, where it is one.
+        sources: id → file, for crystals from elsewhere.
     """
 
     structures: dict[str, Structure]
     unreadable: dict[str, str]
     folder: Path
     is_run: bool
+    source: Path | None = None
+    run: RunFolder | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)
 
 
-def read_candidates(source: Path, out: Path | None = None) -> Candidates:
+def read_candidates(
+    source: Path, out: Path | None = None, disorder: Literal["skip", "order"] = "skip"
+) -> Candidates:
     """Structures of a run folder, or of any file or folder of crystals.
 
     Args:
         source: a run folder (``manifest.json``), or whatever `data.readers.iter_crystals` reads.
         out: folder of the results; the run folder itself, else ``NAME-screened`` beside the source.
+        disorder: partial occupancy is recorded as unreadable, or ordered (`data.disorder`).
 
     Raises:
         InputError: the source does not exist or holds no crystal at all.
     """
     from crystal_diffusion.data.readers import iter_crystals
-    from crystal_diffusion.data.run_folder import MANIFEST, RunFolder
 
     source = Path(source)
     if (source / MANIFEST).is_file():
-        structures = RunFolder.open(source).structures()
+        run = RunFolder.open(source)
+        structures = run.structures()
         if not structures:
             raise InputError(f"{source}: the run holds no structures; generate some first")
-        return Candidates(structures, {}, out or source, out is None)
+        bad = run.manifest.get("unreadable") or {}  # of a screened folder from elsewhere
+        return Candidates(structures, bad, out or source, out is None, source, run)
     found: dict[str, Structure] = {}
     unreadable: dict[str, str] = {}
-    for record in iter_crystals(source, left_handed="swap"):
+    sources: dict[str, str] = {}
+    for record in iter_crystals(source, disorder=disorder, left_handed="swap"):
+        key = _free_name(file_name(record.id), sources)
+        sources[key] = record.source
         if record.structure is None:
-            unreadable[record.id] = f"unreadable: {record.problem} ({record.source})"
+            unreadable[key] = f"unreadable: {record.problem} ({record.source})"
         else:
-            found[record.id] = record.structure
+            found[key] = record.structure
     if not found and not unreadable:
         raise InputError(f"{source}: no crystal found; give a run folder or a folder of CIFs")
     plain = source.resolve()
     folder = out or plain.parent / f"{plain.name.split('.')[0] or 'crystals'}-screened"
-    return Candidates(found, unreadable, folder, False)
+    return Candidates(found, unreadable, folder, False, source, None, sources)
+
+
+def _free_name(name: str, taken: Mapping[str, Any]) -> str:
+    """An id that is a file name too, and not taken: ids are the same in all files of a folder."""
+    free, number = name, 1
+    while free in taken:
+        number += 1
+        free = f"{name}~{number}"
+    return free

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from crystal_diffusion.cli.relax import relax
 from crystal_diffusion.cli.screen import screen
+from crystal_diffusion.errors import InputError
 
 app = typer.Typer()
 app.command()(screen)
@@ -55,6 +56,18 @@ def test_exit_code_tells_of_one_bad_file(folder: Path, tmp_path: Path) -> None:
     code, text = run("screen", str(folder), *COMMON, "-o", str(tmp_path / "out"))
     assert code == 1
     assert "unreadable" in text and "2 ranked" in text
+
+
+def test_partial_occupancy_is_recorded_or_ordered_as_asked(folder: Path, tmp_path: Path) -> None:
+    text = (folder / "salt.cif").read_text()
+    (folder / "half.cif").write_text(text.replace(" 1\n", " 0.5\n").replace(" 1.0\n", " 0.5\n"))
+    command = ("screen", str(folder), *COMMON)
+    code, said = run(*command, "-o", str(tmp_path / "a"))
+    assert code == 1 and "1 unreadable" in said and "partial occupancy" in said
+    code, said = run(*command, "-o", str(tmp_path / "b"), "--disorder", "order")
+    assert code == 0 and "0 unreadable" in said
+    with pytest.raises(InputError, match="choose skip or order"):
+        run(*command, "--disorder", "guess")
 
 
 def test_nothing_usable_is_exit_code_two(tmp_path: Path) -> None:

@@ -272,6 +272,51 @@ def test_candidates_from_a_folder_with_an_unreadable_file(tmp_path: Path) -> Non
     assert found.folder == tmp_path / "cifs-screened"
 
 
+def test_screened_folder_is_a_run_for_the_other_verbs(
+    tmp_path: Path, library: ReferenceLibrary
+) -> None:
+    from ase.io import read
+
+    from crystal_diffusion.data.run_folder import RunFolder
+    from crystal_diffusion.viewer.report_data import gather
+
+    folder = tmp_path / "cifs"
+    (folder / "sub").mkdir(parents=True)
+    for name in ("one", "sub/one", "odd name"):
+        rock_salt(a=5.4).to(filename=str(folder / f"{name}.cif"))
+    (folder / "bad.cif").write_text("data_bad")
+    out = tmp_path / "cifs-screened"
+    first = screen(read_candidates(folder), settings(tmp_path), library=library)
+    ids = ["odd_name", "one", "sub_one"]
+    made = RunFolder.open(out)
+    assert sorted(made.structures()) == ids
+    assert sorted(path.stem for path in (out / "cif").iterdir()) == ids
+    assert sorted(str(atoms.info["id"]) for atoms in read(out / "structures.extxyz", ":")) == ids
+    rows = {row["id"]: row for row in made.rows()}
+    assert rows["one"]["formula"] == "NaCl" and rows["one"]["space_group_0.1"] == 225
+    assert rows["one"]["min_distance_A"] == pytest.approx(2.7) and rows["one"]["checks"]
+    assert rows["sub_one"]["source"].endswith("one.cif")
+    data = gather(out)
+    assert not data.gaps and sorted(data.made) == ids and data.funnel[0] == ("Files found", 4)
+    again = screen(read_candidates(out), settings(tmp_path), library=library)
+    assert again.rows == first.rows and again.failed == ("bad",)
+
+
+def test_run_screened_into_another_folder_keeps_its_own_rows(tmp_path: Path) -> None:
+    from crystal_diffusion.data.run_folder import RunFolder
+
+    run = RunFolder.create(tmp_path / "run")
+    run.write_structures({"a": rock_salt()}, [{"id": "a", "seed": 7}])
+    run.write_rejected({"contacts": 2})
+    run.write_manifest({"n": 1, "training_statistics": {"density_g_cm3": [2.0]}})
+    found = read_candidates(tmp_path / "run", tmp_path / "elsewhere")
+    screen(found, settings(tmp_path, stages=("validate",)))
+    there = RunFolder.open(tmp_path / "elsewhere")
+    assert there.rows() == run.rows() and there.rejected() == run.rejected()
+    assert there.manifest["training_statistics"] == {"density_g_cm3": [2.0]}
+    assert there.manifest["screened_from"] == str(tmp_path / "run")
+
+
 def test_settings_that_cannot_be_used() -> None:
     with pytest.raises(InputError, match="polish unknown; choose from validate"):
         ScreenSettings(stages=("polish",))

@@ -1,0 +1,56 @@
+"""The files of a run for a screened folder whose crystals come from elsewhere.
+
+With them the other verbs (`report`, `view`, `evaluate`, `dft`, `screen` again) work on the results
+as on a run of this library. A run that is screened into another folder keeps its own tables.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from crystal_diffusion.data.run_folder import RunFolder
+from crystal_diffusion.physics.facts import crystal_facts
+from crystal_diffusion.screening.settings import Candidates
+
+
+def write_run_files(
+    candidates: Candidates, checked: Mapping[str, Mapping[str, Any]], settings: Mapping[str, Any]
+) -> None:
+    """Write ``structures.*``, ``cif/`` and ``manifest.json`` into the folder of the results.
+
+    Args:
+        candidates: what was read; its folder is written to.
+        checked: rows of the stage validate, by id.
+        settings: of the screening, for the manifest.
+
+    Raises:
+        InputError: the disk is full or the folder cannot be written.
+    """
+    folder, origin = RunFolder(candidates.folder), candidates.run
+    if origin is not None:
+        rows = origin.rows()
+        manifest = origin.manifest | {"screened_from": str(candidates.source)}
+        folder.write_rejected({r["reason"]: int(r["count"]) for r in origin.rejected()})
+    else:
+        rows = [
+            {
+                "id": key,
+                **crystal_facts(structure),
+                "source": candidates.sources.get(key),
+                "valid": checked.get(key, {}).get("valid"),
+                "warnings": checked.get(key, {}).get("warnings", []),
+                "checks": checked.get(key, {}).get("checks", []),
+            }
+            for key, structure in candidates.structures.items()
+        ]
+        manifest = {
+            "screened_from": str(candidates.source),
+            "command": sys.argv,
+            "settings": dict(settings),
+            "read": len(candidates.structures),
+            "unreadable": dict(candidates.unreadable),
+        }
+    folder.write_structures(candidates.structures, rows)
+    folder.write_manifest(manifest)
