@@ -101,6 +101,27 @@ def image_shifts(radius: int, like: Tensor) -> Tensor:
     return torch.tensor(cells, dtype=like.dtype, device=like.device)
 
 
+def reduction(lattice: Tensor, sweeps: int = 8) -> Tensor:
+    """Integer M ``(crystals, 3, 3)`` for which M @ lattice has short edges, determinant 1.
+
+    Each edge is shortened by the others in turn (Gauss reduction, pair by pair), so that near
+    images of near atoms lie within one cell of each other.
+    """
+    rows = lattice.detach().double().clone()
+    change = torch.eye(3, dtype=rows.dtype, device=rows.device).repeat(len(rows), 1, 1)
+    for _ in range(sweeps):
+        before = rows.square().sum()
+        for i, j in itertools.permutations(range(3), 2):
+            other = rows[:, j]
+            length = other.square().sum(-1, keepdim=True).clamp_min(1e-12)
+            times = torch.round((rows[:, i] * other).sum(-1, keepdim=True) / length)
+            rows[:, i] = rows[:, i] - times * other
+            change[:, i] = change[:, i] - times * change[:, j]
+        if not rows.square().sum() < before * (1 - 1e-9):
+            break
+    return change.to(lattice.dtype)
+
+
 def pair_displacements(frac_coords: Tensor) -> Tensor:
     """``(..., atoms, atoms, 3)`` wrapped differences f_j - f_i."""
     return wrap_displacement(frac_coords.unsqueeze(-3) - frac_coords.unsqueeze(-2))

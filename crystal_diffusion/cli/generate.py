@@ -44,7 +44,9 @@ def generate(
     churn: Annotated[
         float, typer.Option(help="0: deterministic (DDIM), 1: ancestral (DDPM).")
     ] = 0.0,
-    repulsion: Annotated[float, typer.Option(help="Pair repulsion while sampling; 0: off.")] = 1.0,
+    repulsion: Annotated[
+        float, typer.Option(help="Pair and cell limits while sampling; 0: both off.")
+    ] = 1.0,
     novel: Annotated[
         float | None, typer.Option(help="Share that starts from noise, not from a prototype.")
     ] = None,
@@ -87,7 +89,11 @@ def generate(
         add=add,
     )
     settings = GenerationSettings(
-        sampler=SamplerSettings(steps=steps, churn=churn, repulsion=repulsion),
+        sampler=(
+            SamplerSettings(steps=steps, churn=churn, repulsion=repulsion)
+            if repulsion
+            else SamplerSettings.without_physics(steps=steps, churn=churn)
+        ),
         novel=novel,
         rank=rank,
         max_attempts=max_attempts,

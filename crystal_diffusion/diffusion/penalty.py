@@ -5,6 +5,8 @@ Used inside the sampler at low noise, and optionally in the training loss.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -43,11 +45,87 @@ def pair_overlap(
     return (overlap.square() * pair.unsqueeze(-1)).sum((-1, -2, -3)) / 2
 
 
-def cell_strain(lattice: Tensor, num_atoms: Tensor, smallest_volume: float = 3.0) -> Tensor:
-    """How far a cell is below a volume per atom (Å3), squared in log volume, ``(crystals,)``."""
+def push_apart(
+    frac_coords: Tensor, lattice: Tensor, mask: Tensor, smallest: Tensor, strength: float
+) -> Tensor:
+    """Fractional step that moves pairs apart that are closer than their limit, zero for others.
+
+    The step follows the gradient of :func:`pair_overlap` in cartesian coordinates, 1 Å at most; at
+    strength 0.5 a lone pair lands on its limit. Images are those of a reduced cell.
+    """
+    basis = geometry.reduction(lattice)
+    cell = (basis @ lattice).detach()
+    start = geometry.wrap(frac_coords.detach() @ torch.linalg.inv(basis))
+    with torch.enable_grad():
+        moving = start.requires_grad_(True)
+        energy = pair_overlap(moving, cell, mask, smallest)
+        (slope,) = torch.autograd.grad(energy.sum(), moving)
+    cartesian = slope @ torch.linalg.inv(cell).transpose(-1, -2)
+    length = torch.linalg.vector_norm(cartesian, dim=-1, keepdim=True).clamp_min(1e-9)
+    step = -0.5 * strength * cartesian * (length.clamp(max=1.0) / length)
+    return step @ torch.linalg.inv(lattice)
+
+
+def separate(
+    frac_coords: Tensor,
+    lattice: Tensor,
+    mask: Tensor,
+    smallest: Tensor,
+    rounds: int,
+    project: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """Descent on the overlap until no pair is closer than its limit, ``rounds`` steps at most.
+
+    Args:
+        frac_coords: ``(crystals, atoms, 3)``.
+        rounds: steps; a crystal without overlap is not moved at all.
+        project: puts a step where it may go: on the symmetric subspace, zero for frozen atoms.
+    """
+    for _ in range(rounds):
+        step = project(push_apart(frac_coords, lattice, mask, smallest, 0.6))
+        moving = step.abs().amax((-1, -2), keepdim=True) > 1e-6
+        if not bool(moving.any()):
+            break
+        frac_coords = torch.where(moving, geometry.wrap(frac_coords + step), frac_coords)
+    return frac_coords
+
+
+def fit_cell(
+    lattice: Tensor,
+    num_atoms: Tensor,
+    volumes: tuple[Tensor, Tensor],
+    shortest: Tensor,
+    strength: float = 1.0,
+) -> Tensor:
+    """Cells moved towards their limits of volume per atom and of the shortest edge.
+
+    Volume: an equal scaling of all edges, which is the gradient of (log V - log limit)² in
+    log-strain. Edge: the stretch along the edge alone, the smallest strain that lengthens it.
+
+    Args:
+        lattice: ``(crystals, 3, 3)`` Å.
+        num_atoms: ``(crystals,)``.
+        volumes: lowest and highest volume per atom, ``(crystals,)`` Å3 each.
+        shortest: ``(crystals,)`` Å, smallest distance of an atom to its own images.
+        strength: 1 goes all the way, 0 leaves the cell.
+
+    Returns:
+        ``(crystals, 3, 3)``; a cell inside its limits comes back as it was.
+    """
     per_atom = geometry.volume(lattice) / num_atoms.clamp_min(1)
-    short = (torch.log(torch.as_tensor(smallest_volume)) - torch.log(per_atom)).clamp_min(0)
-    return short.square()
+    wanted = torch.minimum(torch.maximum(per_atom, volumes[0]), volumes[1])
+    scale = (wanted / per_atom.clamp_min(1e-9)).pow(strength / 3)
+    lattice = lattice * scale.clamp(0.2, 5.0)[:, None, None]
+    basis = geometry.reduction(lattice)
+    one = torch.eye(3, dtype=lattice.dtype, device=lattice.device)
+    for row in range(3):
+        edge = (basis @ lattice)[:, row]
+        length = torch.linalg.vector_norm(edge, dim=-1).clamp_min(1e-9)
+        longer = (shortest / length).clamp(1.0, 5.0).pow(strength) - 1
+        along = edge / length.unsqueeze(-1)
+        stretch = one + longer[:, None, None] * along.unsqueeze(-1) * along.unsqueeze(-2)
+        lattice = torch.where((longer > 0)[:, None, None], lattice @ stretch, lattice)
+    return lattice
 
 
 def training_penalty(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch import Tensor
 from crystal_diffusion import geometry
 from crystal_diffusion.crystal import MASK_ELEMENT, CrystalBatch
 from crystal_diffusion.diffusion.joint import JointDiffusion, Levels, remove_translation
-from crystal_diffusion.diffusion.penalty import pair_overlap
+from crystal_diffusion.diffusion.penalty import fit_cell, push_apart, separate
 from crystal_diffusion.diffusion.processes import lattice_step
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.networks.protocol import Prediction
@@ -51,7 +51,10 @@ class SamplerSettings:
         steps: network calls.
         churn: 0 deterministic (DDIM) to 1 ancestral (DDPM); how much noise is put back.
         repulsion: strength of the pair repulsion at low noise; 0 turns it off.
-        repulsion_below: noise level below which it acts.
+        cell_limits: strength of the limits of volume per atom and shortest edge at low noise, 1
+            goes all the way in each step; 0 turns them off.
+        repulsion_below: noise level below which both act.
+        separate: steps at the end that move overlapping atoms apart; 0 turns them off.
         speedup: velocity factor 1 + speedup·(1-t) near the end of the path.
         element_temperature: 0 takes the likeliest element, 1 draws as predicted.
     """
@@ -59,7 +62,9 @@ class SamplerSettings:
     steps: int = 20
     churn: float = 0.0
     repulsion: float = 1.0
+    cell_limits: float = 1.0
     repulsion_below: float = 0.4
+    separate: int = 30
     speedup: float = 0.0
     element_temperature: float = 1.0
 
@@ -68,6 +73,11 @@ class SamplerSettings:
             raise InputError(f"steps is {self.steps}; give at least 1.")
         if not 0 <= self.churn <= 1:
             raise InputError(f"churn is {self.churn}; give a number between 0 and 1.")
+
+    @classmethod
+    def without_physics(cls, **settings: Any) -> SamplerSettings:
+        """The same sampler, its physics terms turned off."""
+        return cls(**{**settings, "repulsion": 0.0, "cell_limits": 0.0, "separate": 0})
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +126,7 @@ def sample(
     settings: SamplerSettings | None = None,
     *,
     smallest: Callable[[Tensor], Tensor] | None = None,
+    volumes: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None,
     projection: Projection | None = None,
     decode_elements: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> CrystalBatch:
@@ -127,6 +138,7 @@ def sample(
         streams: one random stream per crystal.
         settings: steps and strengths.
         smallest: limits ``(crystals, atoms, atoms)`` in Å for the repulsion, from atomic numbers.
+        volumes: lowest and highest volume per atom, ``(crystals,)`` Å3, from atomic numbers.
         projection: symmetric subspace of each crystal.
         decode_elements: turns ``(crystals, atoms, 100)`` log-probabilities and the atoms still
             masked at the last step into atomic numbers, for example charge neutral ones.
@@ -178,12 +190,20 @@ def sample(
             settings.churn,
         )
         new_lattice = _from_basis(model.decode_lattice(state, count), basis)
+        physical = bool((high < settings.repulsion_below).any())
+        if settings.cell_limits and volumes is not None and smallest is not None and physical:
+            own = smallest(numbers).diagonal(dim1=-2, dim2=-1) * mask
+            acts = (high < settings.repulsion_below)[:, None, None]
+            fitted = fit_cell(
+                new_lattice, count, volumes(numbers), own.amax(-1), settings.cell_limits
+            )
+            new_lattice = torch.where(acts, fitted, new_lattice)
         if projection is not None:
             new_lattice = projection.lattice(new_lattice)
         lattice = torch.where(lattice_given[:, None, None], lattice, new_lattice)
-        if settings.repulsion and smallest is not None:
+        if settings.repulsion and smallest is not None and physical:
             acts = (high < settings.repulsion_below)[:, None, None]
-            push = _repulsion(moved, lattice, mask, smallest(numbers), settings.repulsion)
+            push = push_apart(moved, lattice, mask, smallest(numbers), settings.repulsion)
             if projection is not None:
                 push = projection.displacement(push)
             moved = moved + push * acts
@@ -201,6 +221,16 @@ def sample(
                 decode_elements if step == settings.steps - 1 else None,
             )
     lattice = torch.where(lattice_given[:, None, None], given_lattice, lattice)
+    if settings.separate and smallest is not None:
+
+        def allowed_step(step: Tensor) -> Tensor:
+            step = step if projection is None else projection.displacement(step)
+            return torch.where(frozen.unsqueeze(-1), 0.0, step)
+
+        apart = separate(frac, lattice, mask, smallest(numbers), settings.separate, allowed_step)
+        if projection is not None:
+            apart = projection.coords(apart)
+        frac = torch.where(frozen.unsqueeze(-1), frac, apart) * mask.unsqueeze(-1)
     return CrystalBatch(frac, lattice, numbers)
 
 
@@ -272,22 +302,6 @@ def _ask(
 
 def _from_basis(lattice: Tensor, basis: Tensor | None) -> Tensor:
     return lattice if basis is None else torch.linalg.inv(basis) @ lattice
-
-
-def _repulsion(
-    frac: Tensor, lattice: Tensor, mask: Tensor, smallest: Tensor, strength: float
-) -> Tensor:
-    """Fractional step that pushes pairs apart that are closer than their limit, else zero."""
-    with torch.enable_grad():
-        moving = frac.detach().requires_grad_(True)
-        energy = pair_overlap(moving, lattice.detach(), mask, smallest)
-        (slope,) = torch.autograd.grad(energy.sum(), moving)
-    # Gradient with respect to cartesian positions, then back to fractional steps.
-    inverse = torch.linalg.inv(lattice)
-    cartesian = slope @ inverse.transpose(-1, -2)
-    length = torch.linalg.vector_norm(cartesian, dim=-1, keepdim=True).clamp_min(1e-9)
-    step = -0.5 * strength * cartesian * (length.clamp(max=1.0) / length)
-    return step @ inverse
 
 
 def _unmask(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,8 @@ from crystal_diffusion.diffusion.joint import JointDiffusion
 from crystal_diffusion.diffusion.sampler import SamplerSettings, Start, sample
 from crystal_diffusion.generation.plan import Plan
 from crystal_diffusion.generation.request import Request
+from crystal_diffusion.physics.contacts import pair_limits
+from crystal_diffusion.physics.limits import Limits
 from crystal_diffusion.seeding import CrystalStreams
 
 if TYPE_CHECKING:
@@ -41,15 +44,49 @@ def batches(plans: Sequence[Plan], tokens: int = TOKENS_PER_CALL) -> list[list[P
     return out
 
 
+#: Kept above the error-level limit of the validator, so that rounding cannot undo it.
+_MARGIN = 1.05
+
+
+@cache
+def _distance_table(share: float) -> Tensor:
+    """``(104, 104)`` Å by atomic numbers."""
+    numbers = np.arange(1, chemistry.LAST_ELEMENT + 1)
+    radii = chemistry.covalent_radii(numbers)
+    limits = Limits()
+    table = np.full((len(numbers) + 1, len(numbers) + 1), 0.75)
+    table[1:, 1:] = np.maximum(
+        share * (radii[:, None] + radii[None]),
+        _MARGIN * pair_limits(numbers, limits.pair_error, limits.min_distance),
+    ).clip(0.75)
+    return torch.as_tensor(table, dtype=torch.float32)
+
+
 def smallest_distances(atomic_numbers: Tensor, share: float = 0.72) -> Tensor:
     """``(crystals, atoms, atoms)`` Å: a share of the sum of covalent radii, at least 0.75 Å.
 
-    The share is below every pair in ordinary crystals, so a valid crystal feels nothing.
+    Never below what the validator's ``pair_distance`` demands. The share is below every pair in
+    ordinary crystals, so a valid crystal feels nothing.
     """
-    table = torch.as_tensor(np.nan_to_num(chemistry.COVALENT_RADII, nan=1.5), dtype=torch.float32)
-    radii = table[atomic_numbers.clamp(0, len(table) - 1).cpu()].to(atomic_numbers.device)
-    total = radii.unsqueeze(-1) + radii.unsqueeze(-2)
-    return (share * total).clamp_min(0.75)
+    table = _distance_table(share)
+    z = atomic_numbers.clamp(0, len(table) - 1).cpu()
+    return table[z.unsqueeze(-1), z.unsqueeze(-2)].to(atomic_numbers.device)
+
+
+def volume_limits(atomic_numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """Lowest and highest volume per atom in Å3, ``(crystals,)`` each.
+
+    The low end of the tables, where the validator's error begins, and twice their mean, where its
+    warning does.
+    """
+    limits = Limits()
+    low, high = [], []
+    for row in atomic_numbers.cpu().numpy():
+        mean, least, _ = chemistry.expected_volume(row[row > 0])
+        low.append(_MARGIN * limits.volume_low_error * least)
+        high.append(limits.volume_high_warning * mean)
+    device = atomic_numbers.device
+    return torch.tensor(low, device=device), torch.tensor(high, device=device)
 
 
 def sample_plans(
@@ -102,6 +139,7 @@ def sample_plans(
         streams,
         used,
         smallest=smallest_distances,
+        volumes=volume_limits,
         projection=projection,
         decode_elements=decode,
     )
