@@ -18,7 +18,11 @@ def relax(
     ] = None,
     folder: Annotated[Path, typer.Option("--out", "-o", help="Where to write.")] = Path("relaxed"),
     executor: Annotated[
-        str, typer.Option(help="local, here (this process), ray or ray:ADDRESS.")
+        str,
+        typer.Option(
+            help="local (worker processes), here, batch or batch:DEVICE (for a GPU), ray or "
+            "ray:ADDRESS."
+        ),
     ] = "local",
     processes: Annotated[
         int | None, typer.Option(help="Worker processes; all usable cores if not given.")

@@ -43,7 +43,11 @@ def screen(
         typer.Option("--out", "-o", help="Where to write; the run folder, or NAME-screened."),
     ] = None,
     executor: Annotated[
-        str, typer.Option(help="local, here (this process), ray or ray:ADDRESS.")
+        str,
+        typer.Option(
+            help="local (worker processes), here, batch or batch:DEVICE (for a GPU), ray or "
+            "ray:ADDRESS."
+        ),
     ] = "local",
     processes: Annotated[
         int | None, typer.Option(help="Worker processes; all usable cores if not given.")

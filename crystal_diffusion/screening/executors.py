@@ -284,4 +284,6 @@ def make_executor(
         return HereExecutor()
     if name == "ray" or name.startswith("ray:"):
         return RayExecutor(name.partition(":")[2] or None, processes)
-    raise InputError(f"executor: {name!r} is not known; choose local, here, ray or ray:ADDRESS")
+    raise InputError(
+        f"executor: {name!r} is not known; choose local, here, batch, ray or ray:ADDRESS"
+    )

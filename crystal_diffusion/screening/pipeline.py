@@ -17,6 +17,7 @@ from crystal_diffusion.data.run_folder import write_text
 from crystal_diffusion.errors import InputError, MissingDependencyError
 from crystal_diffusion.screening import tables
 from crystal_diffusion.screening.batch import relax_many
+from crystal_diffusion.screening.batched import relax_batched
 from crystal_diffusion.screening.executors import Executor, make_executor, usable_cores
 from crystal_diffusion.screening.hull import HullBuilder, hull_row, hull_text
 from crystal_diffusion.screening.novelty import (
@@ -264,6 +265,9 @@ class _Screen:
         limits: RelaxLimits,
     ) -> Iterator[tuple[str, RelaxResult]]:
         name = self.settings.potentials[self.potentials.index(potential)]
+        kind, _, device = self.settings.executor.partition(":")
+        if kind == "batch":
+            return relax_batched(pairs, name, limits=limits, device=device or "auto")
         return relax_many(pairs, name, limits=limits, executor=self.executor())
 
     def energies(self) -> None:

@@ -172,7 +172,20 @@ def relax(
         InputError: an unknown potential or impossible limits.
         MissingDependencyError: the potential's package is not installed.
     """
-    chosen, limits = get_potential(potential), limits or RelaxLimits()
+    chosen = get_potential(potential)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return relax_unguarded(structure, chosen, limits or RelaxLimits(), trajectory, calculator)
+
+
+def relax_unguarded(
+    structure: Structure,
+    chosen: Potential,
+    limits: RelaxLimits,
+    trajectory: list[Structure] | None,
+    calculator: Any,
+) -> RelaxResult:
+    """`relax` without silencing warnings, which cannot be done in one of several threads."""
     run = _Run(structure, chosen, limits, trajectory)
     try:
         run.prepare(calculator)
@@ -250,8 +263,7 @@ class _Run:
         from ase.filters import UnitCellFilter
         from ase.optimize import LBFGS
 
-        with warnings.catch_warnings(), self._guarded():
-            warnings.simplefilter("ignore")
+        with self._guarded():
             if self._look() or self.limits.max_steps == 0:
                 return
             # Strain energy grows with the number of atoms, so a strain is measured in √atoms Å.

@@ -32,7 +32,7 @@ class ScreenSettings:
         limits: of each relaxation.
         reference: folders or files of the user's own known crystals.
         db: database file or ``postgresql://…``; ``screening.db`` in the folder by default.
-        executor: ``local``, ``here``, ``ray`` or ``ray:ADDRESS``.
+        executor: ``local``, ``here``, ``batch`` (``batch:cuda``), ``ray`` or ``ray:ADDRESS``.
         processes: workers; the usable cores by default.
         profile: limits of the physics checks (``default``, ``strict`` or ``permissive``).
         competing: most competing compounds for one chemical system.
