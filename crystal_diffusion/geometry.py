@@ -142,19 +142,16 @@ def near_image_distances(displacement: Tensor, metric: Tensor) -> Tensor:
         ``(crystals, atoms, atoms)`` in Å.
     """
     other = displacement - torch.where(displacement >= 0, 1.0, -1.0)
+    # The quadratic form of all eight choices from terms of one and of two components.
+    x, y, z = torch.stack([displacement, other]).unbind(-1)
     g = metric[:, None, None]
-    squares = []
-    for choice in itertools.product((0, 1), repeat=3):
-        x, y, z = ((other if pick else displacement)[..., i] for i, pick in enumerate(choice))
-        squares.append(
-            x * (g[..., 0, 0] * x + 2 * g[..., 0, 1] * y + 2 * g[..., 0, 2] * z)
-            + y * (g[..., 1, 1] * y + 2 * g[..., 1, 2] * z)
-            + g[..., 2, 2] * z * z
-        )
-    shortest = squares[0]
-    for square in squares[1:]:
-        shortest = torch.minimum(shortest, square)
-    return torch.sqrt(shortest.clamp_min(1e-8))
+    xy = 2 * g[..., 0, 1] * x[:, None] * y[None]
+    xz = 2 * g[..., 0, 2] * x[:, None] * z[None]
+    yz = 2 * g[..., 1, 2] * y[:, None] * z[None]
+    xx, yy, zz = g[..., 0, 0] * x * x, g[..., 1, 1] * y * y, g[..., 2, 2] * z * z
+    plane = xx[:, None] + yy[None] + xy
+    squares = plane[:, :, None] + (xz[:, None] + (yz + zz)[None])
+    return torch.sqrt(squares.flatten(0, 2).amin(0).clamp_min(1e-8))
 
 
 def mean_atomic_spacing(volume_per_atom: float) -> float:

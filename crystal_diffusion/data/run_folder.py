@@ -28,8 +28,13 @@ STRUCTURES = "structures.extxyz"
 REJECTED = "rejected.csv"
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write atomically.
+def write_text(path: Path, text: str, *, flush: bool = True) -> None:
+    """Write atomically: the file is whole or not there, also after a kill.
+
+    Args:
+        path: the file.
+        text: what it shall hold.
+        flush: wait for the disk, so that it survives a loss of power too; slow for many files.
 
     Raises:
         InputError: when the disk is full or the folder cannot be written.
@@ -38,8 +43,9 @@ def write_text(path: Path, text: str) -> None:
     try:
         with part.open("w", encoding="utf-8") as handle:
             handle.write(text)
-            handle.flush()
-            os.fsync(handle.fileno())
+            if flush:
+                handle.flush()
+                os.fsync(handle.fileno())
         os.replace(part, path)
     except OSError as error:
         part.unlink(missing_ok=True)
@@ -147,7 +153,7 @@ class RunFolder:
         )
         (self.path / "cif").mkdir(exist_ok=True)
         for name, structure in structures.items():
-            write_text(self.path / "cif" / f"{name}.cif", cif_text(structure, name))
+            write_text(self.path / "cif" / f"{name}.cif", cif_text(structure, name), flush=False)
 
     def write_rejected(self, reasons: Mapping[str, int]) -> None:
         """Write counts by reason, most frequent first."""

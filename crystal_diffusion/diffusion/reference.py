@@ -271,14 +271,12 @@ class CrystalDiffusionModel:
         padding = None if full else mask <= 0
         weight = (mask > 0).unsqueeze(-1).float()
         net = self.model
-        emb = net.time(torch.tensor(times[:-1], device=self.device))
-        tables = net.body.time_terms(emb)
+        chain = net.chain(torch.tensor(times[:-1], device=self.device), padding)
         bar = self.schedule.alpha_bar.double().cpu().numpy()
         x = torch.randn(crystals, atoms, 3, generator=generator).to(self.device) * weight
         for index, (high, low) in enumerate(zip(times[:-1], times[1:], strict=True)):
-            terms = tuple(table[index : index + 1] for table in tables)
-            features = net.body(x, terms, padding)
-            noise = net.out(features)
+            features = chain(x, index)
+            noise = net.out(features).view_as(x)
             now, then = float(bar[high]), float(bar[low])
             beta = 1 - now / then
             posterior = beta * (1 - then) / (1 - now)
@@ -286,14 +284,14 @@ class CrystalDiffusionModel:
             # DDIM, eq. 12; with churn 1 its mean is that of the ancestral posterior.
             direction = max(0.0, 1 - then - sigma**2) ** 0.5
             scale = (then / now) ** 0.5
-            x = scale * x + (direction - scale * (1 - now) ** 0.5) * noise
+            x = (scale * x).add_(noise, alpha=direction - scale * (1 - now) ** 0.5)
             if low > 0 and sigma > 0:
                 fresh = torch.randn(crystals, atoms, 3, generator=generator).to(self.device)
                 if net.variance is not None and churn == 1.0:
-                    spread = torch.exp(0.5 * _log_variance(net.variance(features), beta, posterior))
-                    x = x + spread * fresh
+                    raw = net.variance(features).view_as(x)
+                    x = x + torch.exp(0.5 * _log_variance(raw, beta, posterior)) * fresh
                 else:
-                    x = x + sigma * fresh
+                    x.add_(fresh, alpha=sigma)
             if not full:
                 x = x * weight
         return x

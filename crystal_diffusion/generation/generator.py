@@ -252,18 +252,20 @@ class CrystalGenerator:
     ) -> None:
         """Rows, nearest known crystals, duplicate groups, scores and ranks; sorts the result."""
         from crystal_diffusion.generation.ranking import group_and_rank
+        from crystal_diffusion.matching import StructureMatch
 
         limit = self.model.config.max_train_atoms
         names = list(result.structures)
         known = self.reference
-        rows = {}
-        for name in names:
-            structure = result.structures[name]
-            nearest = known.nearest(structure) if known is not None else None
-            rows[name] = make_row(
-                name, structure, result.plans[name], reports[name], nearest, limit
-            )
-        order = group_and_rank(self, result, rows, settings)
+        # One matcher for everything: it remembers the reduced form of each structure.
+        matcher = StructureMatch()
+        structures = [result.structures[name] for name in names]
+        nearest = [None] * len(names) if known is None else known.nearest_many(structures, matcher)
+        rows = {
+            name: make_row(name, structure, result.plans[name], reports[name], near, limit)
+            for name, structure, near in zip(names, structures, nearest, strict=True)
+        }
+        order = group_and_rank(self, result, rows, settings, matcher)
         result.structures = {name: result.structures[name] for name in order}
         result.rows = [rows[name] for name in order]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crystal_diffusion.errors import InputError
-from crystal_diffusion.matching import group_structures
+from crystal_diffusion.matching import StructureMatch, group_near
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -24,6 +24,7 @@ def group_and_rank(
     result: GenerationResult,
     rows: dict[str, dict[str, Any]],
     settings: GenerationSettings,
+    matcher: StructureMatch | None = None,
 ) -> list[str]:
     """Fill "group", "score" and "rank" of the rows; ids in order of rank.
 
@@ -33,7 +34,7 @@ def group_and_rank(
     names = list(rows)
     structures = [result.structures[name] for name in names]
     if settings.group:
-        for name, group in zip(names, group_structures(structures), strict=True):
+        for name, group in zip(names, group_near(structures, matcher), strict=True):
             rows[name]["group"] = int(group)
     if settings.rank == "none":
         scores = np.arange(len(names), dtype=float)

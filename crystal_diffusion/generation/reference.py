@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from crystal_diffusion import chemistry
-from crystal_diffusion.matching import ReferenceIndex
+from crystal_diffusion.matching import ReferenceIndex, StructureMatch
 
 if TYPE_CHECKING:
     from crystal_diffusion.generation.generator import CrystalGenerator
@@ -21,15 +22,26 @@ class LibraryReference:
         self._library = library
         self._indices: dict[tuple[tuple[int, int], ...], ReferenceIndex | None] = {}
 
-    def nearest(self, structure: Any) -> Any:
+    def nearest_many(self, structures: Sequence[Any], matcher: StructureMatch) -> list[Any]:
         """The nearest library entry of the same composition; None where there is none."""
-        composition = {
-            chemistry.atomic_number(el): int(n)
-            for el, n in structure.composition.get_el_amt_dict().items()
-        }
-        key = tuple(sorted(composition.items()))
+        answers: list[Any] = [None] * len(structures)
+        rows: dict[tuple[tuple[int, int], ...], list[int]] = {}
+        for row, structure in enumerate(structures):
+            amounts = structure.composition.get_el_amt_dict()
+            key = tuple(sorted((chemistry.atomic_number(el), int(n)) for el, n in amounts.items()))
+            rows.setdefault(key, []).append(row)
+        for key, members in rows.items():
+            index = self._index(key)
+            if index is None:
+                continue
+            found = index.nearest_many([structures[i] for i in members], matcher)
+            for row, answer in zip(members, found, strict=True):
+                answers[row] = answer
+        return answers
+
+    def _index(self, key: tuple[tuple[int, int], ...]) -> ReferenceIndex | None:
         if key not in self._indices:
-            entries = [int(i) for i in self._library.entries_of(composition)]
+            entries = [int(i) for i in self._library.entries_of(dict(key))]
             self._indices[key] = (
                 ReferenceIndex.from_structures(
                     {self._library.id_of(i): self._library.structure(i) for i in entries}
@@ -37,12 +49,11 @@ class LibraryReference:
                 if entries
                 else None
             )
-        index = self._indices[key]
-        return None if index is None else index.nearest(structure)
+        return self._indices[key]
 
 
 def reference_index(generator: CrystalGenerator) -> Any:
-    """Something with ``nearest(structure)``, or None when the training set is not at hand."""
+    """Something with ``nearest_many(structures, matcher)``; None where nothing is known."""
     if generator.in_the_box:
         return LibraryReference(generator.library)
     if generator.training is None:

@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from crystal_diffusion.matching.grouping import group_structures
+    from crystal_diffusion.matching.grouping import group_near, group_structures
     from crystal_diffusion.matching.matcher import StructureMatch
     from crystal_diffusion.matching.radial import fingerprint, fingerprints
     from crystal_diffusion.matching.references import NearestKnown, ReferenceIndex, nearest
@@ -20,6 +20,7 @@ _HOMES = {
     "StructureMatch": "matcher",
     "fingerprint": "radial",
     "fingerprints": "radial",
+    "group_near": "grouping",
     "group_structures": "grouping",
     "nearest": "references",
 }
@@ -30,6 +31,7 @@ __all__ = [
     "StructureMatch",
     "fingerprint",
     "fingerprints",
+    "group_near",
     "group_structures",
     "nearest",
 ]

@@ -6,9 +6,12 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.matching.matcher import Crystal, StructureMatch
 from crystal_diffusion.matching.pools import map_chunks, process_pool
+from crystal_diffusion.matching.radial import LENGTH, fingerprints
 from crystal_diffusion.matching.reduced import ReducedCrystal
 
 if TYPE_CHECKING:
@@ -85,6 +88,47 @@ def group_structures(
     else:
         for block in work:
             settle(block, _lead([items[i] for i in block], matcher))
+    numbers: dict[int, int] = {}
+    return [numbers.setdefault(leader, len(numbers)) for leader in first]
+
+
+def group_near(
+    structures: Sequence[Structure],
+    matcher: StructureMatch | None = None,
+    near: float = 0.1,
+    tries: int = 6,
+) -> list[int]:
+    """Group numbers as :func:`group_structures` gives them, for the ranking of many candidates.
+
+    A structure is compared with the nearest few groups only, by fingerprint, so the work grows
+    with the number of structures and not with its square. Two crystals that the matcher accepts
+    although their fingerprints lie farther apart than ``near`` stay in two groups.
+
+    Args:
+        structures: in the order that decides who is the first of a group.
+        matcher: tolerances; the default is ``StructureMatch()``.
+        near: largest root mean square difference of fingerprints in a group.
+        tries: groups that a structure is compared with, nearest first.
+    """
+    matcher = matcher or StructureMatch()
+    vectors = fingerprints(structures) / LENGTH**0.5
+    blocks: dict[Hashable, list[int]] = defaultdict(list)
+    first = list(range(len(structures)))
+    for index, structure in enumerate(structures):
+        form = _reduce_chunk([structure], matcher)[0]
+        if isinstance(form, str) or not np.isfinite(vectors[index]).all():
+            continue
+        key = form.key if form is not None else structure.composition.reduced_formula
+        leaders = blocks[key]
+        gaps = np.sqrt(((vectors[leaders] - vectors[index]) ** 2).sum(1))
+        for place in np.argsort(gaps, kind="stable")[:tries]:
+            if gaps[place] > near:
+                break
+            if matcher.fit(structures[leaders[place]], structure):
+                first[index] = leaders[place]
+                break
+        if first[index] == index:
+            leaders.append(index)
     numbers: dict[int, int] = {}
     return [numbers.setdefault(leader, len(numbers)) for leader in first]
 

@@ -39,25 +39,38 @@ class _Block(nn.Module):
         nn.init.zeros_(self.modulation.bias)
         nn.init.normal_(self.pair_values, std=pair_dim**-0.5)
 
-    def forward(self, tokens: Tensor, pairs: Tensor, condition: Tensor, padding: Tensor) -> Tensor:
-        """Shapes: tokens (C, T, D), pairs (C, T, T, P), condition (C, K), padding (C, 1, 1, T)."""
+    def forward(self, tokens: Tensor, pairs: Tensor, condition: Tensor, bias: Tensor) -> Tensor:
+        """Shapes: tokens (C, T, D), pairs (C, T, T, P), condition (C, K), bias (C, H, T, T)."""
         crystals, count, dim = tokens.shape
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = (
             self.modulation(condition).unsqueeze(1).chunk(6, -1)
         )
-        x = self.norm_attention(tokens) * (1 + scale_a) + shift_a
-        q, k, v = self.qkv(x).view(crystals, count, 3, self.heads, dim // self.heads).unbind(2)
-        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
-        scores = q @ k.transpose(-1, -2) / math.sqrt(dim // self.heads)
-        scores = scores + self.pair_bias(pairs).permute(0, 3, 1, 2) + padding
+        x = torch.addcmul(shift_a, self.norm_attention(tokens), 1 + scale_a)
+        q, k, v = (
+            self.qkv(x)
+            .view(crystals, count, 3, self.heads, dim // self.heads)
+            .permute(2, 0, 3, 1, 4)
+            .reshape(3, crystals * self.heads, count, dim // self.heads)
+            .unbind(0)
+        )
+        scores = torch.baddbmm(
+            bias.view(crystals * self.heads, count, count),
+            q,
+            k.transpose(1, 2),
+            alpha=1 / math.sqrt(dim // self.heads),
+        )
         weights = torch.softmax(scores, -1)
-        mixed = weights @ v
+        mixed = (weights @ v).view(crystals, self.heads, count, dim // self.heads)
         # Σ_j w_ij p_ij first, then one small matrix per head: N² work stays in the pair width.
-        gathered = torch.einsum("chij,cijp->chip", weights, pairs)
-        mixed = mixed + torch.einsum("chip,hpd->chid", gathered, self.pair_values)
-        tokens = tokens + gate_a * self.out(mixed.transpose(1, 2).reshape(crystals, count, dim))
-        x = self.norm_mlp(tokens) * (1 + scale_m) + shift_m
-        return tokens + gate_m * self.mlp(x)
+        weights = weights.view(crystals, self.heads, count, count)
+        gathered = weights.transpose(1, 2) @ pairs
+        own = gathered.permute(2, 0, 1, 3).reshape(self.heads, crystals * count, -1)
+        own = (own @ self.pair_values).view(self.heads, crystals, count, dim // self.heads)
+        mixed = mixed.transpose(1, 2) + own.permute(1, 2, 0, 3)
+        mixed = self.out(mixed.reshape(crystals, count, dim))
+        tokens = torch.addcmul(tokens, gate_a, mixed)
+        x = torch.addcmul(shift_m, self.norm_mlp(tokens), 1 + scale_m)
+        return torch.addcmul(tokens, gate_m, self.mlp(x))
 
 
 class CrystalTransformer(nn.Module):
@@ -145,8 +158,13 @@ class CrystalTransformer(nn.Module):
 
         padding = tokens.new_zeros(crystals, 1, 1, atoms + 1)
         padding[:, 0, 0, 1:].masked_fill_(~mask, -1e9)
-        for block in self.blocks:
-            tokens = block(tokens, pairs, condition, padding)
+        # The bias of all blocks in one product; heads before tokens, as attention wants them.
+        layers = [block for block in self.blocks if isinstance(block, _Block)]
+        stack = torch.cat([block.pair_bias.weight for block in layers])
+        bias = nn.functional.linear(pairs, stack).unflatten(-1, (len(layers), -1))
+        bias = bias.permute(3, 0, 4, 1, 2).contiguous() + padding
+        for block, own in zip(layers, bias.unbind(0), strict=True):
+            tokens = block(tokens, pairs, condition, own)
         tokens = self.norm(tokens)
         return Prediction(
             coords=self.coords_out(tokens[:, 1:]) * real,

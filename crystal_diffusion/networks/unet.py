@@ -8,9 +8,10 @@ from torch.nn.functional import silu
 
 from crystal_diffusion.networks.embeddings import ElementEmbedding, SinusoidalPositionEmbeddings
 from crystal_diffusion.networks.protocol import NoisyCrystals, Prediction
+from crystal_diffusion.networks.unet_chain import UNetChain
 
 
-class _UNetBlock(nn.Module):
+class UNetBlock(nn.Module):
     """Linear, layer norm, time added, SiLU, linear: one encoder or decoder block."""
 
     def __init__(self, width_in: int, width_out: int, time_dim: int) -> None:
@@ -35,13 +36,13 @@ class UNetBody(nn.Module):
         super().__init__()
         wide = 2 * hidden_dim
         self.heads = heads
-        self.encoder1 = _UNetBlock(width_in, hidden_dim, time_dim)
-        self.encoder2 = _UNetBlock(hidden_dim, wide, time_dim)
+        self.encoder1 = UNetBlock(width_in, hidden_dim, time_dim)
+        self.encoder2 = UNetBlock(hidden_dim, wide, time_dim)
         self.norm = nn.LayerNorm(wide)
         self.qkv = nn.Linear(wide, 3 * wide)
         self.attended = nn.Linear(wide, wide)
-        self.decoder1 = _UNetBlock(2 * wide, wide, time_dim)
-        self.decoder2 = _UNetBlock(wide + hidden_dim, hidden_dim, time_dim)
+        self.decoder1 = UNetBlock(2 * wide, wide, time_dim)
+        self.decoder2 = UNetBlock(wide + hidden_dim, hidden_dim, time_dim)
 
     def time_terms(self, time: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """What each block adds for a time embedding ``(times, time_dim)``; once per schedule."""
@@ -96,6 +97,10 @@ class DenoisingNetwork(nn.Module):
         padding = None if mask is None or bool((mask > 0).all()) else mask <= 0
         features: Tensor = self.body(x, self.body.time_terms(self.time(t)), padding)
         return features
+
+    def chain(self, times: Tensor, padding: Tensor | None) -> UNetChain:
+        """:meth:`encode` for the ``(steps,)`` times of a reverse chain, fewer operations each."""
+        return UNetChain(self.body, self.body.time_terms(self.time(times)), padding)
 
     def forward(self, x: Tensor, t: Tensor, mask: Tensor | None = None) -> Tensor:
         """Predicted noise ``(crystals, atoms, 3)``; with learned variance 6 columns, noise first.

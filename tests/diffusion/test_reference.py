@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -62,22 +63,10 @@ class GaussianNoise(nn.Module):
         return math.sqrt(1 - bar) * (x - math.sqrt(bar) * self.mean) / total
 
 
-class _Body:
-    """Passes positions through, so that the output layer sees them."""
-
-    @staticmethod
-    def time_terms(time: Tensor) -> tuple[Tensor, ...]:
-        return (time,) * 4
-
-    def __call__(self, x: Tensor, terms: tuple[Tensor, ...], padding: Tensor | None) -> Tensor:
-        return x
-
-
 class ExactNetwork:
     """Stands in for the U-Net: its noise prediction is the exact one of a Gaussian."""
 
     variance = None
-    body = _Body()
 
     def __init__(self, exact: GaussianNoise) -> None:
         self.exact = exact
@@ -85,9 +74,10 @@ class ExactNetwork:
     def eval(self) -> None:
         """Nothing to switch."""
 
-    def time(self, t: Tensor) -> Tensor:
-        self.times, self.calls = t.tolist(), 0
-        return torch.zeros(len(t), 1)
+    def chain(self, times: Tensor, padding: Tensor | None) -> Callable[[Tensor, int], Tensor]:
+        """Passes positions through, so that the output layer sees them."""
+        self.times, self.calls = times.tolist(), 0
+        return lambda x, step: x.flatten(0, 1)
 
     def out(self, features: Tensor) -> Tensor:
         self.calls += 1

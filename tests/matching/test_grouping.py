@@ -7,7 +7,7 @@ from crystal_variants import displaced, permuted, shuffled
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Lattice, Structure
 
-from crystal_diffusion.matching import StructureMatch, group_structures
+from crystal_diffusion.matching import StructureMatch, group_near, group_structures
 
 
 def variants(crystals: list[Structure], count: int) -> list[Structure]:
@@ -71,3 +71,24 @@ def test_what_cannot_be_compared_stands_alone() -> None:
     charged.add_oxidation_state_by_element({"Mg": 2, "O": -2})
     assert group_structures([salt, flat, salt, flat, charged, charged]) == [0, 1, 0, 2, 3, 3]
     assert group_structures([]) == []
+
+
+def test_near_groups_never_join_what_the_matcher_keeps_apart(crystals: list[Structure]) -> None:
+    made = variants(crystals, 60)
+    near = group_near(made)
+    exact = group_structures(made)
+    assert partition(near) != {frozenset(range(60))}
+    matcher = StructureMatch()
+    for group in partition(near):
+        leader = min(group)
+        assert all(matcher.fit(made[leader], made[i]) for i in group)
+    # Small displacements change the fingerprint little: such copies are always found.
+    copies = [made[0], *(displaced(made[0], 0.02, np.random.default_rng(i)) for i in range(5))]
+    assert group_near(copies) == [0] * 6
+    assert len(set(near)) >= len(set(exact))
+
+
+def test_near_groups_leave_what_cannot_be_compared_alone() -> None:
+    salt = Structure(Lattice.cubic(4.2), ["Mg", "O"], [[0] * 3, [0.5] * 3])
+    flat = Structure(Lattice(np.diag([3.0, 3, 1e-9])), ["Mg", "O"], [[0] * 3, [0.5] * 3])
+    assert group_near([salt, flat, salt, flat]) == [0, 1, 0, 2]
