@@ -10,6 +10,7 @@ grouped into structure types and quantised. Prints counts, size and times.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -21,6 +22,11 @@ from crystal_diffusion.proposals.clustering import Entry, group_entries, read_en
 from crystal_diffusion.proposals.library import MAX_ROLES, ReferenceLibrary
 
 CELL = ("a", "b", "c", "alpha", "beta", "gamma")
+
+
+def known(value: float | None) -> float:
+    """Not a number where the table has none."""
+    return math.nan if value is None else float(value)
 
 
 def entries_of(path: Path, limit: int | None) -> Iterator[Entry]:
@@ -40,8 +46,8 @@ def entries_of(path: Path, limit: int | None) -> Iterator[Entry]:
                 Lattice.from_parameters(*(table[key][row] for key in CELL)).matrix,
                 np.array(table["frac_coords"][row], dtype=float).reshape(-1, 3),
                 numbers,
-                e_above_hull=float(table["e_above_hull"][row]),
-                formation_energy=float(table["formation_energy_per_atom"][row]),
+                e_above_hull=known(table["e_above_hull"][row]),
+                formation_energy=known(table["formation_energy_per_atom"][row]),
             )
         except Exception as problem:  # moyopy raises its own class, not exported by name
             print(f"left out {name}: {problem}")

@@ -20,6 +20,9 @@ def benchmark(
         str, typer.Option(help="With commas: all, noise, prototypes, copy, random.")
     ] = "all,noise,prototypes,random",
     novel: Annotated[float, typer.Option(help="Share of noise starts among all starts.")] = 0.2,
+    new: Annotated[
+        bool, typer.Option(help="Targets are held out: known structures of a composition last.")
+    ] = True,
     steps: Annotated[int, typer.Option(help="Network calls per candidate.")] = 20,
     rank: Annotated[str, typer.Option(help="score, residual, none, or a potential.")] = "score",
     seed: Annotated[int, typer.Option(help="Seed of targets and candidates.")] = 0,
@@ -41,7 +44,7 @@ def benchmark(
     from crystal_diffusion.generation.settings import GenerationSettings
 
     settings = GenerationSettings(
-        sampler=SamplerSettings(steps=steps), novel=novel, rank=rank, max_attempts=3
+        sampler=SamplerSettings(steps=steps), novel=novel, new=new, rank=rank, max_attempts=3
     )
     with progress(quiet) as bar:
         tasks: dict[str, Any] = {}

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 #: Exit codes: 0 all well, 1 done but something was recorded as bad, 2 could not be done.
 OK, PARTIAL, FAILED = 0, 1, 2
@@ -16,6 +19,15 @@ err = Console(stderr=True)
 
 def progress(quiet: bool = False) -> Progress:
     """A progress bar on standard error; nothing at all when quiet or not on a terminal."""
+    # Here, because `--help` does not need it.
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -50,6 +50,9 @@ def generate(
     novel: Annotated[
         float | None, typer.Option(help="Share that starts from noise, not from a prototype.")
     ] = None,
+    new: Annotated[
+        bool, typer.Option("--new", help="Structures known for the composition come last.")
+    ] = False,
     symmetrise: Annotated[
         float | None, typer.Option(help="Also write symmetrised versions at this tolerance, Å.")
     ] = None,
@@ -95,6 +98,7 @@ def generate(
             else SamplerSettings.without_physics(steps=steps, churn=churn)
         ),
         novel=novel,
+        new=new,
         rank=rank,
         max_attempts=max_attempts,
         validator=None if profile == "default" else PhysicsValidator(profile=profile),

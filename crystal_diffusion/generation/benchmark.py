@@ -55,15 +55,17 @@ class AllStarts:
             settings=self.settings,
             describe=False,
         )
-        return ranked(self.generator, result, self.settings.rank)
+        return ranked(self.generator, result, self.settings.rank, self.settings.new)
 
 
-def ranked(generator: CrystalGenerator, result: GenerationResult, rank: str) -> list[Structure]:
+def ranked(
+    generator: CrystalGenerator, result: GenerationResult, rank: str, new: bool = False
+) -> list[Structure]:
     """Structures of a result, best score first."""
     names = list(result.structures)
     if rank == "none" or not names:
         return [result.structures[name] for name in names]
-    scores = candidate_scores(generator, result, names, rank)
+    scores = candidate_scores(generator, result, names, rank, new)
     return [result.structures[names[i]] for i in np.argsort(-scores, kind="stable")]
 
 
@@ -147,7 +149,7 @@ def benchmark(
     """
     if name not in BENCHMARKS:
         raise InputError(f"benchmark {name!r} is not known; choose from {', '.join(BENCHMARKS)}.")
-    settings = settings or GenerationSettings(novel=0.2)
+    settings = settings or GenerationSettings(novel=0.2, new=True)
     targets = {
         record.id: record.structure
         for record in iter_crystals(str(split), primitive=True)
@@ -163,5 +165,8 @@ def benchmark(
         processes=processes,
         out=out,
         progress=progress,
-        info={"training set": generator.header.get("trained_on", "the model's own")},
+        info={
+            "training set": generator.header.get("trained_on", "the model's own"),
+            "known structures of a composition last": settings.new,
+        },
     )

@@ -207,10 +207,10 @@ class CrystalGenerator:
             novel = 0.5 if self.in_the_box else 1.0
         propose: Proposer | None = None
         if request.formula and novel < 1 and not request.symmetric and self.proposer is not None:
+            from crystal_diffusion.generation.ranking import best_proposals
 
             def propose(composition: Mapping[int, int], count: int) -> Sequence[Any]:
-                found: Sequence[Any] = self.proposer.propose(composition, n=count)
-                return found
+                return best_proposals(self, composition, count, settings)
 
         templates = None
         if request.symmetric:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from crystal_diffusion.generation.settings import GenerationResult, GenerationSettings
 
 log = logging.getLogger(__name__)
+
+#: Prototype candidates that the ranker chooses from.
+POOL = 40
 
 
 def group_and_rank(
@@ -40,7 +44,7 @@ def group_and_rank(
         scores = np.arange(len(names), dtype=float)
         order = names
     else:
-        scores = candidate_scores(generator, result, names, settings.rank)
+        scores = candidate_scores(generator, result, names, settings.rank, settings.new)
         for name, score in zip(names, scores, strict=True):
             rows[name]["score"] = round(float(score), 5)
         # Higher is better; the first of each group stands for it, its copies come after.
@@ -60,8 +64,36 @@ def group_and_rank(
     return order
 
 
+def best_proposals(
+    generator: CrystalGenerator,
+    composition: Mapping[int, int],
+    count: int,
+    settings: GenerationSettings,
+) -> Sequence[Any]:
+    """The best prototype candidates of one composition, by the shipped ranker where it is used.
+
+    The ranker sees more candidates than are asked for: the order of votes alone leaves 1 to 2 %
+    of the right types behind place 20.
+    """
+    from crystal_diffusion.proposals.ranker import default_ranker, default_ranker_path
+
+    own = generator.in_the_box and settings.rank == "score" and default_ranker_path().is_file()
+    if not own and not settings.new:
+        return list(generator.proposer.propose(composition, n=count))
+    found = generator.proposer.propose(composition, n=max(POOL, count))
+    if own:
+        found = default_ranker().order(found, novel=settings.new)
+    else:
+        found = sorted(found, key=lambda p: bool(p.features["known"]))
+    return list(found[:count])
+
+
 def candidate_scores(
-    generator: CrystalGenerator, result: GenerationResult, names: list[str], rank: str
+    generator: CrystalGenerator,
+    result: GenerationResult,
+    names: list[str],
+    rank: str,
+    new: bool = False,
 ) -> np.ndarray:
     """One score a candidate, higher is better.
 
@@ -69,6 +101,7 @@ def candidate_scores(
         rank: "score" for the built-in ranker, "residual" for the network's own denoising
             residual alone, else the name of an installed potential, whose negative energy per
             atom (eV) is the score.
+        new: the ranker puts types last in which the library holds the composition already.
     """
     structures = [result.structures[name] for name in names]
     if rank not in ("score", "residual"):
@@ -98,7 +131,7 @@ def candidate_scores(
             )
             for row in rows
         ]
-        scores[rows] = default_ranker().score(candidates)
+        scores[rows] = default_ranker().score(candidates, novel=new)
     return scores
 
 

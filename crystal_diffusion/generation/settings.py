@@ -24,6 +24,7 @@ class GenerationSettings:
             it enters, 0 leaves the prototype as it is.
         novel: share of crystals that start from noise where prototypes exist; None chooses 0.5
             for the model in the box and 1 for others.
+        new: structure types in which the library already holds the composition come last.
         max_attempts: tries per crystal before it is given up.
         rank: "score" (built in), a potential's name such as "diep", or "none".
         group: group duplicates by structure matching.
@@ -33,6 +34,7 @@ class GenerationSettings:
     prototype_steps: int = 4
     prototype_level: float = 0.0
     novel: float | None = None
+    new: bool = False
     max_attempts: int = 8
     rank: str = "score"
     group: bool = True

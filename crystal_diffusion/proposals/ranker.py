@@ -127,8 +127,14 @@ class Ranker:
     networks: tuple[Mapping[str, Floats32], ...]
     residual_weight: float = 0.0
 
-    def score(self, candidates: Sequence[Candidate]) -> NDArray[np.float64]:
+    def score(
+        self, candidates: Sequence[Candidate], *, novel: bool = False
+    ) -> NDArray[np.float64]:
         """``(candidates,)`` scores of one list, higher is better.
+
+        Args:
+            novel: the answer wanted is a crystal that the library does not hold: types in which
+                it holds this composition already come last.
 
         Raises:
             InputError: the candidates are not all of one composition.
@@ -157,6 +163,9 @@ class Ranker:
             total += raw - np.logaddexp.reduce(raw)
         residual = np.array([candidate.residual for candidate in candidates], dtype=float)
         total = total / len(self.networks) - self.residual_weight * np.nan_to_num(residual)
+        if novel:
+            held = [proposal is not None and proposal.features["known"] for proposal in proposals]
+            total -= KNOWN_PENALTY * np.array(held, dtype=float)
         return np.asarray(total, dtype=float)
 
     def formation_energy(self, structures: Sequence[Structure]) -> NDArray[np.float64]:
@@ -187,15 +196,9 @@ class Ranker:
         return sources
 
     def order(self, proposals: Sequence[Proposal], *, novel: bool = False) -> list[Proposal]:
-        """Proposals of one composition, best first, each with its new score.
-
-        Args:
-            novel: the answer wanted is a crystal that the library does not hold: types in which
-                it holds this composition already come last.
-        """
-        scores = self.score([Candidate(p.structure, "prototype", p) for p in proposals])
-        if novel:
-            scores = scores - KNOWN_PENALTY * np.array([p.features["known"] for p in proposals])
+        """Proposals of one composition, best first, each with its new score; see :meth:`score`."""
+        candidates = [Candidate(p.structure, "prototype", p) for p in proposals]
+        scores = self.score(candidates, novel=novel)
         return [
             replace(proposals[row], score=float(scores[row]))
             for row in np.argsort(-scores, kind="stable")
