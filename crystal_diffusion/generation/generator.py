@@ -20,6 +20,7 @@ from crystal_diffusion.data.training_set import TRAINING_SET_FILE, load_training
 from crystal_diffusion.device import resolve_device
 from crystal_diffusion.diffusion.joint import JointDiffusion
 from crystal_diffusion.errors import CheckpointError, InputError, RequestError
+from crystal_diffusion.generation.neutral import neutral_decoder, neutral_sizes
 from crystal_diffusion.generation.plan import Plan, Planner, Proposer
 from crystal_diffusion.generation.request import Request
 from crystal_diffusion.generation.rows import make_row
@@ -147,7 +148,7 @@ class CrystalGenerator:
         clock = _Clock()
         planner = self._planner(request, seed, settings, n)
         allowed = planner.allowed()
-        decode = _neutral_decoder(allowed) if request.charge_neutral else None
+        decode = neutral_decoder(allowed, len(request.elements)) if request.charge_neutral else None
         prototype_sampler = replace(settings.sampler, steps=settings.prototype_steps)
         pending = [planner.plan(i, 0) for i in range(first, first + n)]
         clock.lap("plan")
@@ -170,15 +171,18 @@ class CrystalGenerator:
                 clock.lap("sample")
                 for plan, structure in zip(batch, structures, strict=True):
                     report = validator.validate(structure, geometry_only=not describe)
-                    if report.valid:
+                    failure = report.errors[0] if report.errors else None
+                    if failure is None and request.charge_neutral:
+                        charge = validator.check("charge_neutrality", structure)
+                        failure = None if charge.passed else charge
+                    if failure is None:
                         made[plan.index] = (plan, structure, report)
                         continue
-                    reason = report.errors[0].name
-                    rejected[reason] += 1
+                    rejected[failure.name] += 1
                     if plan.attempt + 1 < settings.max_attempts:
                         again.append(planner.plan(plan.index, plan.attempt + 1))
                     else:
-                        missing[plan.index] = report.errors[0].reason
+                        missing[plan.index] = failure.reason
                 clock.lap("check")
                 if progress:
                     progress(len(made) + len(missing))
@@ -222,11 +226,14 @@ class CrystalGenerator:
                 for unit in request.compositions(largest)
             ]
             templates = template_source(request, self.known_elements, contents)
+        sizes = self.sizes()
+        if request.charge_neutral and request.elements and not request.symmetric:
+            sizes = neutral_sizes(request.elements, request.num_atoms, sizes)
         return Planner(
             request,
             seed,
             known=self.known_elements,
-            sizes=self.sizes(),
+            sizes=sizes,
             largest=self.model.config.max_train_atoms,
             novel=novel,
             propose=propose,
@@ -281,31 +288,6 @@ class _Clock:
         now = time.perf_counter()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
         self._last = now
-
-
-def _neutral_decoder(allowed: np.ndarray) -> Callable[[Any, Any], Any]:
-    """Decoding of masked elements that ends with a charge neutral composition."""
-    import torch
-
-    from crystal_diffusion.crystal import MASK_ELEMENT
-    from crystal_diffusion.physics.neutrality import neutral_decode
-
-    def decode(log_probabilities: Any, numbers: Any) -> Any:
-        scores = log_probabilities.double().cpu().numpy()
-        known = numbers.cpu().numpy()
-        out = known.copy()
-        for row in range(len(known)):
-            atoms = int((known[row] > 0).sum())
-            table = scores[row, :atoms].copy()
-            for atom in range(atoms):
-                if known[row, atom] != MASK_ELEMENT:
-                    # Atoms that are decided already keep their element unless neutrality fails.
-                    table[atom, known[row, atom] - 1] += 8.0
-            table[:, ~allowed] = -np.inf
-            out[row, :atoms] = neutral_decode(table, rng=np.random.default_rng(0))
-        return torch.as_tensor(out, device=numbers.device)
-
-    return decode
 
 
 def load(model: str | Path | None = None, device: str = "auto") -> CrystalGenerator:

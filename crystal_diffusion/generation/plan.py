@@ -15,6 +15,7 @@ import numpy as np
 from crystal_diffusion import chemistry
 from crystal_diffusion.crystal import MASK_ELEMENT, MAX_ATOMIC_NUMBER
 from crystal_diffusion.errors import RequestError
+from crystal_diffusion.generation.neutral import refuse_charged_host
 from crystal_diffusion.generation.request import Request, parse_formula
 from crystal_diffusion.seeding import stream_seed
 
@@ -116,6 +117,9 @@ class Planner:
             self.request.check_room(sum(unit.values()))
         if self.request.num_atoms and not self.compositions:
             self.request.check_room(self.request.num_atoms[0])
+        if self.request.host is not None and self.request.charge_neutral:
+            added = parse_formula(self.request.add) if self.request.add else {}
+            refuse_charged_host(self.request.host, added)
 
     def allowed(self) -> np.ndarray:
         """``(100,)`` bool: elements that masked atoms may become."""

@@ -36,7 +36,8 @@ class Request:
         point_group: for example "m-3m".
         wyckoff: for example "Ti:1a,Sr:1b,O:3c".
         cell: which cell comes out: "primitive", "conventional" or "niggli".
-        charge_neutral: generated elements get a neutral composition by construction.
+        charge_neutral: generated elements get a neutral composition by construction, and what
+            is given must have one.
         host: a structure whose atoms and cell stay bit for bit.
         add: formula of the atoms to add to the host.
     """
@@ -109,7 +110,8 @@ class Request:
             default_largest: cells of more atoms are tried only where asked for.
 
         Raises:
-            RequestError: when no number of formula units meets the other limits.
+            RequestError: when no number of formula units meets the other limits, or none is neutral
+                where that was asked for.
         """
         if not self.formula:
             return []
@@ -139,6 +141,10 @@ class Request:
                 f"{self.formula} has {size} atoms per formula unit, which does not fit the "
                 f"requested number of atoms; {possible} … are possible."
             )
+        if self.charge_neutral:
+            from crystal_diffusion.generation.neutral import neutral_contents
+
+            contents = neutral_contents(contents, self.formula)
         return contents
 
     def check_room(self, atoms: int) -> None:

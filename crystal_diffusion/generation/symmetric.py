@@ -10,8 +10,10 @@ import numpy as np
 from crystal_diffusion import chemistry
 from crystal_diffusion.crystal import CrystalBatch
 from crystal_diffusion.errors import RequestError
+from crystal_diffusion.generation.neutral import neutral_contents
 from crystal_diffusion.generation.request import Request
 from crystal_diffusion.physics.facts import space_group
+from crystal_diffusion.physics.neutrality import is_neutral_possible
 from crystal_diffusion.symmetry.assignments import (
     Assignment,
     Site,
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from crystal_diffusion.data.run_folder import RunFolder
+
+#: Contents drawn until one is neutral.
+_NEUTRAL_DRAWS = 200
 
 #: Draws a template for a composition (atomic number to count), or for none.
 TemplateSource = Callable[[Mapping[int, int] | None, np.random.Generator], SymmetricTemplate]
@@ -69,6 +74,9 @@ class _Source:
                 raise RequestError("wyckoff needs a space group; add for example --spacegroup 221.")
             self.fixed = parse_wyckoff(request.wyckoff, self.groups[0])
             self._check_fixed(compositions)
+            if request.charge_neutral:
+                made = {chemistry.symbol(z): n for z, n in self.fixed.counts().items()}
+                neutral_contents([made], f"wyckoff {request.wyckoff}")
         self.possible = [c for c in compositions if self._weigh(c).any()]
         if compositions and not self.possible and self.fixed is None:
             self._refuse(compositions[0])
@@ -79,7 +87,7 @@ class _Source:
         if self.fixed is not None:
             return SymmetricTemplate.from_assignment(self.fixed)
         if composition is None:
-            return SymmetricTemplate.from_assignment(self._free(rng))
+            return SymmetricTemplate.from_assignment(self._neutral(rng))
         counts = self.possible[int(rng.integers(len(self.possible)))]
         weights = self._weigh(counts)
         number = int(rng.choice(230, p=weights / weights.sum())) + 1
@@ -125,6 +133,18 @@ class _Source:
                 f"wyckoff {self.request.wyckoff!r} makes {names}, which is not "
                 f"{self.request.formula}; correct one of them."
             )
+
+    def _neutral(self, rng: np.random.Generator) -> Assignment:
+        """A free assignment, neutral where that was asked for."""
+        for _ in range(_NEUTRAL_DRAWS):
+            assignment = self._free(rng)
+            if not self.request.charge_neutral or is_neutral_possible(assignment.counts()):
+                return assignment
+        raise RequestError(
+            f"none of {_NEUTRAL_DRAWS} contents drawn for the space groups asked for has a neutral "
+            "assignment of oxidation states; allow more elements or atoms, or ask without "
+            "--charge-neutral."
+        )
 
     def _free(self, rng: np.random.Generator) -> Assignment:
         """An assignment without a given composition: a known pattern, then its elements."""

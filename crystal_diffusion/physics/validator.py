@@ -120,6 +120,16 @@ class PhysicsValidator:
             )
             return [report for answer in answers for report in answer]
 
+    def check(self, name: str, structure: Any) -> CheckResult:
+        """One check of one crystal.
+
+        Raises:
+            InputError: for an unknown check, or a crystal that cannot be checked at all.
+        """
+        if name not in CHECKS:
+            raise InputError(f"no check '{name}'; there are {', '.join(CHECKS)}.")
+        return self._apply(name, CHECKS[name], CrystalView.of(structure))
+
     def _apply(self, name: str, check: Check, view: CrystalView) -> CheckResult:
         result = check(view, self.limits)
         wanted = self.limits.severity.get(name)
