@@ -111,7 +111,9 @@ def write_relaxed(folder: Path, structures: Mapping[str, Structure]) -> None:
     write_text(folder / "relaxed.extxyz", frames)
     (folder / "relaxed").mkdir(exist_ok=True)
     for key, structure in structures.items():
-        write_text(folder / "relaxed" / f"{file_name(key)}.cif", cif_text(structure, key))
+        write_text(
+            folder / "relaxed" / f"{file_name(key)}.cif", cif_text(structure, key), flush=False
+        )
 
 
 def file_name(key: str) -> str:
