@@ -48,7 +48,9 @@ def write_run_files(
         manifest = {
             "screened_from": str(candidates.source),
             "command": sys.argv,
-            "settings": dict(settings),
+            "settings": {
+                name: value for name, value in settings.items() if value not in (None, ())
+            },
             "read": len(candidates.structures),
             "unreadable": dict(candidates.unreadable),
         }

@@ -116,6 +116,15 @@ def asked(data: ReportData) -> str:
     command = manifest.get("command")
     if isinstance(command, list):
         command = " ".join(str(c) for c in command)
+    if "request" not in manifest and manifest.get("screened_from"):
+        return facts(
+            [
+                ("Crystals from", f"{manifest['screened_from']}, not made by this library"),
+                ("Read", manifest.get("read")),
+                ("Unreadable", len(manifest.get("unreadable") or {})),
+                ("Command", command),
+            ]
+        )
     return facts(
         [
             *(wanted or [("Request", "nothing in particular: everything was left to the model")]),

@@ -47,6 +47,15 @@ def test_what_was_asked_and_how_it_was_made(page: str) -> None:
         assert words in page
 
 
+def test_crystals_from_elsewhere_are_not_said_to_be_made_here(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "r")
+    text = json.dumps({"screened_from": "other-tool/cifs", "read": 4, "unreadable": {"x": "y"}})
+    (folder / "manifest.json").write_text(text)
+    page = write_report(folder).read_text(encoding="utf-8")
+    assert "other-tool/cifs, not made by this library" in page
+    assert "left to the model" not in page
+
+
 def test_funnel_counts(run: Path) -> None:
     assert gather(run).funnel == [
         ("Candidates drawn", 10),
