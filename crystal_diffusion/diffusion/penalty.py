@@ -54,16 +54,25 @@ def push_apart(
     strength 0.5 a lone pair lands on its limit. Images are those of a reduced cell.
     """
     basis = geometry.reduction(lattice)
-    cell = (basis @ lattice).detach()
-    start = geometry.wrap(frac_coords.detach() @ torch.linalg.inv(basis))
-    with torch.enable_grad():
-        moving = start.requires_grad_(True)
-        energy = pair_overlap(moving, cell, mask, smallest)
-        (slope,) = torch.autograd.grad(energy.sum(), moving)
-    cartesian = slope @ torch.linalg.inv(cell).transpose(-1, -2)
-    length = torch.linalg.vector_norm(cartesian, dim=-1, keepdim=True).clamp_min(1e-9)
-    step = -0.5 * strength * cartesian * (length.clamp(max=1.0) / length)
-    return step @ torch.linalg.inv(lattice)
+    start = geometry.wrap(frac_coords @ torch.linalg.inv(basis))
+    return _push(start, basis @ lattice, mask, smallest, strength) @ torch.linalg.inv(lattice)
+
+
+def _push(
+    frac_coords: Tensor, cell: Tensor, mask: Tensor, smallest: Tensor, strength: float
+) -> Tensor:
+    """Cartesian step of :func:`push_apart` in a reduced cell, from the gradient in closed form."""
+    shifts = geometry.image_shifts(1, frac_coords)
+    vectors = geometry.pair_displacements(frac_coords).unsqueeze(-2) + shifts
+    vectors = vectors @ cell[:, None, None]
+    distance = torch.linalg.vector_norm(vectors, dim=-1)
+    pair = (mask.unsqueeze(-1) & mask.unsqueeze(-2)).unsqueeze(-1)
+    # An atom's distance to its own images does not depend on where it is.
+    pair = pair & ~torch.eye(mask.shape[1], dtype=torch.bool, device=mask.device)[None, :, :, None]
+    overlap = (smallest.unsqueeze(-1) - distance).clamp_min(0) * pair
+    slope = 2 * (vectors * (overlap / distance.clamp_min(1e-4)).unsqueeze(-1)).sum((-2, -3))
+    length = torch.linalg.vector_norm(slope, dim=-1, keepdim=True).clamp_min(1e-9)
+    return -0.5 * strength * slope * (length.clamp(max=1.0) / length)
 
 
 def separate(
@@ -81,8 +90,12 @@ def separate(
         rounds: steps; a crystal without overlap is not moved at all.
         project: puts a step where it may go: on the symmetric subspace, zero for frozen atoms.
     """
+    basis = geometry.reduction(lattice)
+    cell, back = basis @ lattice, torch.linalg.inv(basis)
+    inverse = torch.linalg.inv(lattice)
     for _ in range(rounds):
-        step = project(push_apart(frac_coords, lattice, mask, smallest, 0.6))
+        step = _push(geometry.wrap(frac_coords @ back), cell, mask, smallest, 0.6)
+        step = project(step @ inverse)
         moving = step.abs().amax((-1, -2), keepdim=True) > 1e-6
         if not bool(moving.any()):
             break

@@ -13,7 +13,7 @@ from pymatgen.core import Lattice, Structure
 
 from crystal_diffusion import geometry
 from crystal_diffusion.crystal import CrystalBatch
-from crystal_diffusion.diffusion.penalty import fit_cell, push_apart, separate
+from crystal_diffusion.diffusion.penalty import fit_cell, pair_overlap, push_apart, separate
 from crystal_diffusion.diffusion.sampler import SamplerSettings
 from crystal_diffusion.generation.sampling import smallest_distances, volume_limits
 
@@ -62,6 +62,21 @@ def test_images_of_a_skewed_cell_are_seen() -> None:
     away = difference - 4 * np.round(difference / 4)
     assert np.linalg.norm((cartesian[0, 1] - cartesian[0, 0]).numpy()) < 2.0
     assert np.linalg.norm(away) >= 2.2 - 1e-2
+
+
+def test_the_push_is_the_gradient_of_the_overlap() -> None:
+    generator = torch.Generator().manual_seed(3)
+    frac = torch.rand(2, 4, 3, generator=generator, dtype=torch.float64, requires_grad=True)
+    cell = (3.2 * torch.eye(3, dtype=torch.float64)).expand(2, 3, 3)
+    mask = torch.tensor([[True] * 4, [True, True, True, False]])
+    smallest = torch.full((2, 4, 4), 1.6, dtype=torch.float64)
+    (slope,) = torch.autograd.grad(pair_overlap(frac, cell, mask, smallest).sum(), frac)
+    cartesian = slope @ torch.linalg.inv(cell).transpose(-1, -2)
+    length = torch.linalg.vector_norm(cartesian, dim=-1, keepdim=True)
+    assert (length > 0.1).sum() >= 5
+    wanted = -0.5 * cartesian / length.clamp_min(1e-12) * length.clamp(max=1.0)
+    step = push_apart(frac.detach(), cell, mask, smallest, 1.0) @ cell
+    assert torch.allclose(step, wanted, atol=1e-6)
 
 
 @pytest.mark.parametrize("structure", [ROCK_SALT, RUTILE, CAESIUM])

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+import hypothesis
 import moyopy
 import numpy as np
 import pytest
@@ -250,14 +251,14 @@ def may_be_neutral(counts: Counter[str]) -> bool:
     return 0 in reach
 
 
-def drive(examples: int, each: int, steps: int) -> Tally:
+def drive(examples: int, each: int, steps: int, chunk: int = 0) -> Tally:
     """Draw requests, generate, compare."""
     tally = Tally()
 
+    @hypothesis.seed(chunk)
     @settings(
         max_examples=examples,
         deadline=None,
-        derandomize=True,
         database=None,
         suppress_health_check=list(HealthCheck),
     )
@@ -295,15 +296,17 @@ def test_what_is_asked_for_comes_out_of_any_network() -> None:
 
 
 @pytest.mark.slow
-def test_ten_thousand_structures_without_a_violation() -> None:
-    began = time.perf_counter()
-    tally = drive(examples=700, each=24, steps=2)
-    seconds = time.perf_counter() - began
+@pytest.mark.parametrize("chunk", range(1, 6))
+def test_ten_thousand_structures_without_a_violation(chunk: int) -> None:
+    began, spent = time.perf_counter(), time.process_time()
+    tally = drive(examples=65, each=50, steps=2, chunk=chunk)
     print(
-        f"\n{tally.structures} structures in {seconds:.0f} s, {len(tally.violations)} violations, "
-        f"{tally.missing} given up, {tally.refused} requests refused; {dict(tally.requests)}"
+        f"\nchunk {chunk} of 5: {tally.structures} structures, {len(tally.violations)} violations, "
+        f"{tally.missing} given up, {tally.refused} requests refused, "
+        f"{time.perf_counter() - began:.0f} s wall, {time.process_time() - spent:.0f} s processor; "
+        f"{dict(tally.requests)}"
     )
-    assert tally.structures >= 10_000
+    assert tally.structures >= 2000
     assert not tally.violations, tally.violations[:5]
 
 
