@@ -145,23 +145,26 @@ def _tell(outcome: ScreenOutcome, top: int, quiet: bool) -> None:
         first = best[0]
         table = Table(
             title=f"{first['potential']} {first['potential_version']}, references of "
-            f"{first['reference_date'] or 'no date'}"
+            f"{first['reference_date'] or 'no date'}; energies in eV/atom"
         )
-        for name in ("rank", "id", "above hull, eV/atom", "formation, eV/atom", "competing"):
-            table.add_column(name)
-        for name in ("spread, eV/atom", "converged", "novel", "nearest known"):
+        names = ["rank", "id", "hull", "formation", "phases", "converged", "new", "nearest known"]
+        several = any(row["spread_eV_atom"] is not None for row in best)
+        if several:
+            names.insert(5, "spread")
+        for name in names:
             table.add_column(name)
         for row in best:
+            known, distance = row["nearest_known_id"], row["nearest_known_distance"]
             table.add_row(
                 str(row["rank"]),
                 row["id"],
                 _number(row["energy_above_hull_eV_atom"]),
                 _number(row["formation_energy_eV_atom"]),
                 str(row["n_competing"]),
-                _number(row["spread_eV_atom"]),
+                *([_number(row["spread_eV_atom"])] if several else []),
                 _flag(row["converged"]),
                 _flag(row["novel"]),
-                f"{row['nearest_known_id'] or '–'} ({_number(row['nearest_known_distance'])})",
+                f"{known} {distance:.2f}" if known and distance is not None else "–",
             )
         out.print(table)
     out.print(f"written to {outcome.folder}", highlight=False)

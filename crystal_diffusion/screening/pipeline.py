@@ -193,11 +193,13 @@ class _Screen:
 
     def funnel(self, rows: list[dict[str, Any]]) -> dict[str, int]:
         """How many candidates came how far."""
+        valid = self.logs["validate"].rows
         return {
             "read": len(self.candidates.structures),
             "unreadable": len(self.candidates.unreadable),
             "valid": sum(row["valid"] is True for row in rows),
-            "distinct": sum(row["valid"] is True and not row["duplicate_of"] for row in rows),
+            # before relaxing: those that become equal by it are among the relaxed, not the ranked
+            "distinct": sum(valid.get(key, {}).get("valid") is True for key in self.usable()),
             "relaxed": sum(row["energy_per_atom_eV"] is not None for row in rows),
             "converged": sum(row["converged"] is True for row in rows),
             "ranked": sum(row["rank"] is not None for row in rows),

@@ -58,8 +58,10 @@ def histogram(
     own = np.asarray(made, float)
     other = np.asarray([] if training is None else training, float)
     both = np.concatenate([own, other])
-    low, high = (float(q) for q in np.quantile(both, [0.005, 0.99]))
-    margin = 0.25 * (high - low)
+    # A few gases of huge volume would squeeze everything else into one bar: the ends hold 2 %.
+    ends = [np.quantile(v, [0.01, 0.98]) for v in (own, other) if len(v)]
+    low, high = float(min(e[0] for e in ends)), float(max(e[1] for e in ends))
+    margin = 0.1 * (high - low)
     low, high = max(low - margin, float(both.min())), min(high + margin, float(both.max()))
     if high - low < 1e-9:
         low, high = low - 0.5, high + 0.5

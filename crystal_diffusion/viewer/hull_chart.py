@@ -62,9 +62,11 @@ def hull_points(elements: Sequence[str], system: Mapping[str, Any]) -> list[Hull
 
 
 def _formula(entry: Mapping[str, Any]) -> str:
-    counts = {e: round(n) for e, n in entry["composition"].items() if n > 0}
-    divisor = int(np.gcd.reduce(list(counts.values()))) or 1
-    return "".join(e + (str(n // divisor) if n != divisor else "") for e, n in counts.items())
+    """The reduced formula in the usual order of elements; an element is its symbol."""
+    from pymatgen.core import Composition
+
+    counts = {e: n for e, n in entry["composition"].items() if n > 0}
+    return next(iter(counts)) if len(counts) == 1 else Composition(counts).reduced_formula
 
 
 def lower_hull(points: np.ndarray) -> list[tuple[int, ...]]:

@@ -221,13 +221,11 @@ def _funnel(
     else:
         steps.append(("Passed the checks when made" if rejected else "Crystals", len(rows)))
     if screened:
-        steps.append(("Valid in screening", sum(r.get("valid") is True for r in rows)))
-        steps.append(
-            (
-                "Distinct",
-                sum(r.get("valid") is True and not r.get("duplicate_of") for r in rows),
-            )
-        )
+        valid = [r for r in rows if r.get("valid") is True]
+        steps.append(("Valid in screening", len(valid)))
+        # The count of the grouping itself: crystals that became equal by relaxing come later.
+        distinct = sum(not r.get("duplicate_of") for r in valid)
+        steps.append(("Distinct", int(summary.get("distinct", distinct))))
         steps.append(("Relaxed", relaxed))
         steps.append(("Relaxation converged", sum(r.get("converged") is True for r in rows)))
         steps.append(("Kept and ranked", sum(r.get("rank") is not None for r in rows)))

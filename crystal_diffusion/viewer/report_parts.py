@@ -142,10 +142,14 @@ def how(data: ReportData) -> str:
     first = next((row for row in data.rows if row.get("potential")), {})
     potential = " ".join(str(first.get(k) or "") for k in ("potential", "potential_version"))
     sampler = (manifest.get("settings") or {}).get("sampler")
+    model = {
+        name: str(value)[:12] if name.endswith("sha256") and value else value
+        for name, value in (manifest.get("model") or {}).items()
+    }
     settings = {k: v for k, v in (manifest.get("settings") or {}).items() if k != "sampler"}
     listed = facts(
         [
-            ("Model", manifest.get("model")),
+            ("Model", model),
             ("Seed", manifest.get("seed")),
             ("Sampler", sampler),
             ("Settings", settings),
@@ -335,8 +339,9 @@ def headline(data: ReportData) -> str:
     best = [r for r in data.rows if isinstance(r.get("energy_above_hull_eV_atom"), int | float)]
     if best:
         top = min(best, key=lambda r: float(r["energy_above_hull_eV_atom"]))
+        above = float(top["energy_above_hull_eV_atom"])
         words += (
-            f"; the lowest, {top['id']} ({top.get('formula', '')}), lies "
-            f"{number(float(top['energy_above_hull_eV_atom']), 3)} eV/atom above the hull"
+            f"; the lowest, {top['id']} ({top.get('formula', '')}), lies {number(abs(above), 3)} "
+            f"eV/atom {'above' if above >= 0 else 'below'} the hull of known crystals"
         )
     return words + "."

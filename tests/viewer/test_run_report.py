@@ -17,6 +17,7 @@ from crystal_diffusion.viewer import write_report
 from crystal_diffusion.viewer.charts import bars, histogram, ticks
 from crystal_diffusion.viewer.hull_chart import HullPoint, hull_chart, hull_points, lower_hull
 from crystal_diffusion.viewer.report_data import gather
+from crystal_diffusion.viewer.report_parts import headline
 
 
 def _block(page: str, name: str) -> object:
@@ -54,6 +55,34 @@ def test_crystals_from_elsewhere_are_not_said_to_be_made_here(tmp_path: Path) ->
     page = write_report(folder).read_text(encoding="utf-8")
     assert "other-tool/cifs, not made by this library" in page
     assert "left to the model" not in page
+
+
+def test_headline_says_below_where_it_is_below(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "r")
+    lines = (folder / "screening.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    rows[0]["energy_above_hull_eV_atom"] = -0.05
+    (folder / "screening.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert "lies 0.05 eV/atom below the hull of known" in headline(gather(folder))
+
+
+def test_labels_of_the_hull_have_the_usual_order_of_elements() -> None:
+    system = {
+        "references": [
+            {
+                "id": "a",
+                "composition": {"Si": 2.0, "Mg": 4.0, "O": 8.0},
+                "energy_per_atom_eV": -6.0,
+            },
+            *(
+                {"id": e, "composition": {e: 2.0}, "energy_per_atom_eV": -1.0}
+                for e in ("Mg", "Si", "O")
+            ),
+        ],
+        "candidates": [],
+    }
+    labels = [point.label for point in hull_points(["Mg", "O", "Si"], system)]
+    assert labels == ["Mg2SiO4 (a)", "Mg (Mg)", "Si (Si)", "O (O)"]
 
 
 def test_funnel_counts(run: Path) -> None:
@@ -182,6 +211,8 @@ def test_charts_count_shares_and_say_them() -> None:
     picture = histogram("Density", "g/cm³", [1.0, 1.0, 2.0, 3.0], [1.5, 2.5])
     assert "median 1.5 g/cm³ over 4 crystals; training set: median 2 g/cm³ over 2" in picture
     assert picture.count('class="s1"') == 3 and picture.count('class="s2"') == 1
+    outlier = histogram("Volume", "Å³", [9.0, 10.0, 11.0] * 20, [10.0] * 50 + [12.0] * 48 + [400.0])
+    assert outlier.count('class="s1"') == 3  # one crystal of huge volume does not merge the bars
     assert "50 %" in bars("Groups", {"1 P1": 1, "225 Fm-3m": 1}, None)
     assert ticks(0, 1, 4) == [0, 0.25, 0.5, 0.75, 1.0]
     assert "over 1 crystals" in histogram("x", "Å", [2.0], None)
