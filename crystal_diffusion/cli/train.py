@@ -33,6 +33,9 @@ def train(
         int, typer.Option(help="Checks without gain before stopping; 0: never.")
     ] = 4,
     disorder: Annotated[str, typer.Option(help="Partial occupancy: skip, order or stop.")] = "skip",
+    largest_volume: Annotated[
+        float, typer.Option(help="Leave out crystals above this many times the usual volume.")
+    ] = 6.0,
     start_from: Annotated[str | None, typer.Option(help="Model folder to fine-tune.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights and noise.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
@@ -81,6 +84,7 @@ def train(
             physics_weight=physics_weight,
             patience=patience,
             disorder=disorder,
+            largest_volume=largest_volume,
             start_from=start_from,
             seed=seed,
             device=device,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import resource
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from crystal_diffusion import chemistry
 from crystal_diffusion.crystal import CrystalBatch
 from crystal_diffusion.data.dataset import CrystalStructureDataset
 from crystal_diffusion.data.training_set import (
@@ -116,6 +118,7 @@ def train(
     accumulate: int = 1,
     translate: bool = True,
     disorder: str = "skip",
+    largest_volume: float = 6.0,
     start_from: str | Path | None = None,
     on_estimate: Callable[[Estimate], None] | None = None,
     on_step: Callable[[int, int, float], None] | None = None,
@@ -131,6 +134,9 @@ def train(
         reduce: reduce cells to primitive Niggli cells.
         holdout: share of crystals kept for early stopping, where there are 50 or more.
         patience: monitorings without improvement before training stops early; 0 never stops.
+        largest_volume: crystals of more than this many times the volume that their elements take
+            elsewhere are left out: the Materials Project holds some two thousand whose cells are
+            2.4 times too long, and a model that has met them makes more of them.
         start_from: a model folder to fine-tune; its network is kept.
         on_estimate: called once before training with the measured cost.
         on_step: called with steps done, steps in all and the running loss.
@@ -139,7 +145,7 @@ def train(
         The generator, ready to use, and a summary with a verdict.
     """
     folder = Path(out)
-    dataset = _dataset(source, reduce, disorder)
+    dataset = _without_oversized(_dataset(source, reduce, disorder), largest_volume)
     arrays = dataset.arrays
     if network not in ("transformer", "unet"):
         raise InputError(f"network {network!r} is not known; choose transformer or unet.")
@@ -225,6 +231,42 @@ def train(
         result, estimate, verdict(result, final, total), final["validity"], final["copies"], folder
     )
     return load(folder, device), summary
+
+
+def _without_oversized(dataset: CrystalStructureDataset, ratio: float) -> CrystalStructureDataset:
+    """The crystals whose volume is at most ``ratio`` times the tabulated one; others are logged.
+
+    Raises:
+        InputError: when none is left.
+    """
+    arrays = dataset.arrays
+    volume = np.abs(np.linalg.det(arrays.lattice)) / arrays.num_atoms
+    limit = np.array(
+        [
+            ratio * chemistry.expected_volume(arrays.atomic_numbers[first:last])[0]
+            for first, last in itertools.pairwise(arrays.offsets)
+        ]
+    )
+    large = np.flatnonzero(volume > limit)
+    if not len(large):
+        return dataset
+    names = ", ".join(arrays.ids[i] for i in large[:3])
+    if len(large) == len(dataset):
+        raise InputError(
+            f"all crystals, {names}{' ...' if len(large) > 3 else ''}, have more than {ratio:g} "
+            "times the volume of their elements; are the cells in Å? Raise largest_volume "
+            "(--largest-volume) if they are right."
+        )
+    log.warning(
+        "%d of %d crystals are left out, with more than %g times the volume of their elements: "
+        "%s%s; raise --largest-volume to keep them",
+        len(large),
+        len(dataset),
+        ratio,
+        names,
+        " ..." if len(large) > 3 else "",
+    )
+    return dataset.subset(np.setdiff1d(np.arange(len(dataset)), large))
 
 
 def _dataset(source: Any, reduce: bool, disorder: str) -> CrystalStructureDataset:
