@@ -88,6 +88,9 @@ def log_strain_to_lattice(log_strain: Tensor) -> Tensor:
         value = log_strain[..., 3 + component]
         matrix[..., i, j] = value
         matrix[..., j, i] = value
+    if matrix.requires_grad:
+        # The gradient of eigenvectors is infinite where eigenvalues agree, as in a cubic cell.
+        return torch.linalg.matrix_exp(matrix)
     values, vectors = torch.linalg.eigh(matrix)
     return (vectors * torch.exp(values).unsqueeze(-2)) @ vectors.transpose(-1, -2)
 

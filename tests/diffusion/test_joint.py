@@ -254,6 +254,28 @@ def test_training_penalty_sees_overlap() -> None:
     assert bad > 0.1 > good
 
 
+def test_training_penalty_has_a_gradient_for_cubic_cells() -> None:
+    model = tiny_model().requires_grad_(True)
+    batch = named_crystals()["rock salt"]
+    cubic = CrystalBatch(
+        torch.tensor([[[0.0, 0, 0], [0.05, 0, 0]]]), 4 * torch.eye(3)[None], batch.atomic_numbers
+    )
+    levels = Levels(torch.full((1, 2), 0.01), torch.full((1,), 0.01), torch.zeros(1))
+    penalty = training_penalty(model, cubic, levels, torch.zeros(1, 2, 3), torch.zeros(1, 6))
+    penalty.backward()
+    slopes = [w.grad for w in model.parameters() if w.grad is not None]
+    assert all(torch.isfinite(slope).all() for slope in slopes)
+    assert any(slope.abs().max() > 0 for slope in slopes)
+
+
+def test_the_cell_is_the_same_with_and_without_gradient() -> None:
+    strain = torch.randn(5, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    plain = geometry.log_strain_to_lattice(0.3 * strain)
+    assert torch.allclose(
+        geometry.log_strain_to_lattice((0.3 * strain).requires_grad_()), plain, atol=1e-10
+    )
+
+
 def test_statistics_standardise() -> None:
     crystals = CrystalBatch.concatenate(named_crystals().values())
     statistics = LatticeStatistics.from_batch(crystals)
