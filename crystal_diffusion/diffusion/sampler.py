@@ -65,7 +65,7 @@ class SamplerSettings:
     cell_limits: float = 1.0
     repulsion_below: float = 0.4
     separate: int = 30
-    speedup: float = 0.0
+    speedup: float = 2.0
     element_temperature: float = 1.0
 
     def __post_init__(self) -> None:
