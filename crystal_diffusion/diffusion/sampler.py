@@ -55,7 +55,8 @@ class SamplerSettings:
             goes all the way in each step; 0 turns them off.
         repulsion_below: noise level below which both act.
         separate: steps at the end that move overlapping atoms apart; 0 turns them off.
-        speedup: velocity factor 1 + speedup·(1-t) near the end of the path.
+        speedup: velocity factor 1 + speedup·(1-t), up to the predicted end of the path
+            (Miller et al. 2024, FlowMM, anneal the velocity in this way).
         element_temperature: 0 takes the likeliest element, 1 draws as predicted.
     """
 
@@ -65,7 +66,7 @@ class SamplerSettings:
     cell_limits: float = 1.0
     repulsion_below: float = 0.4
     separate: int = 30
-    speedup: float = 2.0
+    speedup: float = 4.0
     element_temperature: float = 1.0
 
     def __post_init__(self) -> None:
@@ -173,7 +174,9 @@ def sample(
         coord_level, coord_low = levels.coords.unsqueeze(-1), low[:, None, None]
         fresh = streams.uniform_atoms().to(device) if settings.churn else torch.zeros_like(frac)
         noise = model.coordinates.unit_noise(fresh) if settings.churn else fresh
-        coords = answer.coords * (1 + settings.speedup * (1 - high))[:, None, None]
+        # Never past the end that the network sees from here.
+        faster = (1 + settings.speedup * (1 - high)).clamp(max=settings.steps - step)
+        coords = answer.coords * faster[:, None, None]
         if projection is not None:
             coords = projection.displacement(coords)
             noise = projection.displacement(noise)
