@@ -1,7 +1,7 @@
 """Speed of the default joint model: 50 network calls, 8 and 20 atoms, alone and in a batch of 64.
 
 Run: OMP_NUM_THREADS=1 python benchmarks/joint_speed.py [model]
-Without a model a network of the shipped size with random weights is used; the time is the same.
+Without a model, networks of the sizes that `train` chooses are used, with random weights.
 """
 
 from __future__ import annotations
@@ -20,16 +20,12 @@ from crystal_diffusion.seeding import CrystalStreams
 from crystal_diffusion.training.checkpoint import load_model
 
 
-def main() -> None:
-    """Measure and print, processor seconds."""
-    torch.set_num_threads(1)
-    print(describe())
-    if len(sys.argv) > 1:
-        model, _ = load_model(Path(sys.argv[1]))
-    else:
-        model = JointDiffusion(
-            JointConfig(network_options={"dim": 192, "layers": 6, "heads": 8})
-        ).eval()
+#: Width and layers that ``train`` chooses below 100, 1,000 and 20,000 crystals, and the shipped ones.
+SIZES = ((96, 4), (128, 4), (128, 6), (192, 6))
+
+
+def measure(model: JointDiffusion) -> None:
+    """Print processor seconds for 8 and 20 atoms, alone and in a batch of 64."""
     parameters = sum(p.numel() for p in model.parameters())
     print(f"{parameters / 1e6:.2f} M parameters, 50 calls")
     for atoms in (8, 20):
@@ -45,9 +41,22 @@ def main() -> None:
                 times.append((time.process_time() - began) / crystals)
             goal = 0.25 if crystals == 1 else 0.1
             print(
-                f"{atoms} atoms, batch {crystals}: {min(times):.3f} s each, median "
+                f"  {atoms} atoms, batch {crystals}: {min(times):.3f} s each, median "
                 f"{np.median(times):.3f}, n = 3 (goal {goal})"
             )
+
+
+def main() -> None:
+    """Measure and print."""
+    torch.set_num_threads(1)
+    print(describe())
+    if len(sys.argv) > 1:
+        measure(load_model(Path(sys.argv[1]))[0])
+        return
+    for dim, layers in SIZES:
+        options = {"dim": dim, "layers": layers, "heads": 8}
+        print(f"{dim} wide, {layers} layers: ", end="")
+        measure(JointDiffusion(JointConfig(network_options=options)).eval())
 
 
 if __name__ == "__main__":

@@ -127,9 +127,7 @@ class Ranker:
     networks: tuple[Mapping[str, Floats32], ...]
     residual_weight: float = 0.0
 
-    def score(
-        self, candidates: Sequence[Candidate], *, novel: bool = False
-    ) -> NDArray[np.float64]:
+    def score(self, candidates: Sequence[Candidate], *, novel: bool = False) -> NDArray[np.float64]:
         """``(candidates,)`` scores of one list, higher is better.
 
         Args:
