@@ -19,8 +19,7 @@ from crystal_diffusion.diffusion.sampler import SamplerSettings, Start, sample
 from crystal_diffusion.seeding import CrystalStreams
 from crystal_diffusion.training.checkpoint import load_model
 
-
-#: Width and layers that ``train`` chooses below 100, 1,000 and 20,000 crystals, and the shipped ones.
+#: Width and layers that ``train`` chooses below 100, 1,000 and 20,000 crystals; the shipped one.
 SIZES = ((96, 4), (128, 4), (128, 6), (192, 6))
 
 
