@@ -1,14 +1,20 @@
-"""What a model file says of the data it was trained on: hash, sizes, distributions."""
+"""The data of a training run: what is left out, and what a model file says of the rest."""
 
 from __future__ import annotations
 
+import itertools
+import logging
 from collections import Counter
 from typing import Any
 
 import numpy as np
 
+from crystal_diffusion import chemistry
 from crystal_diffusion.data.dataset import CrystalStructureDataset
+from crystal_diffusion.errors import InputError
 from crystal_diffusion.physics.facts import distributions
+
+log = logging.getLogger(__name__)
 
 
 def describe_data(dataset: CrystalStructureDataset, used: Any, held: np.ndarray) -> dict[str, Any]:
@@ -55,3 +61,39 @@ def _sample(values: np.ndarray, most: int = 500) -> np.ndarray:
         return ordered
     picked: np.ndarray = ordered[np.linspace(0, len(ordered) - 1, most).round().astype(int)]
     return picked
+
+
+def without_oversized(dataset: CrystalStructureDataset, ratio: float) -> CrystalStructureDataset:
+    """The crystals whose volume is at most ``ratio`` times the tabulated one; others are logged.
+
+    Raises:
+        InputError: when none is left.
+    """
+    arrays = dataset.arrays
+    volume = np.abs(np.linalg.det(arrays.lattice)) / arrays.num_atoms
+    limit = np.array(
+        [
+            ratio * chemistry.expected_volume(arrays.atomic_numbers[first:last])[0]
+            for first, last in itertools.pairwise(arrays.offsets)
+        ]
+    )
+    large = np.flatnonzero(volume > limit)
+    if not len(large):
+        return dataset
+    names = ", ".join(arrays.ids[i] for i in large[:3])
+    if len(large) == len(dataset):
+        raise InputError(
+            f"all crystals, {names}{' ...' if len(large) > 3 else ''}, have more than {ratio:g} "
+            "times the volume of their elements; are the cells in Å? Raise largest_volume "
+            "(--largest-volume) if they are right."
+        )
+    log.warning(
+        "%d of %d crystals are left out, with more than %g times the volume of their elements: "
+        "%s%s; raise --largest-volume to keep them",
+        len(large),
+        len(dataset),
+        ratio,
+        names,
+        " ..." if len(large) > 3 else "",
+    )
+    return dataset.subset(np.setdiff1d(np.arange(len(dataset)), large))

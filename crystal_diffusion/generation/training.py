@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import math
 import resource
@@ -17,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from crystal_diffusion import chemistry
 from crystal_diffusion.crystal import CrystalBatch
 from crystal_diffusion.data.dataset import CrystalStructureDataset
 from crystal_diffusion.data.training_set import (
@@ -28,7 +26,7 @@ from crystal_diffusion.device import resolve_device
 from crystal_diffusion.diffusion.joint import JointConfig, JointDiffusion, LatticeStatistics
 from crystal_diffusion.diffusion.sampler import SamplerSettings
 from crystal_diffusion.errors import InputError
-from crystal_diffusion.generation.data_card import describe_data
+from crystal_diffusion.generation.data_card import describe_data, without_oversized
 from crystal_diffusion.generation.generator import CrystalGenerator, load
 from crystal_diffusion.generation.plan import spread
 from crystal_diffusion.generation.sampling import smallest_distances
@@ -145,7 +143,7 @@ def train(
         The generator, ready to use, and a summary with a verdict.
     """
     folder = Path(out)
-    dataset = _without_oversized(_dataset(source, reduce, disorder), largest_volume)
+    dataset = without_oversized(_dataset(source, reduce, disorder), largest_volume)
     arrays = dataset.arrays
     if network not in ("transformer", "unet"):
         raise InputError(f"network {network!r} is not known; choose transformer or unet.")
@@ -231,42 +229,6 @@ def train(
         result, estimate, verdict(result, final, total), final["validity"], final["copies"], folder
     )
     return load(folder, device), summary
-
-
-def _without_oversized(dataset: CrystalStructureDataset, ratio: float) -> CrystalStructureDataset:
-    """The crystals whose volume is at most ``ratio`` times the tabulated one; others are logged.
-
-    Raises:
-        InputError: when none is left.
-    """
-    arrays = dataset.arrays
-    volume = np.abs(np.linalg.det(arrays.lattice)) / arrays.num_atoms
-    limit = np.array(
-        [
-            ratio * chemistry.expected_volume(arrays.atomic_numbers[first:last])[0]
-            for first, last in itertools.pairwise(arrays.offsets)
-        ]
-    )
-    large = np.flatnonzero(volume > limit)
-    if not len(large):
-        return dataset
-    names = ", ".join(arrays.ids[i] for i in large[:3])
-    if len(large) == len(dataset):
-        raise InputError(
-            f"all crystals, {names}{' ...' if len(large) > 3 else ''}, have more than {ratio:g} "
-            "times the volume of their elements; are the cells in Å? Raise largest_volume "
-            "(--largest-volume) if they are right."
-        )
-    log.warning(
-        "%d of %d crystals are left out, with more than %g times the volume of their elements: "
-        "%s%s; raise --largest-volume to keep them",
-        len(large),
-        len(dataset),
-        ratio,
-        names,
-        " ..." if len(large) > 3 else "",
-    )
-    return dataset.subset(np.setdiff1d(np.arange(len(dataset)), large))
 
 
 def _dataset(source: Any, reduce: bool, disorder: str) -> CrystalStructureDataset:

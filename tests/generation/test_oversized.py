@@ -9,7 +9,7 @@ from pymatgen.core import Lattice, Structure
 
 from crystal_diffusion import CrystalStructureDataset
 from crystal_diffusion.errors import InputError
-from crystal_diffusion.generation.training import _without_oversized
+from crystal_diffusion.generation.data_card import without_oversized
 
 
 def salt(edge: float) -> Structure:
@@ -19,13 +19,13 @@ def salt(edge: float) -> Structure:
 def test_what_is_too_large_is_left_out_and_named(caplog: pytest.LogCaptureFixture) -> None:
     dataset = CrystalStructureDataset([salt(5.64), salt(5.64 * 2.4), salt(6.5)])
     with caplog.at_level(logging.WARNING):
-        kept = _without_oversized(dataset, 6.0)
+        kept = without_oversized(dataset, 6.0)
     assert len(kept) == 2
     assert dataset.ids[1] in caplog.text and "1 of 3" in caplog.text
-    assert _without_oversized(dataset, 100.0) is dataset
+    assert without_oversized(dataset, 100.0) is dataset
 
 
 def test_nothing_left_is_an_error_with_a_remedy() -> None:
     dataset = CrystalStructureDataset([salt(5.64 * 3)])
     with pytest.raises(InputError, match="--largest-volume"):
-        _without_oversized(dataset, 6.0)
+        without_oversized(dataset, 6.0)
