@@ -156,7 +156,7 @@ def main() -> None:
     parser.add_argument("--groups", default="1-230", help="one number or a range")
     parser.add_argument("--per-group", type=int, default=3)
     parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--attempts", type=int, default=60, help="candidates per composition")
+    parser.add_argument("--attempts", type=int, default=24, help="candidates per composition")
     parser.add_argument("--compositions", type=int, default=6, help="tried before giving up")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--model", default=None, help="model folder; the one in the box if absent")
