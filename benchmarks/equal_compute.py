@@ -25,6 +25,7 @@ from crystal_diffusion.crystal import CrystalBatch
 from crystal_diffusion.data.dataset import CrystalStructureDataset
 from crystal_diffusion.diffusion.joint import JointConfig, JointDiffusion, LatticeStatistics
 from crystal_diffusion.diffusion.sampler import SamplerSettings, Start, sample
+from crystal_diffusion.errors import InputError
 from crystal_diffusion.generation.training import batch_of
 from crystal_diffusion.matching import StructureMatch
 from crystal_diffusion.seeding import CrystalStreams, stream_seed
@@ -117,7 +118,7 @@ def match_rate(model: JointDiffusion, targets: CrystalBatch) -> np.ndarray:
         for mine, true in zip(made.to_structures(), part.to_structures(), strict=True):
             try:
                 rms = matcher.rms(mine, true)
-            except Exception:  # a cell that cannot be compared is a miss
+            except InputError:  # a cell that cannot be compared is a miss
                 rms = None
             found.append(np.nan if rms is None else rms)
     return np.array(found)

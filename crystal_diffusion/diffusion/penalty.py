@@ -103,6 +103,65 @@ def separate(
     return frac_coords
 
 
+#: Distance that a stretched cell aims at, as a multiple of the smallest allowed one.
+_ROOM = 1.2
+
+
+def stretch_cell(
+    frac_coords: Tensor,
+    lattice: Tensor,
+    mask: Tensor,
+    smallest: Tensor,
+    largest: Tensor,
+    rounds: int,
+    project: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """Cells stretched along the pairs that are too close, for those that positions cannot part.
+
+    On positions without freedom only the cell can make room, within the volume it may have. Each
+    round strains the cell along its overlapping pairs, weighted by overlap, as far as the worst one
+    needs if all point the same way; a stretch beyond ``largest`` is scaled back.
+
+    Args:
+        frac_coords: ``(crystals, atoms, 3)``.
+        lattice: ``(crystals, 3, 3)`` Å.
+        smallest: ``(crystals, atoms, atoms)`` limits in Å.
+        largest: ``(crystals,)`` Å3, highest volume of the cell.
+        rounds: at most; a crystal without overlap keeps its cell bit for bit.
+        project: puts a lattice where it may go: on the symmetric subspace.
+    """
+    one = torch.eye(3, dtype=lattice.dtype, device=lattice.device)
+    pair = (mask.unsqueeze(-1) & mask.unsqueeze(-2)).unsqueeze(-1)
+    shifts = geometry.image_shifts(1, frac_coords)
+    own = torch.eye(mask.shape[1], dtype=torch.bool, device=mask.device)[None, :, :, None]
+    pair = pair & ~(own & (shifts.abs().sum(-1) == 0))
+    wanted = smallest.unsqueeze(-1)
+    for turn in range(rounds):
+        basis = geometry.reduction(lattice)
+        inside = geometry.wrap(frac_coords @ torch.linalg.inv(basis))
+        vectors = geometry.pair_displacements(inside).unsqueeze(-2) + shifts
+        vectors = vectors @ (basis @ lattice)[:, None, None]
+        distance = torch.linalg.vector_norm(vectors, dim=-1).clamp_min(1e-4)
+        overlap = (wanted - distance).clamp_min(0) * pair
+        tight = overlap.amax((-1, -2, -3)) > 1e-3
+        if turn == 0:
+            # A cell with all pairs just at their limits would still be too dense as a whole.
+            first = tight
+            overlap = ((wanted := _ROOM * wanted) - distance).clamp_min(0) * pair
+        tight = tight & first
+        if not bool(tight.any()):
+            break
+        along = (vectors / distance.unsqueeze(-1)).flatten(1, 3)
+        weight = overlap.flatten(1)
+        strain = torch.einsum("cp,cpx,cpy->cxy", weight, along, along)
+        strain = strain / weight.sum(-1).clamp_min(1e-9)[:, None, None]
+        worst = (overlap / distance).amax((-1, -2, -3)).clamp(max=0.5)
+        stretched = project(lattice @ (one + worst[:, None, None] * strain))
+        scale = (largest / geometry.volume(stretched).clamp_min(1e-9)).clamp(max=1.0).pow(1 / 3)
+        lattice = torch.where(tight[:, None, None], stretched * scale[:, None, None], lattice)
+    return lattice
+
+
 def fit_cell(
     lattice: Tensor,
     num_atoms: Tensor,

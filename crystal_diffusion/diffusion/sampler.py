@@ -12,7 +12,7 @@ from torch import Tensor
 from crystal_diffusion import geometry
 from crystal_diffusion.crystal import MASK_ELEMENT, CrystalBatch
 from crystal_diffusion.diffusion.joint import JointDiffusion, Levels, remove_translation
-from crystal_diffusion.diffusion.penalty import fit_cell, push_apart, separate
+from crystal_diffusion.diffusion.penalty import fit_cell, push_apart, separate, stretch_cell
 from crystal_diffusion.diffusion.processes import lattice_step
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.networks.protocol import Prediction
@@ -230,7 +230,20 @@ def sample(
             step = step if projection is None else projection.displacement(step)
             return torch.where(frozen.unsqueeze(-1), 0.0, step)
 
-        apart = separate(frac, lattice, mask, smallest(numbers), settings.separate, allowed_step)
+        limits = smallest(numbers)
+        apart = separate(frac, lattice, mask, limits, settings.separate, allowed_step)
+        if volumes is not None and settings.cell_limits and not bool(frozen.any()):
+            roomy = stretch_cell(
+                apart,
+                lattice,
+                mask,
+                limits,
+                volumes(numbers)[1] * count,
+                settings.separate,
+                (lambda cell: cell) if projection is None else projection.lattice,
+            )
+            lattice = torch.where(lattice_given[:, None, None], given_lattice, roomy)
+            apart = separate(apart, lattice, mask, limits, settings.separate, allowed_step)
         if projection is not None:
             apart = projection.coords(apart)
         frac = torch.where(frozen.unsqueeze(-1), frac, apart) * mask.unsqueeze(-1)

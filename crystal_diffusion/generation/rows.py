@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crystal_diffusion.generation.plan import Plan
-from crystal_diffusion.generation.symmetric import found_group, symmetry_columns
+from crystal_diffusion.generation.symmetric import symmetry_columns
+from crystal_diffusion.physics.facts import crystal_facts
 from crystal_diffusion.physics.report import ValidationReport
 
 if TYPE_CHECKING:
@@ -41,21 +42,13 @@ def make_row(
     trained_atoms: int,
 ) -> dict[str, Any]:
     """The row of one crystal; ``nearest`` is a ``NearestKnown`` or None."""
-    smallest = next((c.value for c in report.checks if c.name == "minimum_distance"), None)
     whole = slice(None) if plan.kind != "host" else slice(plan.frozen, None)
     moved = distance_moved(plan.start, structure, whole) if plan.kind == "prototype" else None
     if plan.kind == "host":
         moved = 0.0
     return {
         "id": name,
-        "formula": structure.composition.reduced_formula,
-        "num_atoms": len(structure),
-        "space_group_0.1": found_group(structure, 0.1),
-        "space_group_0.01": found_group(structure, 0.01),
-        "volume_A3": round(float(structure.volume), 4),
-        "volume_per_atom_A3": round(float(structure.volume) / len(structure), 4),
-        "density_g_cm3": round(float(structure.density), 4),
-        "min_distance_A": smallest,
+        **crystal_facts(structure),
         "nearest_train_id": None if nearest is None else nearest.id,
         "nearest_train_distance": None if nearest is None else round(float(nearest.distance), 5),
         "copy_of_training": None if nearest is None else bool(nearest.matches),

@@ -257,7 +257,7 @@ def symmetry_columns(structure: Structure, template: SymmetricTemplate | None) -
     group = template.group
     cell = (structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers)
     dataset = spglib.get_symmetry_dataset(cell, symprec=0.01)
-    moyo = found_group(structure, 0.01)
+    moyo = space_group(structure, 0.01) or 1
     return {
         "space_group_requested": group.number,
         "wyckoff": str(template.assignment),
@@ -265,11 +265,6 @@ def symmetry_columns(structure: Structure, template: SymmetricTemplate | None) -
         "space_group_spglib": None if dataset is None else int(dataset.number),
         "higher_symmetry": moyo != group.number,
     }
-
-
-def found_group(structure: Structure, symprec: float) -> int:
-    """Space group number found by moyopy at a tolerance in Å; 1 where it finds none."""
-    return space_group(structure, symprec) or 1
 
 
 def write_symmetrised(run: RunFolder, symprec: float) -> dict[str, int]:
@@ -290,7 +285,7 @@ def write_symmetrised(run: RunFolder, symprec: float) -> dict[str, int]:
     for name, structure in run.structures().items():
         better = symmetrise(structure, symprec).to_structure()
         write_text(folder / f"{name}.cif", cif_text(better, name))
-        found[name] = found_group(better, 0.01)
-        lines.append(f"{name},{found_group(structure, 0.01)},{found[name]},{symprec}")
+        found[name] = space_group(better, 0.01) or 1
+        lines.append(f"{name},{space_group(structure, 0.01) or 1},{found[name]},{symprec}")
     write_text(run.path / "symmetrised.csv", "\n".join(lines) + "\n")
     return found

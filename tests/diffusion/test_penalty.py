@@ -13,7 +13,13 @@ from pymatgen.core import Lattice, Structure
 
 from crystal_diffusion import geometry
 from crystal_diffusion.crystal import CrystalBatch
-from crystal_diffusion.diffusion.penalty import fit_cell, pair_overlap, push_apart, separate
+from crystal_diffusion.diffusion.penalty import (
+    fit_cell,
+    pair_overlap,
+    push_apart,
+    separate,
+    stretch_cell,
+)
 from crystal_diffusion.diffusion.sampler import SamplerSettings
 from crystal_diffusion.generation.sampling import smallest_distances, volume_limits
 
@@ -89,6 +95,9 @@ def test_real_crystals_feel_nothing(structure: Structure) -> None:
         separate(batch.frac_coords, batch.lattice, batch.mask, smallest, 30, same),
         batch.frac_coords,
     )
+    volume = torch.full((1,), 1e9)
+    args = (batch.frac_coords, batch.lattice, batch.mask, smallest, volume, 30, same)
+    assert torch.equal(stretch_cell(*args), batch.lattice)
     own = smallest.diagonal(dim1=-2, dim2=-1).amax(-1)
     limits = volume_limits(batch.atomic_numbers)
     assert torch.equal(fit_cell(batch.lattice, batch.num_atoms, limits, own), batch.lattice)
@@ -106,6 +115,24 @@ def test_cells_come_back_inside_their_volume_limits(scale: float) -> None:
     half = fit_cell(scale * batch.lattice, batch.num_atoms, (low, high), own, 0.5)
     assert min(scale**3, per_atom / 22.4) < float(geometry.volume(half)) / 8 / 22.4
     assert float(geometry.volume(half)) != pytest.approx(float(geometry.volume(fitted)), rel=1e-2)
+
+
+@given(st.lists(st.floats(1.5, 6.0), min_size=3, max_size=3))
+@settings(max_examples=30, deadline=None)
+def test_a_cell_is_stretched_where_positions_cannot_move(edges: list[float]) -> None:
+    frac = torch.tensor([[[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]]], dtype=torch.float64)
+    cell = torch.diag(torch.tensor(edges, dtype=torch.float64))[None]
+    mask = torch.ones(1, 2, dtype=torch.bool)
+    smallest = torch.full((1, 2, 2), 2.4, dtype=torch.float64)
+    wide = torch.full((1,), 1e6, dtype=torch.float64)
+    room = stretch_cell(frac, cell, mask, smallest, wide, 60, same)
+    crystal = Structure(Lattice(room[0].numpy()), ["Fe", "Fe"], frac[0].numpy())
+    nearest = min(n.nn_distance for n in crystal.get_all_neighbors(20)[0])
+    assert nearest >= 2.4 - 2e-3
+    assert float(geometry.volume(room)) >= float(geometry.volume(cell)) - 1e-9
+    narrow = torch.full((1,), 12.0, dtype=torch.float64)
+    capped = stretch_cell(frac, cell, mask, smallest, narrow, 60, same)
+    assert torch.equal(capped, cell) or float(geometry.volume(capped)) <= 12.0 + 1e-6
 
 
 def test_a_short_edge_is_stretched_along_itself() -> None:
