@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from crystal_diffusion import geometry
@@ -242,6 +241,9 @@ def exchange_noise(batch: CrystalBatch, noise: np.ndarray) -> np.ndarray:
     Returns:
         The exchanged velocities, the same shape.
     """
+    # Not at the top: only training needs it, and importing it takes a quarter of a second.
+    from scipy.optimize import linear_sum_assignment
+
     frac = batch.frac_coords.numpy()
     numbers = batch.atomic_numbers.numpy()
     metric = (batch.lattice @ batch.lattice.transpose(-1, -2)).numpy()

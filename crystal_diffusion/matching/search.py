@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from crystal_diffusion.matching.reduced import Floats, Ints, ReducedCrystal
 
@@ -151,6 +150,19 @@ def best_match(
     return best if best is not None and best < tolerances.stol else None
 
 
+def _assign(squares: Floats) -> tuple[Ints, Ints]:
+    """The one-to-one assignment of least sum: of each row to its minimum where that is one."""
+    least = squares.min(1, keepdims=True)
+    rows, columns = np.nonzero(squares == least)
+    if len(rows) == len(squares) and len(np.unique(columns)) == len(columns):
+        return rows, columns
+    # Not at the top: importing it takes as long as a small search.
+    from scipy.optimize import linear_sum_assignment
+
+    found: tuple[Ints, Ints] = linear_sum_assignment(squares)
+    return found
+
+
 def _best_translation(
     frac_one: Floats,
     frac_two: Floats,
@@ -177,7 +189,7 @@ def _best_translation(
             mean = MeanCell(cell)
             reach = _inverse_spacings(mean.lll_matrix) * (stol / (np.pi * normal))
         vectors, squares = pbc_shortest_vectors(mean, moved, frac_one, mask, True, reach)
-        rows, columns = linear_sum_assignment(squares)
+        rows, columns = _assign(squares)
         steps = vectors[rows, columns]
         steps -= steps.sum(0) / len(steps)
         rest = np.sqrt((steps * steps).sum(-1)) * normal

@@ -15,7 +15,6 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -112,6 +111,9 @@ def _assign(squared: Floats, other_role: NDArray[np.bool_]) -> Ints | None:
     nearest = squared.argmin(1)
     if len(set(nearest.tolist())) == len(nearest):
         return np.asarray(nearest, dtype=np.int64)
+    # Not at the top: importing it takes a quarter of a second, and most crystals end above.
+    from scipy.optimize import linear_sum_assignment
+
     rows, columns = linear_sum_assignment(squared)
     if squared[rows, columns].max() > 1e5:
         return None
