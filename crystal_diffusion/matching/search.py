@@ -152,9 +152,8 @@ def best_match(
 
 def _assign(squares: Floats) -> tuple[Ints, Ints]:
     """The one-to-one assignment of least sum: of each row to its minimum where that is one."""
-    least = squares.min(1, keepdims=True)
-    rows, columns = np.nonzero(squares == least)
-    if len(rows) == len(squares) and len(np.unique(columns)) == len(columns):
+    rows, columns = np.nonzero(squares == squares.min(1, keepdims=True))
+    if len(rows) == len(squares) == len(set(columns.tolist())):
         return rows, columns
     # Not at the top: importing it takes as long as a small search.
     from scipy.optimize import linear_sum_assignment
