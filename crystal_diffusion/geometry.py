@@ -14,6 +14,9 @@ from torch import Tensor
 
 #: Off-diagonal positions in the order of the last three log-strain components.
 _PAIRS = ((1, 2), (0, 2), (0, 1))
+#: Places of the six components in a flat 3 × 3 matrix; component at each of its nine places.
+_INDEPENDENT = [0, 4, 8, 5, 2, 1]
+_SYMMETRIC = [0, 5, 4, 5, 1, 3, 4, 3, 2]
 
 
 def wrap(frac_coords: Tensor) -> Tensor:
@@ -76,18 +79,12 @@ def lattice_to_log_strain(lattice: Tensor) -> Tensor:
     values, vectors = torch.linalg.eigh(metric)
     log_values = 0.5 * torch.log(values.clamp_min(1e-12))
     strain = (vectors * log_values.unsqueeze(-2)) @ vectors.transpose(-1, -2)
-    diagonal = torch.diagonal(strain, dim1=-2, dim2=-1)
-    off = torch.stack([strain[..., i, j] for i, j in _PAIRS], -1)
-    return torch.cat([diagonal, off], -1)
+    return strain.flatten(-2)[..., _INDEPENDENT]
 
 
 def log_strain_to_lattice(log_strain: Tensor) -> Tensor:
     """The symmetric cell exp(S) of ``(..., 6)`` log-strain: right-handed, volume > 0."""
-    matrix = torch.diag_embed(log_strain[..., :3])
-    for component, (i, j) in enumerate(_PAIRS):
-        value = log_strain[..., 3 + component]
-        matrix[..., i, j] = value
-        matrix[..., j, i] = value
+    matrix = log_strain[..., _SYMMETRIC].unflatten(-1, (3, 3))
     if matrix.requires_grad:
         # The gradient of eigenvectors is infinite where eigenvalues agree, as in a cubic cell.
         return torch.linalg.matrix_exp(matrix)

@@ -10,6 +10,7 @@ import importlib
 import logging
 import os
 import sys
+import warnings
 
 import typer
 
@@ -51,6 +52,8 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # moyopy remarks on cells that are no primitive ones; that is nothing a user can act upon.
     logging.getLogger("moyo").setLevel(logging.ERROR)
+    # pymatgen remarks on noble gases whenever it sorts a formula.
+    warnings.filterwarnings("ignore", message="No Pauling electronegativity")
     from crystal_diffusion.errors import CrystalDiffusionError
 
     try:

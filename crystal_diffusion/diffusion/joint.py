@@ -121,16 +121,23 @@ class JointDiffusion(nn.Module):
 
     def _shift(self, num_atoms: Tensor, like: Tensor) -> Tensor:
         size = num_atoms.to(like.dtype).clamp_min(1) * self.config.statistics.volume_per_atom
-        third = torch.log(size) / 3
-        zero = torch.zeros_like(third)
-        return torch.stack([third, third, third, zero, zero, zero], -1)
+        # A third on each diagonal component, nothing on the others.
+        return nn.functional.pad((torch.log(size) / 3).unsqueeze(-1).expand(-1, 3), (0, 3))
 
     def predict(
-        self, frac_coords: Tensor, lattice_state: Tensor, atomic_numbers: Tensor, levels: Levels
+        self,
+        frac_coords: Tensor,
+        lattice_state: Tensor,
+        atomic_numbers: Tensor,
+        levels: Levels,
+        lattice: Tensor | None = None,
     ) -> Prediction:
-        """Ask the network; net translation is removed where no atom is given."""
-        count = (atomic_numbers > 0).sum(-1)
-        lattice = self.decode_lattice(lattice_state, count)
+        """Ask the network; net translation is removed where no atom is given.
+
+        ``lattice`` saves decoding the state where the cell is known; its rotation is free.
+        """
+        if lattice is None:
+            lattice = self.decode_lattice(lattice_state, (atomic_numbers > 0).sum(-1))
         answer: Prediction = self.network(
             NoisyCrystals(
                 frac_coords=frac_coords,

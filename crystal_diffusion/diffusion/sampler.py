@@ -179,8 +179,9 @@ def sample(
         coords = answer.coords * faster[:, None, None]
         if projection is not None:
             coords = projection.displacement(coords)
-            noise = projection.displacement(noise)
-        noise = remove_translation(noise, mask, levels.coords)
+            noise = projection.displacement(noise) if settings.churn else noise
+        if settings.churn:
+            noise = remove_translation(noise, mask, levels.coords)
         moved = model.coordinates.step(frac, coords, coord_level, coord_low, noise, settings.churn)
         cell_noise = streams.normal(6).to(device) if settings.churn else torch.zeros_like(state)
         state = lattice_step(
@@ -308,10 +309,11 @@ def _ask(
     basis = projection.basis(lattice) if projection is not None else None
     if basis is None:
         state = model.encode_lattice(lattice, count)
-        return model.predict(frac, state, numbers, levels), state, None
-    state = model.encode_lattice(basis @ lattice, count)
+        return model.predict(frac, state, numbers, levels, lattice), state, None
+    cell = basis @ lattice
+    state = model.encode_lattice(cell, count)
     reduced = geometry.wrap(frac @ torch.linalg.inv(basis))
-    answer = model.predict(reduced, state, numbers, levels)
+    answer = model.predict(reduced, state, numbers, levels, cell)
     turned = Prediction(answer.coords @ basis, answer.lattice, answer.element_logits)
     return turned, state, basis
 

@@ -117,7 +117,7 @@ def reduce_crystal(structure: Structure) -> ReducedCrystal:
             "leave it out."
         )
     # Before pymatgen's reduction: its own search already exhausts the memory on such cells.
-    _refuse_thin(structure.formula, np.linalg.norm(reduce_cell(matrix).rows, axis=1), matrix)
+    _refuse_thin(structure, np.linalg.norm(reduce_cell(matrix).rows, axis=1), matrix)
     try:
         niggli = structure.lattice.get_niggli_reduced_lattice()
         if niggli != structure.lattice:
@@ -132,7 +132,7 @@ def reduce_crystal(structure: Structure) -> ReducedCrystal:
         raise InputError(
             f"the cell of {structure.formula} cannot be reduced ({error}); leave it out."
         ) from error
-    minima = _refuse_thin(structure.formula, np.asarray(niggli.lengths), np.array(niggli.matrix))
+    minima = _refuse_thin(structure, np.asarray(niggli.lengths), np.array(niggli.matrix))
     return ReducedCrystal(
         np.array(niggli.matrix),
         coords,
@@ -143,7 +143,7 @@ def reduce_crystal(structure: Structure) -> ReducedCrystal:
     )
 
 
-def _refuse_thin(formula: str, lengths: Floats, matrix: Floats) -> Floats:
+def _refuse_thin(structure: Structure, lengths: Floats, matrix: Floats) -> Floats:
     """Edges of a reduced cell over the cube root of its volume, ascending.
 
     Raises:
@@ -152,7 +152,7 @@ def _refuse_thin(formula: str, lengths: Floats, matrix: Floats) -> Floats:
     minima: Floats = np.sort(lengths) / abs(float(np.linalg.det(matrix))) ** (1 / 3)
     if _search_size(minima) > _LARGEST_SEARCH:
         raise InputError(
-            f"the cell of {formula} is too flat or thin to be compared (reduced edges "
+            f"the cell of {structure.formula} is too flat or thin to be compared (reduced edges "
             f"{', '.join(f'{x:.3g}' for x in lengths)} Å); leave it out."
         )
     return minima

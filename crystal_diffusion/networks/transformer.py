@@ -127,17 +127,14 @@ class CrystalTransformer(nn.Module):
         real = mask.unsqueeze(-1)
         element = self.elements(noisy.atomic_numbers)
         # Levels are in [0, 1]; times 1000 they use the whole range of the sinusoidal table.
-        atom_level = self.level(noisy.coord_level * 1000)
-        atom_tokens = (element + self.atom_level(atom_level)) * real
         mean_level = (noisy.coord_level * mask).sum(-1) / count.clamp_min(1)
         levels = torch.stack([mean_level, noisy.lattice_level, noisy.element_level], -1)
+        size = count.to(levels.dtype).unsqueeze(-1) * 0.01
+        waves = self.level(torch.cat([levels, size, noisy.coord_level], -1) * 1000)
+        atom_tokens = (element + self.atom_level(waves[:, 4:])) * real
         condition = self.condition(
             torch.cat(
-                [
-                    self.level(levels * 1000).flatten(-2),
-                    noisy.lattice_state,
-                    self.level(count.to(levels.dtype) * 10),
-                ],
+                [waves[:, :3].flatten(-2), noisy.lattice_state, waves[:, 3]],
                 -1,
             )
         )
