@@ -67,6 +67,11 @@ def generate(
     ] = "default",
     max_attempts: Annotated[int, typer.Option(help="Tries per crystal.")] = 8,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    executor: Annotated[
+        str | None,
+        typer.Option(help="Several workers: local, ray or ray:ADDRESS; for thousands of crystals."),
+    ] = None,
+    processes: Annotated[int | None, typer.Option(help="Workers of the executor.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only errors.")] = False,
 ) -> None:
     """Generate crystals that pass the physical checks, and write a run folder.
@@ -127,6 +132,8 @@ def generate(
             overwrite=overwrite,
             command=["crystal-diffusion", *sys.argv[1:]],
             progress=lambda done: bar.update(task, completed=done),
+            executor=executor,
+            processes=processes,
         )
     if symmetrise is not None:
         from crystal_diffusion.generation.symmetric import write_symmetrised

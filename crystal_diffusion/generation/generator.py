@@ -141,12 +141,37 @@ class CrystalGenerator:
             n: number of crystals; ``first`` is the index of the first of them.
             describe: make rows, nearest known crystals, groups and ranks; off for speed.
         """
+        settings = settings or GenerationSettings()
+        result, reports = self.make(
+            request, n, seed, first, settings, wanted=n, progress=progress, whole=describe
+        )
+        if describe and reports:
+            self.describe(result, reports, settings)
+        return result
+
+    def make(
+        self,
+        request: Request,
+        n: int,
+        seed: int,
+        first: int,
+        settings: GenerationSettings,
+        *,
+        wanted: int,
+        progress: ProgressCallback | None = None,
+        whole: bool = True,
+    ) -> tuple[GenerationResult, dict[str, ValidationReport]]:
+        """Crystals and the reports that let them pass, without rows, groups and ranks.
+
+        Args:
+            wanted: crystals of the whole run, of which these may be a part.
+            whole: apply all checks; otherwise those of the geometry.
+        """
         if n < 1:
             raise InputError(f"n is {n}; ask for at least 1 crystal.")
-        settings = settings or GenerationSettings()
         validator = settings.validator or PhysicsValidator()
         clock = _Clock()
-        planner = self._planner(request, seed, settings, n)
+        planner = self._planner(request, seed, settings, wanted)
         allowed = planner.allowed()
         decode = neutral_decoder(allowed, len(request.elements)) if request.charge_neutral else None
         prototype_sampler = replace(settings.sampler, steps=settings.prototype_steps)
@@ -170,7 +195,7 @@ class CrystalGenerator:
                 )
                 clock.lap("sample")
                 for plan, structure in zip(batch, structures, strict=True):
-                    report = validator.validate(structure, geometry_only=not describe)
+                    report = validator.validate(structure, geometry_only=not whole)
                     failure = report.errors[0] if report.errors else None
                     if failure is None and request.charge_neutral:
                         charge = validator.check("charge_neutrality", structure)
@@ -187,9 +212,7 @@ class CrystalGenerator:
                 if progress:
                     progress(len(made) + len(missing))
             pending = again
-        width = max(4, len(str(first + n - 1)))
-        # A letter first: readers of extended XYZ would turn "0007" into the number 7.
-        ids = {index: f"cd{index:0{width}d}" for index in sorted(made)}
+        ids = {index: crystal_id(index, first + n) for index in sorted(made)}
         result = GenerationResult(
             structures={ids[i]: made[i][1] for i in ids},
             rows=[],
@@ -198,10 +221,7 @@ class CrystalGenerator:
             plans={ids[i]: made[i][0] for i in ids},
             seconds=clock.seconds,
         )
-        if describe and made:
-            self._describe(result, {ids[i]: made[i][2] for i in ids}, settings)
-            clock.lap("describe")
-        return result
+        return result, {ids[i]: made[i][2] for i in ids}
 
     def _planner(
         self, request: Request, seed: int, settings: GenerationSettings, wanted: int
@@ -251,13 +271,14 @@ class CrystalGenerator:
         values, counts = np.unique(self.training.num_atoms, return_counts=True)
         return {int(v): int(c) for v, c in zip(values, counts, strict=True)}
 
-    def _describe(
+    def describe(
         self,
         result: GenerationResult,
         reports: Mapping[str, ValidationReport],
         settings: GenerationSettings,
     ) -> None:
         """Rows, nearest known crystals, duplicate groups, scores and ranks; sorts the result."""
+        clock = _Clock()
         from crystal_diffusion.generation.ranking import group_and_rank
         from crystal_diffusion.matching import StructureMatch
 
@@ -275,6 +296,16 @@ class CrystalGenerator:
         order = group_and_rank(self, result, rows, settings, matcher)
         result.structures = {name: result.structures[name] for name in order}
         result.rows = [rows[name] for name in order]
+        clock.lap("describe")
+        result.seconds.update(clock.seconds)
+
+
+def crystal_id(index: int, end: int) -> str:
+    """The id of a crystal in a run of indices below ``end``.
+
+    A letter first: readers of extended XYZ would turn "0007" into the number 7.
+    """
+    return f"cd{index:0{max(4, len(str(end - 1)))}d}"
 
 
 class _Clock:

@@ -42,8 +42,12 @@ def generate_run(
     overwrite: bool = False,
     command: list[str] | None = None,
     progress: Callable[[int], None] | None = None,
+    executor: str | None = None,
+    processes: int | None = None,
 ) -> tuple[RunFolder, GenerationResult]:
     """Generate and write everything: see :class:`RunFolder` for the files.
+
+    With an ``executor`` ("local", "ray", ...) the crystals are made by several workers.
 
     Raises:
         InputError: when the folder is in use or cannot be written.
@@ -52,7 +56,24 @@ def generate_run(
     folder = RunFolder.create(out, overwrite)
     settings = settings or GenerationSettings()
     began = time.time()
-    result = generator.run(request, n, seed=seed, first=first, settings=settings, progress=progress)
+    if executor is None:
+        result = generator.run(
+            request, n, seed=seed, first=first, settings=settings, progress=progress
+        )
+    else:
+        from crystal_diffusion.generation.spread import run_spread
+
+        result = run_spread(
+            generator,
+            request,
+            n,
+            seed=seed,
+            first=first,
+            settings=settings,
+            executor=executor,
+            processes=processes,
+            progress=progress,
+        )
     write_result(
         folder,
         result,

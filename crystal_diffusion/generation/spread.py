@@ -1,0 +1,112 @@
+"""One run made in parts, in several processes or on a Ray cluster.
+
+A crystal depends on its seed and index only, so parts of fixed size give the same crystals under
+every executor; grouping and ranking look at all of them together and are done at the end.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from crystal_diffusion.errors import InputError
+from crystal_diffusion.generation.generator import CrystalGenerator, crystal_id, load
+from crystal_diffusion.generation.request import Request
+from crystal_diffusion.generation.settings import GenerationResult, GenerationSettings
+from crystal_diffusion.physics.report import ValidationReport
+
+#: Crystals of a part.
+PART = 50
+
+
+@dataclass(frozen=True)
+class Part:
+    """Indices ``first`` to ``first + n`` of a run of ``wanted`` crystals."""
+
+    model: str | None
+    request: Request
+    n: int
+    seed: int
+    first: int
+    settings: GenerationSettings
+    wanted: int
+
+
+@lru_cache(maxsize=1)
+def _loaded(model: str | None) -> CrystalGenerator:
+    return load(model, "cpu")
+
+
+def make_part(part: Part) -> tuple[GenerationResult, dict[str, ValidationReport]]:
+    """The crystals of a part; a worker loads the model once."""
+    return _loaded(part.model).make(
+        part.request, part.n, part.seed, part.first, part.settings, wanted=part.wanted
+    )
+
+
+def run_spread(
+    generator: CrystalGenerator,
+    request: Request,
+    n: int,
+    *,
+    seed: int = 0,
+    first: int = 0,
+    settings: GenerationSettings | None = None,
+    executor: str = "local",
+    processes: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> GenerationResult:
+    """As :meth:`CrystalGenerator.run`, the crystals made by an executor.
+
+    Args:
+        executor: "local", "here", "ray" or "ray:ADDRESS".
+        processes: workers; the usable cores by default.
+
+    Raises:
+        InputError: for an unknown executor, or a model that is in no file.
+        RequestError: when no crystal can meet the request.
+    """
+    # Not at the top: screening stands above generation.
+    from crystal_diffusion.screening.executors import make_executor
+
+    if n < 1:
+        raise InputError(f"n is {n}; ask for at least 1 crystal.")
+    if generator.path is None and not generator.in_the_box:
+        raise InputError("the model is in no file; save it before workers can load it.")
+    settings = settings or GenerationSettings()
+    model = None if generator.in_the_box else str(Path(generator.path or "").resolve())
+    parts = {
+        str(start): Part(model, request, min(PART, first + n - start), seed, start, settings, n)
+        for start in range(first, first + n, PART)
+    }
+    answers: dict[int, tuple[GenerationResult, dict[str, ValidationReport]]] = {}
+    missing: dict[int, str] = {}
+    for key, outcome in make_executor(executor, processes)(make_part, parts.items()):
+        part = parts[key]
+        if outcome.value is None:
+            missing.update(dict.fromkeys(range(part.first, part.first + part.n), outcome.problem))
+        else:
+            answers[part.first] = outcome.value
+        if progress:
+            progress(sum(len(a) + len(a.missing) for a, _ in answers.values()) + len(missing))
+    whole = GenerationResult({}, [], {}, missing, {}, {})
+    reports: dict[str, ValidationReport] = {}
+    rejected: Counter[str] = Counter()
+    for start in sorted(answers):
+        result, found = answers[start]
+        for name, plan in result.plans.items():
+            own = crystal_id(plan.index, first + n)
+            whole.structures[own] = result.structures[name]
+            whole.plans[own] = plan
+            reports[own] = found[name]
+        rejected.update(result.rejected)
+        whole.missing.update(result.missing)
+        for stage, seconds in result.seconds.items():
+            whole.seconds[stage] = whole.seconds.get(stage, 0.0) + seconds
+    whole.rejected = dict(rejected)
+    if reports:
+        generator.describe(whole, reports, settings)
+    return whole

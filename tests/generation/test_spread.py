@@ -1,0 +1,95 @@
+"""A run in parts: the same crystals under every executor, and a lost part named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from crystal_diffusion import GenerationSettings, Request, SamplerSettings, load
+from crystal_diffusion.errors import InputError
+from crystal_diffusion.generation import spread
+from crystal_diffusion.generation.generator import CrystalGenerator
+from crystal_diffusion.generation.settings import GenerationResult
+from crystal_diffusion.generation.spread import run_spread
+from crystal_diffusion.screening.executors import HereExecutor, Outcome
+
+FAST = GenerationSettings(sampler=SamplerSettings(steps=3), max_attempts=3)
+SALT = Request(formula="NaCl", z=(1, 2))
+
+
+@pytest.fixture(scope="module")
+def generator() -> CrystalGenerator:
+    return load(None, "cpu")
+
+
+@pytest.fixture(scope="module")
+def whole(generator: CrystalGenerator) -> GenerationResult:
+    return generator.run(SALT, 7, seed=3, settings=FAST)
+
+
+def same(one: GenerationResult, other: GenerationResult) -> None:
+    assert sorted(one.structures) == sorted(other.structures)
+    assert one.missing.keys() == other.missing.keys()
+    assert one.rejected == other.rejected
+    for name, structure in one.structures.items():
+        twin = other.structures[name]
+        assert np.allclose(structure.lattice.matrix, twin.lattice.matrix, atol=1e-3)
+        shift = structure.frac_coords - twin.frac_coords
+        assert np.allclose(shift - np.round(shift), 0, atol=1e-3)
+    rows = [{row["id"]: row["group"] for row in run.rows} for run in (one, other)]
+    assert rows[0] == rows[1]
+
+
+def test_parts_are_the_undivided_run(
+    generator: CrystalGenerator, whole: GenerationResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spread, "PART", 3)
+    seen: list[int] = []
+    parts = run_spread(
+        generator, SALT, 7, seed=3, settings=FAST, executor="here", progress=seen.append
+    )
+    assert len(parts) == 7 and seen == [3, 6, 7]
+    same(parts, whole)
+
+
+def test_worker_processes_make_the_same(
+    generator: CrystalGenerator, whole: GenerationResult
+) -> None:
+    local = run_spread(generator, SALT, 7, seed=3, settings=FAST, executor="local", processes=1)
+    same(local, whole)
+
+
+def test_ray_makes_the_same(generator: CrystalGenerator, whole: GenerationResult) -> None:
+    pytest.importorskip("ray", reason="the extra [ray] is not installed")
+    try:
+        found = run_spread(generator, SALT, 7, seed=3, settings=FAST, executor="ray", processes=2)
+    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+        pytest.skip(f"a local Ray cluster cannot be started here: {error}")
+    same(found, whole)
+
+
+def test_a_lost_part_is_named_and_the_rest_kept(
+    generator: CrystalGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spread, "PART", 2)
+
+    class Losing(HereExecutor):
+        def __call__(self, function, tasks):  # type: ignore[no-untyped-def]
+            for key, outcome in super().__call__(function, tasks):
+                yield key, Outcome(None, "the worker process died") if key == "2" else outcome
+
+    monkeypatch.setattr("crystal_diffusion.screening.executors.make_executor", lambda *_: Losing())
+    result = run_spread(generator, SALT, 5, seed=3, settings=FAST)
+    assert set(result.missing) == {2, 3}
+    assert sorted(result.structures) == ["cd0000", "cd0001", "cd0004"]
+    assert set(result.missing.values()) == {"the worker process died"}
+
+
+def test_a_model_in_no_file_is_refused(tmp_path: Path, generator: CrystalGenerator) -> None:
+    loose = CrystalGenerator(generator.model, {})
+    with pytest.raises(InputError, match="save it"):
+        run_spread(loose, SALT, 1)
+    with pytest.raises(InputError, match="not known"):
+        run_spread(generator, SALT, 1, executor="cloud")
