@@ -69,7 +69,7 @@ def generate(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     executor: Annotated[
         str | None,
-        typer.Option(help="Several workers: local, ray or ray:ADDRESS; for thousands of crystals."),
+        typer.Option(help="Several workers on processors: local, ray or ray:ADDRESS."),
     ] = None,
     processes: Annotated[int | None, typer.Option(help="Workers of the executor.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only errors.")] = False,
