@@ -12,37 +12,44 @@ from crystal_diffusion.networks.unet_chain import UNetChain
 
 
 class UNetBlock(nn.Module):
-    """Linear, layer norm, time added, SiLU, linear: one encoder or decoder block."""
+    """Linear, layer norm, time added, SiLU: one encoder or decoder block.
 
-    def __init__(self, width_in: int, width_out: int, time_dim: int) -> None:
+    Args:
+        deep: a second linear layer and SiLU behind.
+    """
+
+    def __init__(self, width_in: int, width_out: int, time_dim: int, deep: bool = False) -> None:
         super().__init__()
         self.first = nn.Linear(width_in, width_out)
         self.norm = nn.LayerNorm(width_out)
         self.time = nn.Linear(time_dim, width_out)
-        self.second = nn.Linear(width_out, width_out)
+        self.second = nn.Linear(width_out, width_out) if deep else None
 
     def forward(self, x: Tensor, time_term: Tensor) -> Tensor:
         h = silu(self.norm(self.first(x)) + time_term)
-        return silu(self.second(h))
+        return h if self.second is None else silu(self.second(h))
 
 
 class UNetBody(nn.Module):
     """Two encoder blocks, self-attention, two decoder blocks with skip connections.
 
-    ``(crystals, atoms, width_in)`` to ``(crystals, atoms, hidden_dim)``; O(N·D² + N²·D).
+    ``(crystals, atoms, width_in)`` to ``(crystals, atoms, hidden_dim)``; O(N·D² + N²·D). The
+    blocks of the reference model have one linear layer, those of the joint model two (``deep``).
     """
 
-    def __init__(self, width_in: int, hidden_dim: int, time_dim: int, heads: int = 4) -> None:
+    def __init__(
+        self, width_in: int, hidden_dim: int, time_dim: int, heads: int = 4, deep: bool = False
+    ) -> None:
         super().__init__()
         wide = 2 * hidden_dim
         self.heads = heads
-        self.encoder1 = UNetBlock(width_in, hidden_dim, time_dim)
-        self.encoder2 = UNetBlock(hidden_dim, wide, time_dim)
+        self.encoder1 = UNetBlock(width_in, hidden_dim, time_dim, deep)
+        self.encoder2 = UNetBlock(hidden_dim, wide, time_dim, deep)
         self.norm = nn.LayerNorm(wide)
         self.qkv = nn.Linear(wide, 3 * wide)
         self.attended = nn.Linear(wide, wide)
-        self.decoder1 = UNetBlock(2 * wide, wide, time_dim)
-        self.decoder2 = UNetBlock(wide + hidden_dim, hidden_dim, time_dim)
+        self.decoder1 = UNetBlock(2 * wide, wide, time_dim, deep)
+        self.decoder2 = UNetBlock(wide + hidden_dim, hidden_dim, time_dim, deep)
 
     def time_terms(self, time: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """What each block adds for a time embedding ``(times, time_dim)``; once per schedule."""
@@ -131,7 +138,7 @@ class CrystalUNet(nn.Module):
         self.level = SinusoidalPositionEmbeddings(time_dim, max_period=1000.0)
         self.time = nn.Sequential(nn.Linear(3 * time_dim, time_dim), nn.SiLU())
         self.elements = ElementEmbedding(element_dim)
-        self.body = UNetBody(6 + element_dim + 6 + time_dim, hidden_dim, time_dim)
+        self.body = UNetBody(6 + element_dim + 6 + time_dim, hidden_dim, time_dim, deep=True)
         self.coords_out = nn.Linear(hidden_dim, 3)
         self.lattice_out = nn.Linear(hidden_dim, 6)
         self.elements_out = nn.Linear(hidden_dim, 100)

@@ -11,25 +11,23 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn.functional import layer_norm
+from torch.nn.functional import layer_norm, scaled_dot_product_attention
 
 if TYPE_CHECKING:
     from crystal_diffusion.networks.unet import UNetBlock, UNetBody
 
 
 class _Block:
-    """``second(silu(norm(first) + time))``; the caller does the first product."""
+    """``silu(norm(first) + time)``; the caller does the product."""
 
     def __init__(self, block: UNetBlock, terms: Tensor) -> None:
         self.width = (block.norm.normalized_shape[0],)
         self.weight = block.norm.weight
         self.biases = (block.norm.bias + terms.flatten(0, 1)).unbind(0)
         self.eps = block.norm.eps
-        self.second, self.second_bias = block.second.weight.t().contiguous(), block.second.bias
 
     def __call__(self, first: Tensor, step: int) -> Tensor:
         x = layer_norm(first, self.width, self.weight, self.biases[step], self.eps)
-        x = torch.addmm(self.second_bias, torch.nn.functional.silu(x, True), self.second)
         return torch.nn.functional.silu(x, True)
 
 
@@ -79,10 +77,8 @@ class UNetChain:
         flat = layer_norm(h2, (h2.shape[1],), None, None, self._norm_eps)
         qkv = torch.addmm(self._qkv_bias, flat, self._qkv)
         q, k, v = qkv.view(crystals, atoms, 3, self._heads, self._size).permute(2, 0, 3, 1, 4)
-        scores = q @ k.transpose(-1, -2)
-        if self._padding is not None:
-            scores = scores + self._padding
-        mixed = (torch.softmax(scores, -1) @ v).transpose(1, 2).reshape(crystals * atoms, -1)
+        mixed = scaled_dot_product_attention(q, k, v, self._padding, scale=1.0)
+        mixed = mixed.transpose(1, 2).reshape(crystals * atoms, -1)
         up = torch.addmm(self._up_bias, h2, self._skip).addmm_(mixed, self._attended)
         h4 = decoder1(up, step)
         return decoder2(
