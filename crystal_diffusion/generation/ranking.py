@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 #: Prototype candidates that the ranker chooses from.
 POOL = 40
+#: eV/atom that weigh as much as one unit of the built-in score (docs/experiments.md, n = 90).
+POTENTIAL_SCALE = 0.15
 
 
 def group_and_rank(
@@ -77,7 +79,8 @@ def best_proposals(
     """
     from crystal_diffusion.proposals.ranker import default_ranker, default_ranker_path
 
-    own = generator.in_the_box and settings.rank == "score" and default_ranker_path().is_file()
+    judged = settings.rank not in ("none", "residual")
+    own = generator.in_the_box and judged and default_ranker_path().is_file()
     if not own and not settings.new:
         return list(generator.proposer.propose(composition, n=count))
     found = generator.proposer.propose(composition, n=max(POOL, count))
@@ -99,23 +102,40 @@ def candidate_scores(
 
     Args:
         rank: "score" for the built-in ranker, "residual" for the network's own denoising
-            residual alone, else the name of an installed potential, whose negative energy per
-            atom (eV) is the score.
+            residual alone, else the name of an installed potential: the built-in score less the
+            energy above the lowest candidate of the composition over :data:`POTENTIAL_SCALE`;
+            the negative energy per atom (eV) alone for models that the ranker does not know.
         new: the ranker puts types last in which the library holds the composition already.
     """
     structures = [result.structures[name] for name in names]
-    if rank not in ("score", "residual"):
-        return potential_scores(structures, rank)
-    residuals = network_residuals(generator, structures)
-    if rank == "residual" or not generator.in_the_box:
+    if rank == "residual":
+        return -network_residuals(generator, structures)
+    shipped = generator.in_the_box
+    if rank == "score":
         # The shipped ranker was trained with the shipped library; other models judge themselves.
-        return -residuals
-    from crystal_diffusion.proposals.ranker import (
-        Candidate,
-        default_ranker,
-        default_ranker_path,
-    )
+        if shipped:
+            return built_in_scores(generator, result, names, new)
+        return -network_residuals(generator, structures)
+    scores = potential_scores(structures, rank)
+    if not shipped:
+        return scores
+    formulas = np.array([structure.composition.reduced_formula for structure in structures])
+    for formula in np.unique(formulas):
+        rows = formulas == formula
+        # Where the potential failed on all of them, the built-in score decides alone.
+        best = scores[rows].max()
+        scores[rows] = scores[rows] - best if np.isfinite(best) else 0.0
+    return np.asarray(built_in_scores(generator, result, names, new) + scores / POTENTIAL_SCALE)
 
+
+def built_in_scores(
+    generator: CrystalGenerator, result: GenerationResult, names: list[str], new: bool
+) -> np.ndarray:
+    """Log-odds of the shipped ranker within each composition; by votes where it is missing."""
+    from crystal_diffusion.proposals.ranker import Candidate, default_ranker, default_ranker_path
+
+    structures = [result.structures[name] for name in names]
+    residuals = network_residuals(generator, structures)
     if not default_ranker_path().is_file():
         return vote_scores([result.plans[name].proposal for name in names], residuals)
     scores = np.zeros(len(names))

@@ -26,7 +26,8 @@ class GenerationSettings:
             for the model in the box and 1 for others.
         new: structure types in which the library already holds the composition come last.
         max_attempts: tries per crystal before it is given up.
-        rank: "score" (built in), a potential's name such as "diep", or "none".
+        rank: "score" (built in), a potential's name such as "diep" (its energy joined with the
+            built-in score where there is one), "residual" (of the network), or "none".
         group: group duplicates by structure matching.
     """
 
