@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from crystal_diffusion.cli.console import FAILED, OK, PARTIAL, err, out, progress
+from crystal_diffusion.errors import InputError
 
 #: Up to this many crystals, waking a second thread for each small operation costs more than it
 #: saves: 20 candidates took 6.4 s with two threads and 5.0 s with one.
@@ -113,6 +114,10 @@ def generate(
         max_attempts=max_attempts,
         validator=None if profile == "default" else PhysicsValidator(profile=profile),
     )
+    if executor is not None and device not in ("auto", "cpu"):
+        raise InputError(
+            f"--executor works on processors, --device {device} was asked for; give one of them."
+        )
     if n <= _FEW and "OMP_NUM_THREADS" not in os.environ:
         import torch
 
@@ -163,7 +168,6 @@ def _host(path: Path | None) -> object:
     if path is None:
         return None
     from crystal_diffusion.data import iter_crystals
-    from crystal_diffusion.errors import InputError
 
     record = next(iter(iter_crystals(path)))
     if record.structure is None:

@@ -167,3 +167,13 @@ def test_ctrl_c_while_training_can_go_on(tmp_path: Path) -> None:
     assert child.returncode == 130
     assert b"Traceback" not in errors
     assert (tmp_path / "model" / "state.safetensors").exists()
+
+
+def test_workers_and_an_accelerator_exclude_each_other(tmp_path: Path) -> None:
+    done = RUNNER.invoke(
+        app,
+        ["generate", "--executor", "local", "--device", "cuda", "--out", str(tmp_path / "run")],
+    )
+    assert done.exit_code != 0
+    assert "give one of them" in str(done.exception) + done.output
+    assert not (tmp_path / "run").exists()

@@ -31,7 +31,11 @@ def test_the_best_of_many_comes_first_and_known_types_last_if_asked() -> None:
 def test_a_potential_joins_the_built_in_score(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = load()
     result = generator.run(
-        Request(formula="SrTiO3", z=(1, 1)), 4, seed=1, settings=GenerationSettings(), describe=False
+        Request(formula="SrTiO3", z=(1, 1)),
+        4,
+        seed=1,
+        settings=GenerationSettings(),
+        describe=False,
     )
     names = list(result.structures)
     built_in = ranking.candidate_scores(generator, result, names, "score")
