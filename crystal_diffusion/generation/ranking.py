@@ -135,9 +135,13 @@ def built_in_scores(
     from crystal_diffusion.proposals.ranker import Candidate, default_ranker, default_ranker_path
 
     structures = [result.structures[name] for name in names]
-    residuals = network_residuals(generator, structures)
     if not default_ranker_path().is_file():
+        residuals = network_residuals(generator, structures)
         return vote_scores([result.plans[name].proposal for name in names], residuals)
+    ranker = default_ranker()
+    residuals = np.full(len(names), np.nan)
+    if ranker.residual_weight:
+        residuals = network_residuals(generator, structures)
     scores = np.zeros(len(names))
     formulas = [structure.composition.reduced_formula for structure in structures]
     for formula in dict.fromkeys(formulas):
@@ -151,7 +155,7 @@ def built_in_scores(
             )
             for row in rows
         ]
-        scores[rows] = default_ranker().score(candidates, novel=new)
+        scores[rows] = ranker.score(candidates, novel=new)
     return scores
 
 

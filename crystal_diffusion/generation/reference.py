@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from crystal_diffusion import chemistry
 from crystal_diffusion.matching import ReferenceIndex, StructureMatch
@@ -13,6 +13,12 @@ if TYPE_CHECKING:
 
 #: Above this many crystals only those of the composition at hand are indexed.
 _WHOLE = 5000
+#: Structures of at most this many atoms are compared with crystals of at most this many only:
+#: two crystals match where their primitive cells have the same number of atoms.
+_SMALL = 20
+
+#: A composition, and whether the structure is large.
+Key: TypeAlias = tuple[tuple[tuple[int, int], ...], bool]
 
 
 class LibraryReference:
@@ -20,16 +26,18 @@ class LibraryReference:
 
     def __init__(self, library: Any) -> None:
         self._library = library
-        self._indices: dict[tuple[tuple[int, int], ...], ReferenceIndex | None] = {}
+        self._indices: dict[Key, ReferenceIndex | None] = {}
 
     def nearest_many(self, structures: Sequence[Any], matcher: StructureMatch) -> list[Any]:
         """The nearest library entry of the same composition; None where there is none."""
         answers: list[Any] = [None] * len(structures)
-        rows: dict[tuple[tuple[int, int], ...], list[int]] = {}
+        rows: dict[Key, list[int]] = {}
         for row, structure in enumerate(structures):
             amounts = structure.composition.get_el_amt_dict()
-            key = tuple(sorted((chemistry.atomic_number(el), int(n)) for el, n in amounts.items()))
-            rows.setdefault(key, []).append(row)
+            kinds = tuple(
+                sorted((chemistry.atomic_number(el), int(n)) for el, n in amounts.items())
+            )
+            rows.setdefault((kinds, len(structure) > _SMALL), []).append(row)
         for key, members in rows.items():
             index = self._index(key)
             if index is None:
@@ -39,12 +47,17 @@ class LibraryReference:
                 answers[row] = answer
         return answers
 
-    def _index(self, key: tuple[tuple[int, int], ...]) -> ReferenceIndex | None:
+    def _index(self, key: Key) -> ReferenceIndex | None:
         if key not in self._indices:
-            entries = [int(i) for i in self._library.entries_of(dict(key))]
+            library, (kinds, large) = self._library, key
+            entries = [
+                int(i)
+                for i in library.entries_of(dict(kinds))
+                if large or library.atoms_of(int(library.entry_type[i])) <= _SMALL
+            ]
             self._indices[key] = (
                 ReferenceIndex.from_structures(
-                    {self._library.id_of(i): self._library.structure(i) for i in entries}
+                    {library.id_of(i): library.structure(i) for i in entries}
                 )
                 if entries
                 else None

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 Composition: TypeAlias = tuple[tuple[int, int], ...]
 Arrays: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64], Ints]
+#: Reduced references by row.
+Forms: TypeAlias = dict[int, ReducedCrystal | None]
 
 
 @lru_cache(maxsize=1)
@@ -72,10 +74,11 @@ def numbers_of(composition: Composition) -> Ints:
 
 
 def answer_chunk(jobs: Sequence[Job], matcher: StructureMatch) -> list[Answer]:
-    return [answer(job, matcher) for job in jobs]
+    forms: Forms = {}
+    return [answer(job, matcher, forms) for job in jobs]
 
 
-def answer(job: Job, matcher: StructureMatch) -> Answer:
+def answer(job: Job, matcher: StructureMatch, forms: Forms) -> Answer:
     if job.problem is not None:
         return Answer(0, job.distance, problem=job.problem)
     if not job.same and not job.like:
@@ -85,11 +88,11 @@ def answer(job: Job, matcher: StructureMatch) -> Answer:
     except InputError as error:
         return Answer(0, float("nan"), problem=str(error))
     for candidate in job.same:
-        known = _reduced_reference(candidate, matcher)
+        known = _reduced_reference(candidate, matcher, forms)
         if known is not None and form is not None and matcher.fit(known, form):
             return Answer(candidate.row, candidate.distance, matches=True)
     for candidate in job.like:
-        known = _reduced_reference(candidate, matcher)
+        known = _reduced_reference(candidate, matcher, forms)
         if known is None or form is None or len(known) != len(form):
             continue
         for mapping in swaps(known.elements, form.elements):
@@ -98,15 +101,21 @@ def answer(job: Job, matcher: StructureMatch) -> Answer:
     return Answer(job.nearest, job.distance)
 
 
-def _reduced_reference(candidate: Candidate, matcher: StructureMatch) -> ReducedCrystal | None:
+def _reduced_reference(
+    candidate: Candidate, matcher: StructureMatch, forms: Forms
+) -> ReducedCrystal | None:
     """The reduced form of a reference; ``None`` where it cannot be compared."""
     from pymatgen.core import Lattice, Structure
 
-    lattice, coords, numbers = candidate.arrays
-    try:
-        return matcher.reduced(Structure(Lattice(lattice), numbers.tolist(), coords))
-    except InputError:
-        return None
+    # Crystals of one composition are compared with the same references: each is made once.
+    if candidate.row not in forms:
+        lattice, coords, numbers = candidate.arrays
+        try:
+            structure = Structure(Lattice(lattice), numbers.tolist(), coords)
+            forms[candidate.row] = matcher.reduced(structure)
+        except InputError:
+            forms[candidate.row] = None
+    return forms[candidate.row]
 
 
 def swaps(known: Composition, wanted: Composition) -> list[dict[int, int]]:
