@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 
 #: Prototype candidates that the ranker chooses from.
 POOL = 40
-#: eV/atom that weigh as much as one unit of the built-in score (docs/experiments.md, n = 90).
-POTENTIAL_SCALE = 0.15
+#: eV/atom that weigh as much as one unit of the built-in score (docs/experiments.md, n = 150).
+POTENTIAL_SCALE = 0.3
 
 
 def group_and_rank(

@@ -38,11 +38,12 @@ def test_a_potential_joins_the_built_in_score(monkeypatch: pytest.MonkeyPatch) -
         describe=False,
     )
     names = list(result.structures)
+    scale = ranking.POTENTIAL_SCALE
     built_in = ranking.candidate_scores(generator, result, names, "score")
     energies = np.array([-8.0, -8.3, np.inf, -8.15])
     monkeypatch.setattr(ranking, "potential_scores", lambda structures, name: -energies)
     joined = ranking.candidate_scores(generator, result, names, "diep")
-    assert np.allclose((built_in - joined)[[0, 1, 3]], [0.3 / 0.15, 0.0, 0.15 / 0.15])
+    assert np.allclose((built_in - joined)[[0, 1, 3]], [0.3 / scale, 0.0, 0.15 / scale])
     assert joined[2] == -np.inf
     # Where the potential fails on all, the built-in score decides.
     monkeypatch.setattr(ranking, "potential_scores", lambda s, name: np.full(4, -np.inf))
