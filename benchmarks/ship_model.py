@@ -1,7 +1,9 @@
 """Put a trained model into the package: half-precision weights with a header that explains them.
 
-Run: python benchmarks/ship_model.py MODEL_FOLDER TRAIN.parquet
+Run: python benchmarks/ship_model.py MODEL_FOLDER TRAIN.parquet [STEPS_BEFORE]
      python benchmarks/ship_model.py --header-only TRAIN.parquet   # weights stay as they are
+
+STEPS_BEFORE: steps of the weights that training started from, where its header does not say it.
 """
 
 from __future__ import annotations
@@ -25,8 +27,10 @@ def main() -> None:
     extra = describe_data(dataset, dataset.arrays, np.zeros(0, np.int64))
     if same_weights and extra["data_sha256"] != header["data_sha256"]:
         raise SystemExit(f"{sys.argv[2]}: not the file these weights were trained on")
+    before = int(sys.argv[3]) if len(sys.argv) > 3 else int(header.get("steps_before", 0))
     extra.update(
         steps=header["steps"],
+        steps_before=before,
         loss=header["loss"],
         trained_on=(
             "Materials Project v2025.02.12, ordered crystals of at most 20 sites (CC-BY 4.0), "

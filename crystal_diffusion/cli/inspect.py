@@ -43,6 +43,7 @@ def inspect(
         "coordinates": parts["coordinates"],
         "lattice": parts["lattice"],
         "steps": header.get("steps"),
+        "steps before": header.get("steps_before"),
         "loss": header.get("loss"),
         "training crystals": header.get("crystals"),
         "largest cell": f"{parts['max_train_atoms']} atoms",

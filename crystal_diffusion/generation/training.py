@@ -157,8 +157,11 @@ def train(
     chosen = defaults_for(len(used))
     resolved = resolve_device(device)
     elements = tuple(int(z) for z in np.unique(arrays.atomic_numbers))
+    before = 0
     if start_from is not None:
-        base = load(start_from, device).model
+        started = load(start_from, device)
+        before = int(started.header.get("steps", 0)) + int(started.header.get("steps_before", 0))
+        base = started.model
         model = JointDiffusion(replace(base.config, elements=elements)).to(resolved)
         model.load_state_dict(base.state_dict())
     else:
@@ -213,6 +216,8 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     save_training_set(folder / TRAINING_SET_FILE, arrays.take(used))
     header = describe_data(dataset, arrays.take(used), held)
+    if before:
+        header["steps_before"] = before
     monitor = Monitor(arrays.take(used), arrays.take(held) if len(held) else None, seed)
     result = fit(
         model,
