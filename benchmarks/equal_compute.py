@@ -71,9 +71,11 @@ def read(path: Path, rows: int | None, seed: int) -> CrystalBatch:
     return batch_of(arrays.take(np.sort(chosen)))
 
 
-def train(data: CrystalBatch, variant: dict[str, object], minutes: float, tokens: int) -> object:
-    """The model after this many processor minutes, with its steps, passes and parameters."""
-    torch.manual_seed(0)
+def train(
+    data: CrystalBatch, variant: dict[str, object], minutes: float, tokens: int, seed: int
+) -> object:
+    """The model after this many processor minutes, with its steps and the minutes spent."""
+    torch.manual_seed(seed)
     model = JointDiffusion(
         JointConfig(
             network_options=variant.get("size", SIZE),  # type: ignore[arg-type]
@@ -85,7 +87,8 @@ def train(data: CrystalBatch, variant: dict[str, object], minutes: float, tokens
         )
     )
     start = {k: v.clone() for k, v in model.state_dict().items()}
-    options = {"tokens": tokens, "exchange": bool(variant.get("exchange", True)), "seed": 1}
+    options = {"tokens": tokens, "exchange": bool(variant.get("exchange", True))}
+    options["seed"] = seed + 1
     with tempfile.TemporaryDirectory() as folder:
         # The first steps are slower than the rest; the second call goes on from the first.
         for length in (10, 40):
@@ -133,6 +136,7 @@ def main() -> None:
     parser.add_argument("--subset", type=int, default=None)
     parser.add_argument("--n", type=int, default=300)
     parser.add_argument("--tokens", type=int, default=768)
+    parser.add_argument("--seed", type=int, default=0, help="of weights and noise in training")
     parser.add_argument("--variants", nargs="+", choices=sorted(VARIANTS), default=sorted(VARIANTS))
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -142,7 +146,9 @@ def main() -> None:
     for name in options.variants:
         variant = VARIANTS[name]
         mine = standard_cells(data) if variant.get("cell") == "standard" else data
-        model, steps, spent = train(mine, variant, options.minutes, options.tokens)  # type: ignore[misc]
+        model, steps, spent = train(  # type: ignore[misc]
+            mine, variant, options.minutes, options.tokens, options.seed
+        )
         rms = match_rate(model, targets)
         hit = np.isfinite(rms)
         rng = np.random.default_rng(0)
