@@ -119,7 +119,6 @@ class Start:
         )
 
 
-@torch.no_grad()
 def sample(
     model: JointDiffusion,
     start: Start,
@@ -147,7 +146,33 @@ def sample(
     Returns:
         Crystals of the given composition, coordinates in [0, 1); given fields bit for bit.
     """
-    settings = settings or SamplerSettings()
+    with torch.inference_mode():
+        found = _sample(
+            model,
+            start,
+            streams,
+            settings or SamplerSettings(),
+            smallest,
+            volumes,
+            projection,
+            decode_elements,
+        )
+    # Copies made outside are ordinary tensors again, fit for training.
+    return CrystalBatch(
+        found.frac_coords.clone(), found.lattice.clone(), found.atomic_numbers.clone()
+    )
+
+
+def _sample(
+    model: JointDiffusion,
+    start: Start,
+    streams: CrystalStreams,
+    settings: SamplerSettings,
+    smallest: Callable[[Tensor], Tensor] | None,
+    volumes: Callable[[Tensor], tuple[Tensor, Tensor]] | None,
+    projection: Projection | None,
+    decode_elements: Callable[[Tensor, Tensor], Tensor] | None,
+) -> CrystalBatch:
     device = model.device
     numbers = start.atomic_numbers.to(device)
     mask = numbers > 0
