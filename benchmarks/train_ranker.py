@@ -21,6 +21,7 @@ from train_ranker_examples import make_examples, read_examples
 from train_ranker_network import train_networks
 from train_ranker_similarity import train_similarity
 
+from crystal_diffusion.proposals.library import ReferenceLibrary
 from crystal_diffusion.proposals.ranker import Ranker, default_ranker_path
 
 
@@ -51,13 +52,16 @@ def main() -> None:
     training.add_argument("--again", type=int, default=1, help="further sights of lists near hull")
     training.add_argument("--held", type=int, default=3000, help="lists kept out of training")
     training.add_argument("--out", type=Path, default=default_ranker_path())
+    for step in (making, training):
+        step.add_argument("--library", type=Path, default=None, help="the shipped one by default")
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.step == "similarity":
         train_similarity(args.epochs)
         return
     if args.step == "examples":
-        make_examples(args.n, args.options, args.seed, args.out)
+        library = ReferenceLibrary.load(args.library)
+        make_examples(args.n, args.options, args.seed, args.out, library)
         return
     networks = train_networks(read_examples(args.examples), args)
     weights = tuple(

@@ -10,7 +10,6 @@ put on its sites and the change of volume; its coordinates are those of that cry
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -156,7 +155,7 @@ class Relations:
                 found.append(permutation)
         if kind == other:
             identity = tuple(range(len(self.counts[kind])))
-            found += [p for p in (identity, *self.library.type_swaps.get(kind, ()))]
+            found += [identity, *self.library.type_swaps.get(kind, ())]
         self._known[kind, other] = list(dict.fromkeys(found))
         return self._known[kind, other]
 
@@ -199,12 +198,9 @@ class _Numbers:
     features: dict[str, float]
 
 
-def make_examples(
-    n: int, options: int, seed: int, out: Path, show: Callable[[str], None] = print
-) -> None:
+def make_examples(n: int, options: int, seed: int, out: Path, library: ReferenceLibrary) -> None:
     """Build and save lists for up to ``n`` library crystals of different composition."""
-    proposer = PrototypeProposer()
-    library, relations = proposer.library, Relations(proposer.library)
+    proposer, relations = PrototypeProposer(library), Relations(library)
     codes, atoms = library.composition_codes, library.type_counts.sum(1)[library.entry_type]
     start, tried = time.process_time(), 0
     seen: set[tuple[int, int]] = set()
@@ -238,10 +234,10 @@ def make_examples(
         features = feature_matrix([_Numbers(f) for _, _, f, _ in made])  # type: ignore[misc]
         lists.append((entry, made, features, right))
         if len(lists) % 1000 == 0:
-            show(f"{len(lists)} lists of {tried}, {time.process_time() - start:.0f} s")
+            print(f"{len(lists)} lists of {tried}, {time.process_time() - start:.0f} s", flush=True)
         if len(lists) >= n:
             break
-    show(f"{len(lists)} of {tried} compositions have the crystal among {options} candidates")
+    print(f"{len(lists)} of {tried} compositions have the crystal among {options} candidates")
     rows = [row for _, made, _, _ in lists for row in made]
     elements_of = np.zeros((len(rows), library.elements.shape[1]), dtype=np.uint8)
     for index, row in enumerate(rows):

@@ -114,7 +114,7 @@ class Trainer:
     """Crystals, lists and what is held out of both."""
 
     def __init__(self, lists: Lists, args: argparse.Namespace) -> None:
-        self.library, self.lists, self.args = ReferenceLibrary.load(), lists, args
+        self.library, self.lists, self.args = ReferenceLibrary.load(args.library), lists, args
         self.crystals = Crystals(self.library)
         energy = self.library.formation_energy
         usable = np.isfinite(energy) & (np.abs(energy) < LARGEST_ENERGY)
