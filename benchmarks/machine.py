@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import time
 
 import torch
 
@@ -24,15 +25,29 @@ def describe() -> str:
     )
 
 
-def matmul_peak(rows: int = 1024, width: int = 1024, dtype: torch.dtype = torch.float32) -> float:
-    """GFLOP/s of one large matrix product, best of ten, processor time."""
-    import time
+def clock(device: torch.device) -> float:
+    """Processor seconds, or wall seconds of a device whose queue is empty."""
+    if device.type == "cpu":
+        return time.process_time()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
-    a, b = torch.randn(rows, width, dtype=dtype), torch.randn(width, width, dtype=dtype)
+
+def matmul_peak(
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | None = None,
+    repeats: int = 10,
+) -> float:
+    """GFLOP/s of one large matrix product on ``device``, best of ``repeats``."""
+    device = device or torch.device("cpu")
+    width = 1024 if device.type == "cpu" else 8192
+    a = torch.randn(width, width, dtype=dtype, device=device)
+    b = torch.randn(width, width, dtype=dtype, device=device)
     best = float("inf")
-    for _ in range(10):
-        began = time.process_time()
+    for _ in range(repeats):
+        began = clock(device)
         for _ in range(4):
             a @ b
-        best = min(best, (time.process_time() - began) / 4)
-    return 2 * rows * width * width / best / 1e9
+        best = min(best, (clock(device) - began) / 4)
+    return 2 * width**3 / best / 1e9

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,10 +10,6 @@ import typer
 
 from crystal_diffusion.cli.console import FAILED, OK, PARTIAL, err, out, progress
 from crystal_diffusion.errors import InputError
-
-#: Up to this many crystals, waking a second thread for each small operation costs more than it
-#: saves: 20 candidates took 6.4 s with two threads and 5.0 s with one.
-_FEW = 200
 
 
 def generate(
@@ -118,10 +113,6 @@ def generate(
         raise InputError(
             f"--executor works on processors, --device {device} was asked for; give one of them."
         )
-    if n <= _FEW and "OMP_NUM_THREADS" not in os.environ:
-        import torch
-
-        torch.set_num_threads(1)
     generator = load(model, device)
     bar = progress(quiet)
     task = bar.add_task("generating", total=n)

@@ -6,7 +6,9 @@ default of the library is the joint model in ``joint.py``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,10 +16,13 @@ import torch
 from torch import Tensor
 
 from crystal_diffusion import geometry
-from crystal_diffusion.device import resolve_device
+from crystal_diffusion.device import one_thread_each, resolve_device, side_by_side
 from crystal_diffusion.diffusion.schedules import LearnedSchedule, NoiseSchedule, make_schedule
 from crystal_diffusion.errors import InputError, TrainingError
 from crystal_diffusion.networks.unet import DenoisingNetwork
+
+#: Fewer rows than this in a matrix product are not worth a thread of their own.
+_ATOMS_PER_PART = 128
 
 
 class CrystalDiffusionModel:
@@ -237,9 +242,16 @@ class CrystalDiffusionModel:
         self.model.eval()
         times = self._times(sampler, steps)
         churn = 1.0 if sampler == "ddpm" else eta
-        with torch.inference_mode():
-            x = self._reverse(batch_size, max_atoms, mask.to(self.device), times, churn, generator)
-        return geometry.wrap(x.clone()) * (mask > 0).unsqueeze(-1).to(x.device)
+        with one_thread_each(self.device) as workers:
+            count = max(1, min(workers, mask.numel() // _ATOMS_PER_PART))
+            parts = mask.to(self.device).chunk(count)
+            noise = _SharedNoise(mask.shape, [len(part) for part in parts], generator)
+            tasks = [
+                partial(self._reverse, part, times, churn, partial(noise, index))
+                for index, part in enumerate(parts)
+            ]
+            x = torch.cat(list(side_by_side(tasks, workers)))
+        return geometry.wrap(x) * (mask > 0).unsqueeze(-1).to(x.device)
 
     def _times(self, sampler: str, steps: int | Sequence[int] | None) -> list[int]:
         """Descending times, ending with 0."""
@@ -257,14 +269,9 @@ class CrystalDiffusionModel:
                 raise InputError(f"steps {list(steps)} must lie between 1 and {self.timesteps}.")
         return [int(t) for t in picked]
 
+    @torch.inference_mode()
     def _reverse(
-        self,
-        crystals: int,
-        atoms: int,
-        mask: Tensor,
-        times: list[int],
-        churn: float,
-        generator: torch.Generator,
+        self, mask: Tensor, times: list[int], churn: float, noise_at: Callable[[int], Tensor]
     ) -> Tensor:
         """The reverse chain. What does not change is computed before: a step is few operations."""
         full = bool((mask > 0).all())
@@ -273,7 +280,7 @@ class CrystalDiffusionModel:
         net = self.model
         chain = net.chain(torch.tensor(times[:-1], device=self.device), padding)
         bar = self.schedule.alpha_bar.double().cpu().numpy()
-        x = torch.randn(crystals, atoms, 3, generator=generator).to(self.device) * weight
+        x = noise_at(0).to(self.device) * weight
         for index, (high, low) in enumerate(zip(times[:-1], times[1:], strict=True)):
             features = chain(x, index)
             noise = net.out(features).view_as(x)
@@ -286,7 +293,7 @@ class CrystalDiffusionModel:
             scale = (then / now) ** 0.5
             x = (scale * x).add_(noise, alpha=direction - scale * (1 - now) ** 0.5)
             if low > 0 and sigma > 0:
-                fresh = torch.randn(crystals, atoms, 3, generator=generator).to(self.device)
+                fresh = noise_at(index + 1).to(self.device)
                 if net.variance is not None and churn == 1.0:
                     raw = net.variance(features).view_as(x)
                     x = x + torch.exp(0.5 * _log_variance(raw, beta, posterior)) * fresh
@@ -346,6 +353,31 @@ class CrystalDiffusionModel:
 
     def _normal(self, like: Tensor) -> Tensor:
         return torch.randn(like.shape, generator=self._generator).to(like.device)
+
+
+class _SharedNoise:
+    """Normal noise of a batch, step by step, for parts that run side by side.
+
+    It is drawn for the whole batch at once, so that the parts do not change it.
+    """
+
+    def __init__(
+        self, shape: tuple[int, ...], sizes: list[int], generator: torch.Generator
+    ) -> None:
+        self._shape, self._sizes, self._generator = (*shape, 3), sizes, generator
+        self._lock = threading.Lock()
+        self._waiting: dict[int, dict[int, Tensor]] = {}
+
+    def __call__(self, part: int, step: int) -> Tensor:
+        """``(crystals of the part, atoms, 3)``; every part asks once for each step, in order."""
+        with self._lock:
+            if step not in self._waiting:
+                noise = torch.randn(self._shape, generator=self._generator)
+                self._waiting[step] = dict(enumerate(noise.split(self._sizes)))
+            mine = self._waiting[step].pop(part)
+            if not self._waiting[step]:
+                del self._waiting[step]
+        return mine
 
 
 def _log_variance(raw: Tensor, beta: float, posterior: float) -> Tensor:

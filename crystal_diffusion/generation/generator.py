@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from crystal_diffusion import chemistry
 from crystal_diffusion.crystal import to_atoms
 from crystal_diffusion.data.tables import CrystalArrays
 from crystal_diffusion.data.training_set import TRAINING_SET_FILE, load_training_set
-from crystal_diffusion.device import resolve_device
+from crystal_diffusion.device import one_thread_each, resolve_device, side_by_side
 from crystal_diffusion.diffusion.joint import JointDiffusion
 from crystal_diffusion.errors import CheckpointError, InputError, RequestError
 from crystal_diffusion.generation.neutral import neutral_decoder, neutral_sizes
@@ -26,7 +26,7 @@ from crystal_diffusion.generation.request import Request
 from crystal_diffusion.generation.rows import make_row
 from crystal_diffusion.generation.sampling import batches, sample_plans
 from crystal_diffusion.generation.settings import GenerationResult, GenerationSettings
-from crystal_diffusion.physics.report import ValidationReport
+from crystal_diffusion.physics.report import CheckResult, ValidationReport
 from crystal_diffusion.physics.validator import PhysicsValidator
 from crystal_diffusion.training.checkpoint import MODEL_FILE, file_hash, load_model
 
@@ -142,11 +142,20 @@ class CrystalGenerator:
             describe: make rows, nearest known crystals, groups and ranks; off for speed.
         """
         settings = settings or GenerationSettings()
-        result, reports = self.make(
-            request, n, seed, first, settings, wanted=n, progress=progress, whole=describe
-        )
-        if describe and reports:
-            self.describe(result, reports, settings)
+        with one_thread_each(self.model.device) as workers:
+            result, reports = self.make(
+                request,
+                n,
+                seed,
+                first,
+                settings,
+                wanted=n,
+                progress=progress,
+                whole=describe,
+                workers=workers,
+            )
+            if describe and reports:
+                self.describe(result, reports, settings)
         return result
 
     def make(
@@ -160,12 +169,14 @@ class CrystalGenerator:
         wanted: int,
         progress: ProgressCallback | None = None,
         whole: bool = True,
+        workers: int = 1,
     ) -> tuple[GenerationResult, dict[str, ValidationReport]]:
         """Crystals and the reports that let them pass, without rows, groups and ranks.
 
         Args:
             wanted: crystals of the whole run, of which these may be a part.
             whole: apply all checks; otherwise those of the geometry.
+            workers: batches that are sampled side by side, in threads.
         """
         if n < 1:
             raise InputError(f"n is {n}; ask for at least 1 crystal.")
@@ -177,29 +188,31 @@ class CrystalGenerator:
         prototype_sampler = replace(settings.sampler, steps=settings.prototype_steps)
         pending = [planner.plan(i, 0) for i in range(first, first + n)]
         clock.lap("plan")
+
+        def draw(batch: list[Plan]) -> list[Structure]:
+            return sample_plans(
+                self.model,
+                batch,
+                request,
+                settings.sampler,
+                prototype_sampler,
+                settings.prototype_level,
+                allowed,
+                decode,
+            )
+
         made: dict[int, tuple[Plan, Structure, ValidationReport]] = {}
         rejected: Counter[str] = Counter()
         missing: dict[int, str] = {}
         while pending:
             again: list[Plan] = []
-            for batch in batches(pending):
-                structures = sample_plans(
-                    self.model,
-                    batch,
-                    request,
-                    settings.sampler,
-                    prototype_sampler,
-                    settings.prototype_level,
-                    allowed,
-                    decode,
-                )
+            tasks = batches(pending, workers)
+            for batch, structures in zip(
+                tasks, side_by_side([partial(draw, b) for b in tasks], workers), strict=True
+            ):
                 clock.lap("sample")
                 for plan, structure in zip(batch, structures, strict=True):
-                    report = validator.validate(structure, geometry_only=not whole)
-                    failure = report.errors[0] if report.errors else None
-                    if failure is None and request.charge_neutral:
-                        charge = validator.check("charge_neutrality", structure)
-                        failure = None if charge.passed else charge
+                    report, failure = _checked(validator, structure, request, whole)
                     if failure is None:
                         made[plan.index] = (plan, structure, report)
                         continue
@@ -298,6 +311,18 @@ class CrystalGenerator:
         result.rows = [rows[name] for name in order]
         clock.lap("describe")
         result.seconds.update(clock.seconds)
+
+
+def _checked(
+    validator: PhysicsValidator, structure: Structure, request: Request, whole: bool
+) -> tuple[ValidationReport, CheckResult | None]:
+    """The report, and the check that speaks against the structure if there is one."""
+    report = validator.validate(structure, geometry_only=not whole)
+    failure = report.errors[0] if report.errors else None
+    if failure is None and request.charge_neutral:
+        charge = validator.check("charge_neutrality", structure)
+        failure = None if charge.passed else charge
+    return report, failure
 
 
 def crystal_id(index: int, end: int) -> str:

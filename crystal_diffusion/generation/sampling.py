@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 TOKENS_PER_CALL = 1024
 
 
-def batches(plans: Sequence[Plan], tokens: int = TOKENS_PER_CALL) -> list[list[Plan]]:
-    """Plans of equal number of atoms and kind of start together, at most ``tokens`` a batch."""
+def batches(plans: Sequence[Plan], workers: int = 1) -> list[list[Plan]]:
+    """Plans of equal number of atoms and kind of start together, work for all ``workers``."""
+    total = sum(len(plan.atomic_numbers) + 1 for plan in plans)
+    tokens = min(TOKENS_PER_CALL, -(-total // workers))
     out: list[list[Plan]] = []
     key = None
 

@@ -114,8 +114,11 @@ class PairGeometry(nn.Module):
         # det of the metric is the squared volume; the spacing is the cube root of V/N.
         squared_volume = torch.linalg.det(metric).clamp_min(1e-6)
         spacing = (squared_volume.sqrt() / num_atoms).pow(1.0 / 3.0)[:, None, None, None]
-        radial = torch.exp(-((distance - self.centres) * self.inverse_width).square())
-        scaled = torch.exp(
-            -((distance / spacing - self.scaled_centres) * self.scaled_inverse_width).square()
-        )
+        radial = _bell((distance - self.centres) * self.inverse_width)
+        scaled = _bell((distance / spacing - self.scaled_centres) * self.scaled_inverse_width)
         return torch.cat([angles.sin().flatten(-2), angles.cos().flatten(-2), radial, scaled], -1)
+
+
+def _bell(z: Tensor) -> Tensor:
+    """exp(-z²), not followed below 1e-35: there a processor's exponential is 6 times slower."""
+    return torch.exp(-z.clamp(-9.0, 9.0).square())

@@ -40,33 +40,35 @@ class _Block(nn.Module):
         nn.init.normal_(self.pair_values, std=pair_dim**-0.5)
 
     def forward(self, tokens: Tensor, pairs: Tensor, condition: Tensor, bias: Tensor) -> Tensor:
-        """Shapes: tokens (C, T, D), pairs (C, T, T, P), condition (C, K), bias (C, H, T, T)."""
+        """Shapes: tokens (C, T, D), pairs (C, T, T, P), condition (C, K), bias (H, C, T, T)."""
         crystals, count, dim = tokens.shape
+        heads, width = self.heads, dim // self.heads
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = (
-            self.modulation(condition).unsqueeze(1).chunk(6, -1)
+            self.modulation(condition).view(crystals, 6, 1, dim).unbind(1)
         )
         x = torch.addcmul(shift_a, self.norm_attention(tokens), 1 + scale_a)
+        # Heads before crystals: what follows is then products of views, without copies between.
         q, k, v = (
             self.qkv(x)
-            .view(crystals, count, 3, self.heads, dim // self.heads)
-            .permute(2, 0, 3, 1, 4)
-            .reshape(3, crystals * self.heads, count, dim // self.heads)
+            .view(crystals, count, 3, heads, width)
+            .permute(2, 3, 0, 1, 4)
+            .reshape(3, heads * crystals, count, width)
             .unbind(0)
         )
         scores = torch.baddbmm(
-            bias.view(crystals * self.heads, count, count),
+            bias.view(heads * crystals, count, count),
             q,
             k.transpose(1, 2),
-            alpha=1 / math.sqrt(dim // self.heads),
+            alpha=1 / math.sqrt(width),
         )
         weights = torch.softmax(scores, -1)
-        mixed = (weights @ v).view(crystals, self.heads, count, dim // self.heads)
+        mixed = torch.bmm(weights, v).view(heads, crystals * count, width)
         # Σ_j w_ij p_ij first, then one small matrix per head: N² work stays in the pair width.
-        weights = weights.view(crystals, self.heads, count, count)
-        gathered = weights.transpose(1, 2) @ pairs
-        own = gathered.permute(2, 0, 1, 3).reshape(self.heads, crystals * count, -1)
-        own = (own @ self.pair_values).view(self.heads, crystals, count, dim // self.heads)
-        mixed = mixed.transpose(1, 2) + own.permute(1, 2, 0, 3)
+        gathered = torch.bmm(
+            weights.view(heads, crystals * count, count).transpose(0, 1),
+            pairs.view(crystals * count, count, -1),
+        )
+        mixed = torch.baddbmm(mixed, gathered.transpose(0, 1), self.pair_values).transpose(0, 1)
         mixed = self.out(mixed.reshape(crystals, count, dim))
         tokens = torch.addcmul(tokens, gate_a, mixed)
         x = torch.addcmul(shift_m, self.norm_mlp(tokens), 1 + scale_m)
@@ -145,21 +147,20 @@ class CrystalTransformer(nn.Module):
 
         raw = self.geometry(noisy.frac_coords, noisy.metric, count.clamp_min(1))
         sender, receiver = self.pair_element(noisy.atomic_numbers).chunk(2, -1)
-        atom_pairs = self.pair_mlp(
-            self.pair_geometry(raw) + receiver.unsqueeze(2) + sender.unsqueeze(1)
-        )
+        hidden = self.pair_geometry(raw).add_(receiver.unsqueeze(2)).add_(sender.unsqueeze(1))
+        atom_pairs = self.pair_mlp(hidden)
         pairs = atom_pairs.new_empty(crystals, atoms + 1, atoms + 1, atom_pairs.shape[-1])
         pairs[:, 1:, 1:] = atom_pairs
         pairs[:, 0] = self.lattice_pair[0]
         pairs[:, 1:, 0] = self.lattice_pair[1]
 
-        padding = tokens.new_zeros(crystals, 1, 1, atoms + 1)
-        padding[:, 0, 0, 1:].masked_fill_(~mask, -1e9)
+        padding = tokens.new_zeros(crystals, 1, atoms + 1)
+        padding[:, 0, 1:].masked_fill_(~mask, -1e9)
         # The bias of all blocks in one product; heads before tokens, as attention wants them.
         layers = [block for block in self.blocks if isinstance(block, _Block)]
         stack = torch.cat([block.pair_bias.weight for block in layers])
-        bias = nn.functional.linear(pairs, stack).unflatten(-1, (len(layers), -1))
-        bias = bias.permute(3, 0, 4, 1, 2).contiguous() + padding
+        bias = stack @ pairs.view(-1, pairs.shape[-1]).t()
+        bias = bias.view(len(layers), -1, crystals, atoms + 1, atoms + 1).add_(padding)
         for block, own in zip(layers, bias.unbind(0), strict=True):
             tokens = block(tokens, pairs, condition, own)
         tokens = self.norm(tokens)

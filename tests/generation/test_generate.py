@@ -8,6 +8,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
+import torch
 from pymatgen.core import Lattice, Structure
 
 from crystal_diffusion import GenerationSettings, Request, SamplerSettings, load
@@ -152,3 +153,22 @@ def test_no_space_left_is_one_clear_error(
             generator, Request(formula="NaCl", z=(1, 1)), 1, tmp_path / "r", settings=QUICK
         )
     assert not list((tmp_path / "r").glob("*.part"))
+
+
+def test_one_and_two_threads_make_the_same_crystals(generator: CrystalGenerator) -> None:
+    before = torch.get_num_threads()
+    runs = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            runs.append(generator.run(Request(formula="NaCl"), 7, seed=4, settings=QUICK))
+    finally:
+        torch.set_num_threads(before)
+    one, two = runs
+    assert sorted(one.structures) == sorted(two.structures)
+    assert one.rejected == two.rejected
+    for name, structure in one.structures.items():
+        other = two.structures[name]
+        assert structure.lattice.matrix == pytest.approx(other.lattice.matrix, abs=2e-3)
+        difference = structure.frac_coords - other.frac_coords
+        assert np.abs(difference - np.round(difference)).max() < 2e-3
