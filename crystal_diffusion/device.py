@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
@@ -53,7 +53,7 @@ def one_thread_each(device: torch.device) -> Iterator[int]:
         torch.set_num_threads(workers)
 
 
-def side_by_side(tasks: Sequence[Callable[[], T]], workers: int) -> Iterator[T]:
+def side_by_side(tasks: Sequence[Callable[[], T]], workers: int) -> Generator[T, None, None]:
     """Results of the tasks in their order, ``workers`` of them at a time in threads."""
     if workers < 2 or len(tasks) < 2:
         for task in tasks:

@@ -63,8 +63,11 @@ def main() -> None:
 
         err.print(f"[bold red]error:[/] {error}", highlight=False, markup=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        from crystal_diffusion.cli.console import err
+    except SystemExit as stop:
+        # typer turns Ctrl-C into this code without a word.
+        if stop.code == 130:
+            from crystal_diffusion.cli.console import err
 
-        err.print("interrupted; what was finished is kept, the same command goes on from there")
-        sys.exit(130)
+            kept = "; what was finished is kept, the same command goes on from there"
+            err.print("interrupted" + (kept if sys.argv[1:2] in (["train"], ["screen"]) else ""))
+        raise

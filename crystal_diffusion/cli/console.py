@@ -10,8 +10,9 @@ from rich.console import Console
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-#: Exit codes: 0 all well, 1 done but something was recorded as bad, 2 could not be done.
-OK, PARTIAL, FAILED = 0, 1, 2
+#: Exit codes: 0 all well, 1 done but something was recorded as bad, 2 could not be done, 130
+#: stopped with Ctrl-C.
+OK, PARTIAL, FAILED, INTERRUPTED = 0, 1, 2, 130
 
 out = Console()
 err = Console(stderr=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from crystal_diffusion.cli.console import FAILED, OK, PARTIAL, err, out, progress
+from crystal_diffusion.cli.console import FAILED, INTERRUPTED, OK, PARTIAL, err, out, progress
 from crystal_diffusion.errors import InputError
 
 
@@ -140,6 +141,13 @@ def generate(
     if result.rejected and not quiet:
         counted = ", ".join(f"{k} {v}" for k, v in sorted(result.rejected.items()))
         out.print(f"Redrawn candidates by reason: {counted}", highlight=False)
+    if result.interrupted:
+        err.print(
+            f"{len(result)} of {n} crystals were finished and are in {run.path}; the same command "
+            "with --overwrite makes all of them",
+            highlight=False,
+        )
+        raise typer.Exit(INTERRUPTED)
     if result.missing:
         index, reason = next(iter(result.missing.items()))
         err.print(
@@ -180,7 +188,10 @@ def _show(rows: list[dict[str, object]], path: str) -> None:
     left = ("id", "formula", "start", "nearest known")
     for name in columns:
         table.add_column(name, justify="left" if name in left else "right", no_wrap=True)
+    # A score compares candidates of one composition; a lone one has nothing to be compared with.
+    candidates = Counter(row["formula"] for row in rows)
     for row in rows[:20]:
+        score = _number(row["score"]) if candidates[row["formula"]] > 1 else "–"
         known = str(row["nearest_train_id"] or "–") + (" (copy)" if row["copy_of_training"] else "")
         table.add_row(
             str(row["rank"]),
@@ -190,7 +201,7 @@ def _show(rows: list[dict[str, object]], path: str) -> None:
             str(row["space_group_0.1"]),
             f"{row['volume_per_atom_A3']:.1f}",
             str(row["start"]),
-            _number(row["score"]),
+            score,
             known,
         )
     out.print(table)

@@ -133,6 +133,7 @@ class CrystalGenerator:
         settings: GenerationSettings | None = None,
         progress: ProgressCallback | None = None,
         describe: bool = True,
+        keep: bool = False,
     ) -> GenerationResult:
         """Generate with everything that is known about each crystal.
 
@@ -140,6 +141,7 @@ class CrystalGenerator:
             request: what is asked for.
             n: number of crystals; ``first`` is the index of the first of them.
             describe: make rows, nearest known crystals, groups and ranks; off for speed.
+            keep: end with what is made when Ctrl-C is pressed, instead of losing it.
         """
         settings = settings or GenerationSettings()
         with one_thread_each(self.model.device) as workers:
@@ -153,6 +155,7 @@ class CrystalGenerator:
                 progress=progress,
                 whole=describe,
                 workers=workers,
+                keep=keep,
             )
             if describe and reports:
                 self.describe(result, reports, settings)
@@ -170,6 +173,7 @@ class CrystalGenerator:
         progress: ProgressCallback | None = None,
         whole: bool = True,
         workers: int = 1,
+        keep: bool = False,
     ) -> tuple[GenerationResult, dict[str, ValidationReport]]:
         """Crystals and the reports that let them pass, without rows, groups and ranks.
 
@@ -177,6 +181,7 @@ class CrystalGenerator:
             wanted: crystals of the whole run, of which these may be a part.
             whole: apply all checks; otherwise those of the geometry.
             workers: batches that are sampled side by side, in threads.
+            keep: as in :meth:`run`.
         """
         if n < 1:
             raise InputError(f"n is {n}; ask for at least 1 crystal.")
@@ -204,26 +209,36 @@ class CrystalGenerator:
         made: dict[int, tuple[Plan, Structure, ValidationReport]] = {}
         rejected: Counter[str] = Counter()
         missing: dict[int, str] = {}
+        interrupted = False
         while pending:
             again: list[Plan] = []
             tasks = batches(pending, workers)
-            for batch, structures in zip(
-                tasks, side_by_side([partial(draw, b) for b in tasks], workers), strict=True
-            ):
-                clock.lap("sample")
-                for plan, structure in zip(batch, structures, strict=True):
-                    report, failure = _checked(validator, structure, request, whole)
-                    if failure is None:
-                        made[plan.index] = (plan, structure, report)
-                        continue
-                    rejected[failure.name] += 1
-                    if plan.attempt + 1 < settings.max_attempts:
-                        again.append(planner.plan(plan.index, plan.attempt + 1))
-                    else:
-                        missing[plan.index] = failure.reason
-                clock.lap("check")
-                if progress:
-                    progress(len(made) + len(missing))
+            drawn = side_by_side([partial(draw, b) for b in tasks], workers)
+            try:
+                for batch, structures in zip(tasks, drawn, strict=True):
+                    clock.lap("sample")
+                    for plan, structure in zip(batch, structures, strict=True):
+                        report, failure = _checked(validator, structure, request, whole)
+                        if failure is None:
+                            made[plan.index] = (plan, structure, report)
+                            continue
+                        rejected[failure.name] += 1
+                        if plan.attempt + 1 < settings.max_attempts:
+                            again.append(planner.plan(plan.index, plan.attempt + 1))
+                        else:
+                            missing[plan.index] = failure.reason
+                    clock.lap("check")
+                    if progress:
+                        progress(len(made) + len(missing))
+            except KeyboardInterrupt:
+                if not (keep and made):
+                    raise
+                interrupted = True
+                left = set(range(first, first + n)) - set(made) - set(missing)
+                missing.update(dict.fromkeys(sorted(left), "the run was interrupted"))
+                break
+            finally:
+                drawn.close()
             pending = again
         ids = {index: crystal_id(index, first + n) for index in sorted(made)}
         result = GenerationResult(
@@ -233,6 +248,7 @@ class CrystalGenerator:
             missing=missing,
             plans={ids[i]: made[i][0] for i in ids},
             seconds=clock.seconds,
+            interrupted=interrupted,
         )
         return result, {ids[i]: made[i][2] for i in ids}
 

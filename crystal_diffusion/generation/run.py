@@ -47,7 +47,8 @@ def generate_run(
 ) -> tuple[RunFolder, GenerationResult]:
     """Generate and write everything: see :class:`RunFolder` for the files.
 
-    With an ``executor`` ("local", "ray", ...) the crystals are made by several workers.
+    With an ``executor`` ("local", "ray", ...) the crystals are made by several workers. Without,
+    Ctrl-C ends the run with the crystals that are finished.
 
     Raises:
         InputError: when the folder is in use or cannot be written.
@@ -58,7 +59,7 @@ def generate_run(
     began = time.time()
     if executor is None:
         result = generator.run(
-            request, n, seed=seed, first=first, settings=settings, progress=progress
+            request, n, seed=seed, first=first, settings=settings, progress=progress, keep=True
         )
     else:
         from crystal_diffusion.generation.spread import run_spread
@@ -108,6 +109,7 @@ def write_result(folder: RunFolder, result: GenerationResult, manifest: Mapping[
         {
             **manifest,
             "made": len(result),
+            "interrupted": result.interrupted,
             "rejected": result.rejected,
             "missing": {str(k): v for k, v in result.missing.items()},
             "seconds": {k: round(v, 3) for k, v in result.seconds.items()},

@@ -53,6 +53,7 @@ class GenerationResult:
         missing: indices of crystals that were given up, with the last reason.
         plans: the plan of each structure.
         seconds: wall time by stage.
+        interrupted: whether Ctrl-C ended it before all crystals were made.
     """
 
     structures: dict[str, Structure]
@@ -61,6 +62,7 @@ class GenerationResult:
     missing: dict[int, str]
     plans: dict[str, Plan]
     seconds: dict[str, float]
+    interrupted: bool = False
 
     def __len__(self) -> int:
         return len(self.structures)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import ase.io
@@ -172,3 +173,39 @@ def test_one_and_two_threads_make_the_same_crystals(generator: CrystalGenerator)
         assert structure.lattice.matrix == pytest.approx(other.lattice.matrix, abs=2e-3)
         difference = structure.frac_coords - other.frac_coords
         assert np.abs(difference - np.round(difference)).max() < 2e-3
+
+
+def test_ctrl_c_before_the_first_crystal_writes_nothing(
+    generator: CrystalGenerator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pressed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("crystal_diffusion.generation.generator.sample_plans", pressed)
+    with pytest.raises(KeyboardInterrupt):
+        generate_run(generator, Request(formula="NaCl"), 12, tmp_path / "run")
+    assert not (tmp_path / "run" / "manifest.json").exists()
+
+
+def test_ctrl_c_keeps_what_is_finished(generator: CrystalGenerator, tmp_path: Path) -> None:
+    def stop_after(limit: int) -> Callable[[int], None]:
+        def progress(done: int) -> None:
+            if done >= limit:
+                raise KeyboardInterrupt
+
+        return progress
+
+    # Three sizes are three batches; the first of them is finished when the key is pressed.
+    request = Request(elements=("Na", "Cl"), num_atoms=(2, 6))
+    folder, result = generate_run(
+        generator, request, 12, tmp_path / "run", seed=1, settings=QUICK, progress=stop_after(1)
+    )
+    assert result.interrupted and 0 < len(result) < 12
+    assert len(result) + len(result.missing) == 12
+    manifest = json.loads((folder.path / "manifest.json").read_text())
+    assert manifest["interrupted"] and manifest["made"] == len(result)
+    whole = generator.run(request, 12, seed=1, settings=QUICK)
+    assert set(result.structures) < set(whole.structures)
+
+    with pytest.raises(KeyboardInterrupt):
+        generator.run(request, 12, seed=1, settings=QUICK, progress=stop_after(1))
