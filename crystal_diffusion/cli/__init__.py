@@ -50,7 +50,9 @@ def main() -> None:
     """Run the command line; a known error becomes one line and exit code 2."""
     # Two spinning thread pools on two cores made one training step 22 times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    # moyopy remarks on cells that are no primitive ones; that is nothing a user can act upon.
+    # spglib and moyopy remark on crystals in which they find no group at the first attempt, and on
+    # cells that are no primitive ones; that is nothing a user can act upon.
+    os.environ.setdefault("SPGLIB_WARNING", "OFF")
     logging.getLogger("moyo").setLevel(logging.ERROR)
     # pymatgen remarks on noble gases whenever it sorts a formula.
     warnings.filterwarnings("ignore", message="No Pauling electronegativity")

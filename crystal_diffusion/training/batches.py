@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 
 from crystal_diffusion.crystal import CrystalBatch
 from crystal_diffusion.diffusion.joint import Levels
+
+T = TypeVar("T")
 
 #: Smallest level of a noised field; below it the state is the clean one within rounding.
 MIN_LEVEL = 0.002
@@ -96,3 +101,32 @@ def draw_levels(
     per_atom = coords.unsqueeze(-1).expand(crystals, atoms).clone()
     per_atom[chosen("host").unsqueeze(-1) & frozen] = 0.0
     return Levels(per_atom * batch.mask, lattice, elements)
+
+
+class Upcoming(Generic[T]):
+    """What steps need, made while the ones before them compute; in order, by one thread.
+
+    Args:
+        make: called with the number of a step, once each.
+        start, end: first step, and the one after the last.
+        ahead: how many are made beforehand; 0 makes each when it is asked for.
+    """
+
+    def __init__(self, make: Callable[[int], T], start: int, end: int, ahead: int) -> None:
+        self._make, self._next, self._end = make, start, end
+        self._pool = ThreadPoolExecutor(1) if ahead else None
+        self._waiting: deque[Future[T]] = deque()
+        for _ in range(ahead):
+            self._submit()
+
+    def __call__(self, step: int) -> T:
+        """What step ``step`` needs; steps are asked for one after the other."""
+        if self._pool is None:
+            return self._make(step)
+        self._submit()
+        return self._waiting.popleft().result()
+
+    def _submit(self) -> None:
+        if self._pool is not None and self._next < self._end:
+            self._waiting.append(self._pool.submit(self._make, self._next))
+            self._next += 1

@@ -24,7 +24,7 @@ from crystal_diffusion.diffusion.joint import JointDiffusion, Levels, LossTerms,
 from crystal_diffusion.diffusion.penalty import training_penalty
 from crystal_diffusion.errors import TrainingError
 from crystal_diffusion.seeding import stream_seed
-from crystal_diffusion.training.batches import BatchPlan, draw_levels
+from crystal_diffusion.training.batches import BatchPlan, Upcoming, draw_levels
 from crystal_diffusion.training.checkpoint import MODEL_FILE, save_model
 from crystal_diffusion.training.config import TrainingConfig
 from crystal_diffusion.training.distributed import Workers
@@ -190,13 +190,18 @@ def _fit(
     bf16 = use_bfloat16(config.precision, device)
     metrics = Metrics(out / "metrics.jsonl", start, workers.rank == 0)
 
+    def prepared(step: int) -> tuple[np.ndarray, _StepInputs]:
+        rows = plan.batch(step)
+        return rows, prepare_step(model, data, rows, config, step)
+
+    # On a processor both would want the same cores.
+    upcoming = Upcoming(prepared, start, config.steps, ahead=0 if device.type == "cpu" else 2)
     began = last_saved = time.monotonic()
     best, since_best = -math.inf, 0
     stopped = "finished"
     step = start
     while step < config.steps:
-        rows = plan.batch(step)
-        inputs = prepare_step(model, data, rows, config, step)
+        rows, inputs = upcoming(step)
         for group in optimiser.param_groups:
             group["lr"] = config.rate(step)
         optimiser.zero_grad(set_to_none=True)
@@ -207,7 +212,7 @@ def _fit(
                 terms = step_loss(model, part, config)
             (terms.total * share).backward()
             values = (terms.total, terms.coords, terms.lattice, terms.elements)
-            sums += share * torch.stack([v.detach().double().cpu() for v in values])
+            sums += share * torch.stack([v.detach() for v in values]).cpu().double()
         workers.add_gradients(parameters.values())
         workers.add(sums)
         norm = torch.nn.utils.clip_grad_norm_(parameters.values(), config.clip)

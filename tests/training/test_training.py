@@ -19,8 +19,9 @@ from safetensors.torch import load_file
 from crystal_diffusion.crystal import CrystalBatch
 from crystal_diffusion.diffusion.joint import JointConfig, JointDiffusion, LatticeStatistics
 from crystal_diffusion.errors import CheckpointError, InputError, TrainingError
+from crystal_diffusion.generation.training import defaults_for
 from crystal_diffusion.testing import named_crystals
-from crystal_diffusion.training.batches import BatchPlan, bucketed_batches, draw_levels
+from crystal_diffusion.training.batches import BatchPlan, Upcoming, bucketed_batches, draw_levels
 from crystal_diffusion.training.checkpoint import (
     MODEL_FILE,
     STATE_FILE,
@@ -244,3 +245,36 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
     fit(fresh(), crystals(), replace(CONFIG, steps=4), tmp_path / "one")
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 3])
+def test_steps_made_beforehand_are_the_same_steps(ahead: int) -> None:
+    made: list[int] = []
+
+    def make(step: int) -> int:
+        made.append(step)
+        return step * step
+
+    upcoming = Upcoming(make, 4, 9, ahead)
+    assert [upcoming(step) for step in range(4, 9)] == [16, 25, 36, 49, 64]
+    assert made == [4, 5, 6, 7, 8]
+
+
+def test_an_error_while_a_step_is_made_beforehand_reaches_the_loop() -> None:
+    def make(step: int) -> int:
+        if step == 2:
+            raise ValueError("row 7 has no atoms")
+        return step
+
+    upcoming = Upcoming(make, 0, 5, 2)
+    assert [upcoming(0), upcoming(1)] == [0, 1]
+    with pytest.raises(ValueError, match="row 7"):
+        upcoming(2)
+
+
+def test_an_accelerator_gets_larger_batches_and_as_many_steps() -> None:
+    for crystals in (5_000, 60_000):
+        small, large = defaults_for(crystals, "cpu"), defaults_for(crystals, "cuda")
+        assert large.tokens > 4 * small.tokens
+        assert large.epochs / large.tokens == small.epochs / small.tokens
+    assert defaults_for(24, "cuda") == defaults_for(24, "cpu")
