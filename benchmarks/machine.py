@@ -8,6 +8,8 @@ import time
 
 import torch
 
+from crystal_diffusion.parallel import usable_cores
+
 
 def describe() -> str:
     """Processor, cores, threads, versions."""
@@ -17,7 +19,7 @@ def describe() -> str:
             name = next(line.split(":")[1].strip() for line in handle if "model name" in line)
     except (OSError, StopIteration):
         pass
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = usable_cores()
     return (
         f"{name}, {cores} cores, {torch.get_num_threads()} PyTorch threads, capability "
         f"{torch.backends.cpu.get_cpu_capability()}, Python {platform.python_version()}, "

@@ -18,8 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from crystal_diffusion.data.readers import iter_crystals, iter_plain, usable_cores
+from crystal_diffusion.data.readers import iter_crystals, iter_plain
 from crystal_diffusion.data.tables import parquet_arrays
+from crystal_diffusion.parallel import usable_cores
 
 #: Writing symmetrised CIFs takes pymatgen 13 ms each, so some are written and then copied.
 SYMMETRISED = 500

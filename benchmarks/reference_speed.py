@@ -5,7 +5,6 @@ Run: OMP_NUM_THREADS=1 python benchmarks/reference_speed.py
 
 from __future__ import annotations
 
-import os
 import resource
 import time
 
@@ -15,11 +14,12 @@ from machine import describe
 from torch.utils.data import DataLoader
 
 from crystal_diffusion import CrystalDiffusionModel, CrystalStructureDataset, create_demo_dataset
+from crystal_diffusion.parallel import usable_cores
 
 
 def main() -> None:
     """Measure and print, processor seconds on one core where nothing else is said."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+    cores = usable_cores()
     torch.set_num_threads(1)
     print(describe())
     model = CrystalDiffusionModel(device="cpu")

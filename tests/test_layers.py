@@ -29,6 +29,7 @@ LAYERS = {
     "geometry": 0,
     "chemistry": 0,
     "seeding": 0,
+    "parallel": 0,
     "errors": -1,
     "testing": 7,
 }

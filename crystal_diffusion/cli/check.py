@@ -62,7 +62,7 @@ def check(
     Example: crystal-diffusion check my_cifs/ --disorder order --out check.jsonl
     """
     from crystal_diffusion.data.check import check_source
-    from crystal_diffusion.data.readers import usable_cores
+    from crystal_diffusion.parallel import usable_cores
 
     with progress(quiet) as bar:
         task = bar.add_task("reading", total=None)

@@ -80,10 +80,11 @@ def _machine() -> None:
         import torch
     except ImportError:
         return
+    from crystal_diffusion.parallel import usable_cores
     from crystal_diffusion.pretrained import model_path
     from crystal_diffusion.training.loop import use_bfloat16
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = usable_cores()
     out.print(f"cores: {cores}, PyTorch threads: {torch.get_num_threads()}", highlight=False)
     out.print(f"OMP_WAIT_POLICY: {os.environ.get('OMP_WAIT_POLICY', 'not set')}", highlight=False)
     cuda = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "none"

@@ -6,14 +6,11 @@ bad file never costs the others.
 
 from __future__ import annotations
 
-import contextlib
 import glob
 import itertools
 import logging
-import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
@@ -35,6 +32,7 @@ from crystal_diffusion.data.records import (
 from crystal_diffusion.data.reduction import reduce_arrays
 from crystal_diffusion.data.tables import CifRow, csv_rows
 from crystal_diffusion.errors import InputError
+from crystal_diffusion.parallel import process_pool
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -264,7 +262,7 @@ def _read_files(
     if processes > 1 and len(files) >= _PARALLEL_FROM:
         jobs = [(chunk, options) for chunk in _chunks(files, _CHUNK)]
         done = 0
-        with _pool(processes) as pool:
+        with process_pool(processes) as pool:
             results = pool.map(_file_job, jobs)
             for (chunk, _), crystals in zip(jobs, results, strict=True):
                 yield from crystals
@@ -305,7 +303,7 @@ def _read_csv_parallel(
             yield _prepare(row.parse(), options)
         return
     done = 0
-    with _pool(processes) as pool:
+    with process_pool(processes) as pool:
         for crystals in pool.map(_row_job, [(c, options) for c in _chunks(rows, _CHUNK)]):
             yield from crystals
             done += len(crystals)
@@ -319,23 +317,6 @@ def _chunks(items: list[Any], size: int) -> Iterator[list[Any]]:
         yield chunk
 
 
-@contextlib.contextmanager
-def _pool(processes: int) -> Iterator[ProcessPoolExecutor]:
-    """Spawned workers that start with one numerical thread each."""
-    name = "OMP_NUM_THREADS"
-    before = os.environ.get(name)
-    os.environ[name] = "1"
-    pool = ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn"))
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-        if before is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = before
-
-
 def _file_job(job: tuple[list[tuple[Path, str]], _Options | None]) -> list[PlainCrystal]:
     files, options = job
     return [_prepare(c, options) for path, name in files for c in read_file(path, name)]
@@ -344,10 +325,3 @@ def _file_job(job: tuple[list[tuple[Path, str]], _Options | None]) -> list[Plain
 def _row_job(job: tuple[list[CifRow], _Options | None]) -> list[PlainCrystal]:
     rows, options = job
     return [_prepare(row.parse(), options) for row in rows]
-
-
-def usable_cores() -> int:
-    """Processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return max(1, os.cpu_count() or 1)

@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from crystal_diffusion import geometry
-from crystal_diffusion.device import one_thread_each, resolve_device, side_by_side
+from crystal_diffusion.device import resolve_device
 from crystal_diffusion.diffusion.schedules import LearnedSchedule, NoiseSchedule, make_schedule
 from crystal_diffusion.errors import InputError, TrainingError
 from crystal_diffusion.networks.unet import DenoisingNetwork
+from crystal_diffusion.parallel import one_thread_each, side_by_side
 
 #: Fewer rows than this in a matrix product are not worth a thread of their own.
 _ATOMS_PER_PART = 128

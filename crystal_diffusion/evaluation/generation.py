@@ -21,7 +21,7 @@ from crystal_diffusion.evaluation.validity import (
     validity_definitions,
 )
 from crystal_diffusion.matching import ReferenceIndex, StructureMatch, group_structures
-from crystal_diffusion.matching.pools import usable_cores
+from crystal_diffusion.parallel import usable_cores
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

@@ -18,7 +18,7 @@ from crystal_diffusion.evaluation.prediction import Row, Task, evaluate_target
 from crystal_diffusion.evaluation.table import ROWS, write
 from crystal_diffusion.evaluation.validity import composition_of, compositional_validity
 from crystal_diffusion.matching import StructureMatch
-from crystal_diffusion.matching.pools import process_pool, usable_cores
+from crystal_diffusion.parallel import process_pool, usable_cores
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

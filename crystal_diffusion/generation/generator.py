@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -17,15 +16,17 @@ from crystal_diffusion import chemistry
 from crystal_diffusion.crystal import to_atoms
 from crystal_diffusion.data.tables import CrystalArrays
 from crystal_diffusion.data.training_set import TRAINING_SET_FILE, load_training_set
-from crystal_diffusion.device import one_thread_each, resolve_device, side_by_side
+from crystal_diffusion.device import resolve_device
 from crystal_diffusion.diffusion.joint import JointDiffusion
 from crystal_diffusion.errors import CheckpointError, InputError, RequestError
+from crystal_diffusion.generation.clock import Clock
 from crystal_diffusion.generation.neutral import neutral_decoder, neutral_sizes
 from crystal_diffusion.generation.plan import Plan, Planner, Proposer
 from crystal_diffusion.generation.request import Request
 from crystal_diffusion.generation.rows import make_row
 from crystal_diffusion.generation.sampling import batches, sample_plans
 from crystal_diffusion.generation.settings import GenerationResult, GenerationSettings
+from crystal_diffusion.parallel import one_thread_each, side_by_side
 from crystal_diffusion.physics.report import CheckResult, ValidationReport
 from crystal_diffusion.physics.validator import PhysicsValidator
 from crystal_diffusion.training.checkpoint import MODEL_FILE, file_hash, load_model
@@ -186,7 +187,7 @@ class CrystalGenerator:
         if n < 1:
             raise InputError(f"n is {n}; ask for at least 1 crystal.")
         validator = settings.validator or PhysicsValidator()
-        clock = _Clock()
+        clock = Clock()
         planner = self._planner(request, seed, settings, wanted)
         allowed = planner.allowed()
         decode = neutral_decoder(allowed, len(request.elements)) if request.charge_neutral else None
@@ -307,7 +308,7 @@ class CrystalGenerator:
         settings: GenerationSettings,
     ) -> None:
         """Rows, nearest known crystals, duplicate groups, scores and ranks; sorts the result."""
-        clock = _Clock()
+        clock = Clock()
         from crystal_diffusion.generation.ranking import group_and_rank
         from crystal_diffusion.matching import StructureMatch
 
@@ -347,19 +348,6 @@ def crystal_id(index: int, end: int) -> str:
     A letter first: readers of extended XYZ would turn "0007" into the number 7.
     """
     return f"cd{index:0{max(4, len(str(end - 1)))}d}"
-
-
-class _Clock:
-    """Wall seconds by stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
-        self._last = now
 
 
 def load(model: str | Path | None = None, device: str = "auto") -> CrystalGenerator:

@@ -10,9 +10,9 @@ import numpy as np
 
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.matching.matcher import Crystal, StructureMatch
-from crystal_diffusion.matching.pools import map_chunks, process_pool
 from crystal_diffusion.matching.radial import LENGTH, fingerprints
 from crystal_diffusion.matching.reduced import ReducedCrystal
+from crystal_diffusion.parallel import map_chunks, process_pool
 
 if TYPE_CHECKING:
     from concurrent.futures import ProcessPoolExecutor

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Union
 import numpy as np
 
 from crystal_diffusion.errors import InputError
-from crystal_diffusion.matching.pools import map_chunks
 from crystal_diffusion.matching.reduced import ReducedCrystal, is_plain, reduce_crystal
 from crystal_diffusion.matching.search import Tolerances, best_match
+from crystal_diffusion.parallel import map_chunks
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

@@ -142,7 +142,7 @@ def distance(first: Floats, second: Floats) -> Floats:
 
 def fingerprints(structures: Sequence[Structure], processes: int = 1) -> Floats:
     """``(structures, 66)``; a row of NaN where a structure has no fingerprint."""
-    from crystal_diffusion.matching.pools import map_chunks
+    from crystal_diffusion.parallel import map_chunks
 
     rows = map_chunks(_fingerprint_chunk, structures, processes, parallel_from=3000, chunk=500)
     return np.array(rows, np.float64).reshape(len(structures), LENGTH)
@@ -160,7 +160,7 @@ def _fingerprint_chunk(structures: Sequence[Structure]) -> list[Floats]:
 
 def fingerprints_of_arrays(arrays: CrystalArrays, processes: int = 1) -> Floats:
     """:func:`fingerprints` of flat arrays, without making any structure."""
-    from crystal_diffusion.matching.pools import map_chunks
+    from crystal_diffusion.parallel import map_chunks
 
     items = [
         (arrays.lattice[i], arrays.frac_coords[a:b], arrays.atomic_numbers[a:b])

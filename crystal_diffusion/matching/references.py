@@ -25,7 +25,6 @@ from crystal_diffusion.matching.comparison import (
     numbers_of,
 )
 from crystal_diffusion.matching.matcher import StructureMatch
-from crystal_diffusion.matching.pools import map_chunks
 from crystal_diffusion.matching.radial import (
     COMPOSITION_BINS,
     LENGTH,
@@ -34,6 +33,7 @@ from crystal_diffusion.matching.radial import (
     fingerprints_of_arrays,
 )
 from crystal_diffusion.matching.reduced import Ints, reduced_composition
+from crystal_diffusion.parallel import map_chunks
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

@@ -5,19 +5,18 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import multiprocessing
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from crystal_diffusion.data.records import CrystalRecord
 from crystal_diffusion.errors import InputError
+from crystal_diffusion.parallel import process_pool, usable_cores
 from crystal_diffusion.physics.report import CheckResult, ValidationReport
-from crystal_diffusion.physics.validator import PhysicsValidator, usable_cores
+from crystal_diffusion.physics.validator import PhysicsValidator
 
 Verdict = Literal["valid", "warning", "invalid", "unreadable"]
 
@@ -170,8 +169,7 @@ def _rows(files: list[str], validator: PhysicsValidator, workers: int) -> Iterat
         yield from _validate(validator, files)
         return
     chunks = [files[k : k + _CHUNK] for k in range(0, len(files), _CHUNK)]
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(chunks)), mp_context=context) as pool:
+    with process_pool(min(workers, len(chunks))) as pool:
         for answer in pool.map(_validate_chunk, itertools.repeat(validator), chunks):
             yield from answer
 

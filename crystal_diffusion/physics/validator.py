@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from crystal_diffusion.errors import InputError
+from crystal_diffusion.parallel import process_pool, usable_cores
 from crystal_diffusion.physics import contacts
 from crystal_diffusion.physics.arrays import Crystals, same_kind, to_array
 from crystal_diffusion.physics.chemistry_checks import CHEMISTRY_CHECKS
@@ -110,8 +108,7 @@ class PhysicsValidator:
         if workers == 1 or (processes is None and len(items) < _PARALLEL_FROM):
             return [self.validate(item, geometry_only) for item in items]
         chunks = [items[k : k + 50] for k in range(0, len(items), 50)]
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(min(workers, max(1, len(chunks))), mp_context=context) as pool:
+        with process_pool(min(workers, max(1, len(chunks)))) as pool:
             answers = pool.map(
                 _validate_chunk,
                 [self] * len(chunks),
@@ -224,13 +221,6 @@ class PhysicsValidator:
         """``(atoms, atoms)`` smallest distance in Å that keeps ``pair_distance`` from an error."""
         numbers = np.asarray(to_array(atomic_numbers), np.int64)
         return contacts.pair_limits(numbers, self.limits.pair_error, self.min_distance)
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _unreadable(reason: str) -> ValidationReport:

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from crystal_diffusion.errors import InputError, MissingDependencyError
+from crystal_diffusion.parallel import usable_cores
 
 log = logging.getLogger(__name__)
 
@@ -45,13 +46,6 @@ class Executor(Protocol):
         tasks: Iterable[tuple[str, Task]],
     ) -> Iterator[tuple[str, Outcome[Answer]]]:
         """Yield ``(key, outcome)`` in the order of completion."""
-
-
-def usable_cores() -> int:
-    """Cores this process may use (not all that the machine has)."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _failed(error: BaseException) -> str:

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from crystal_diffusion.data.run_folder import write_text
 from crystal_diffusion.errors import InputError, MissingDependencyError
+from crystal_diffusion.parallel import usable_cores
 from crystal_diffusion.screening import tables
 from crystal_diffusion.screening.batch import relax_many
 from crystal_diffusion.screening.batched import relax_batched
-from crystal_diffusion.screening.executors import Executor, make_executor, usable_cores
+from crystal_diffusion.screening.executors import Executor, make_executor
 from crystal_diffusion.screening.hull import HullBuilder, hull_row, hull_text
 from crystal_diffusion.screening.novelty import (
     known_of_like_formula,

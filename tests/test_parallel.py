@@ -9,8 +9,8 @@ from functools import partial
 import pytest
 import torch
 
-from crystal_diffusion.device import one_thread_each, side_by_side
 from crystal_diffusion.diffusion.reference import CrystalDiffusionModel
+from crystal_diffusion.parallel import one_thread_each, side_by_side
 
 
 @pytest.fixture
