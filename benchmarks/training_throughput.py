@@ -66,9 +66,7 @@ def main() -> None:
                 config: TrainingConfig = config,
             ) -> None:
                 part = steps[step].part(slice(None), device)
-                with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                    loss = step_loss(model, part, config).total
-                loss.backward()
+                step_loss(model, part, config, bf16).total.backward()
 
             run(0)
             with FlopCounterMode(display=False) as counter:

@@ -131,24 +131,32 @@ class JointDiffusion(nn.Module):
         atomic_numbers: Tensor,
         levels: Levels,
         lattice: Tensor | None = None,
+        bfloat16: bool = False,
     ) -> Prediction:
         """Ask the network; net translation is removed where no atom is given.
 
-        ``lattice`` saves decoding the state where the cell is known; its rotation is free.
+        ``lattice`` saves decoding the state where the cell is known; its rotation is free. With
+        ``bfloat16`` the network computes in it; cells, states and the answer stay in float32.
         """
         if lattice is None:
             lattice = self.decode_lattice(lattice_state, (atomic_numbers > 0).sum(-1))
-        answer: Prediction = self.network(
-            NoisyCrystals(
-                frac_coords=frac_coords,
-                lattice_state=lattice_state,
-                metric=lattice @ lattice.transpose(-1, -2),
-                atomic_numbers=atomic_numbers,
-                coord_level=levels.coords,
-                lattice_level=levels.lattice,
-                element_level=levels.elements,
-            )
+        noisy = NoisyCrystals(
+            frac_coords=frac_coords,
+            lattice_state=lattice_state,
+            metric=lattice @ lattice.transpose(-1, -2),
+            atomic_numbers=atomic_numbers,
+            coord_level=levels.coords,
+            lattice_level=levels.lattice,
+            element_level=levels.elements,
         )
+        if bfloat16:
+            with torch.autocast(frac_coords.device.type, torch.bfloat16):
+                rough: Prediction = self.network(noisy)
+            answer = Prediction(
+                rough.coords.float(), rough.lattice.float(), rough.element_logits.float()
+            )
+        else:
+            answer = self.network(noisy)
         coords = remove_translation(answer.coords, atomic_numbers > 0, levels.coords)
         return Prediction(coords, answer.lattice, answer.element_logits)
 
@@ -162,6 +170,7 @@ class JointDiffusion(nn.Module):
         lattice_weight: float = 0.25,
         element_weight: float = 0.25,
         per_crystal: bool = False,
+        bfloat16: bool = False,
     ) -> LossTerms:
         """Denoising loss at given levels with given unit noise.
 
@@ -175,6 +184,7 @@ class JointDiffusion(nn.Module):
             lattice_noise: ``(crystals, 6)`` standard normal.
             mask_noise: ``(crystals, atoms)`` uniform in [0, 1).
             per_crystal: return ``(crystals,)`` tensors instead of means.
+            bfloat16: as in :meth:`predict`.
         """
         mask = batch.mask
         free = mask & (levels.coords > 0)
@@ -190,7 +200,7 @@ class JointDiffusion(nn.Module):
         lattice_state = self.lattice.noisy(clean_lattice, lattice_noise, lattice_level)
         numbers = mask_elements(batch.atomic_numbers, mask_noise, levels.elements.unsqueeze(-1))
 
-        answer = self.predict(state, lattice_state, numbers, levels)
+        answer = self.predict(state, lattice_state, numbers, levels, bfloat16=bfloat16)
 
         target = self.coordinates.target(coord_noise, coord_level)
         target = remove_translation(target, mask, levels.coords)

@@ -207,6 +207,7 @@ def training_penalty(
     coord_noise: Tensor,
     lattice_noise: Tensor,
     smallest: float = 1.0,
+    bfloat16: bool = False,
 ) -> Tensor:
     """Mean overlap (Å2) of the crystals the network predicts behind noisy ones at levels < 0.5."""
     level = levels.coords.unsqueeze(-1)
@@ -216,7 +217,7 @@ def training_penalty(
     clean_lattice = model.encode_lattice(batch.lattice, batch.num_atoms)
     lattice_level = levels.lattice.unsqueeze(-1)
     lattice_state = model.lattice.noisy(clean_lattice, lattice_noise, lattice_level)
-    answer = model.predict(state, lattice_state, batch.atomic_numbers, levels)
+    answer = model.predict(state, lattice_state, batch.atomic_numbers, levels, bfloat16=bfloat16)
     coords = model.coordinates.clean(state, answer.coords, level)
     cell, _ = model.lattice.split(lattice_state, answer.lattice, lattice_level)
     lattice = model.decode_lattice(cell.clamp(-6, 6), batch.num_atoms)

@@ -33,7 +33,13 @@ from crystal_diffusion.generation.sampling import smallest_distances
 from crystal_diffusion.matching import StructureMatch
 from crystal_diffusion.physics.validator import PhysicsValidator
 from crystal_diffusion.training.config import TrainingConfig
-from crystal_diffusion.training.loop import TrainingResult, fit, prepare_step, step_loss
+from crystal_diffusion.training.loop import (
+    TrainingResult,
+    fit,
+    prepare_step,
+    step_loss,
+    use_bfloat16,
+)
 from crystal_diffusion.training.plots import plot_losses
 
 log = logging.getLogger(__name__)
@@ -270,6 +276,7 @@ def measure(model: JointDiffusion, data: CrystalBatch, config: TrainingConfig) -
     from crystal_diffusion.training.batches import BatchPlan
 
     plan = BatchPlan(data.num_atoms.numpy(), config.tokens, config.seed)
+    bf16 = use_bfloat16(config.precision, model.device)
     took = math.inf
     for parameter in model.parameters():
         parameter.requires_grad_(True)
@@ -278,7 +285,9 @@ def measure(model: JointDiffusion, data: CrystalBatch, config: TrainingConfig) -
         rows = plan.batch(step % plan.per_epoch)
         inputs = prepare_step(model, data, rows, config, step)
         part = inputs.part(slice(0, len(rows)), model.device)
-        step_loss(model, part, config).total.backward()
+        step_loss(model, part, config, bf16).total.backward()
+        if model.device.type == "cuda":
+            torch.cuda.synchronize()
         took = min(took, time.perf_counter() - began)
         model.zero_grad(set_to_none=True)
     # Weights, averages, two moments and gradients are five copies, beside what is held now.

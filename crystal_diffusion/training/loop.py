@@ -93,8 +93,10 @@ def prepare_step(
     return _StepInputs(batch, levels, coord_noise, lattice_noise, mask_noise)
 
 
-def step_loss(model: JointDiffusion, inputs: _StepInputs, config: TrainingConfig) -> LossTerms:
-    """Loss of one prepared batch."""
+def step_loss(
+    model: JointDiffusion, inputs: _StepInputs, config: TrainingConfig, bfloat16: bool = False
+) -> LossTerms:
+    """Loss of one prepared batch; with ``bfloat16`` the network computes in it."""
     terms = model.loss(
         inputs.batch,
         inputs.levels,
@@ -103,10 +105,16 @@ def step_loss(model: JointDiffusion, inputs: _StepInputs, config: TrainingConfig
         inputs.mask_noise,
         config.lattice_weight,
         config.element_weight,
+        bfloat16=bfloat16,
     )
     if config.physics_weight:
         penalty = training_penalty(
-            model, inputs.batch, inputs.levels, inputs.coord_noise, inputs.lattice_noise
+            model,
+            inputs.batch,
+            inputs.levels,
+            inputs.coord_noise,
+            inputs.lattice_noise,
+            bfloat16=bfloat16,
         )
         total = terms.total + config.physics_weight * penalty
         return LossTerms(total, terms.coords, terms.lattice, terms.elements)
@@ -208,8 +216,7 @@ def _fit(
         sums = torch.zeros(4, dtype=torch.float64)
         for piece, share in workers.slices(len(rows), config.accumulate):
             part = inputs.part(piece, device)
-            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-                terms = step_loss(model, part, config)
+            terms = step_loss(model, part, config, bf16)
             (terms.total * share).backward()
             values = (terms.total, terms.coords, terms.lattice, terms.elements)
             sums += share * torch.stack([v.detach() for v in values]).cpu().double()

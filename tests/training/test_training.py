@@ -209,6 +209,33 @@ def test_bad_settings_are_refused() -> None:
     assert not use_bfloat16("float32", torch.device("cpu"))
 
 
+@pytest.mark.parametrize("network", ["transformer", "unet"])
+@pytest.mark.parametrize("physics_weight", [0.0, 0.1])
+def test_training_in_bfloat16_gives_nearly_the_same_losses(
+    tmp_path: Path, network: str, physics_weight: float
+) -> None:
+    """Machines with bf16 choose it by themselves; cells have no decompositions in it."""
+
+    def run(precision: str) -> list[float]:
+        torch.manual_seed(0)
+        statistics = LatticeStatistics.from_batch(crystals())
+        options = TINY if network == "transformer" else {"hidden_dim": 32}
+        model = JointDiffusion(
+            JointConfig(network=network, network_options=options, statistics=statistics)
+        )
+        # Heads start at zero; with that, both precisions would answer the same.
+        for head in (model.network.coords_out, model.network.lattice_out):
+            torch.nn.init.normal_(head.weight, std=0.1)
+        config = replace(CONFIG, precision=precision, physics_weight=physics_weight)
+        fit(model, crystals(), config, tmp_path / precision)
+        assert all(p.dtype == torch.float32 for p in model.parameters())
+        return losses(tmp_path / precision)
+
+    rough, exact = run("bfloat16"), run("float32")
+    assert rough != exact
+    assert rough == pytest.approx(exact, rel=0.02)
+
+
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
     """torchrun with two processes gives the losses and weights of one process."""
     root = str(Path(__file__).parents[2])
