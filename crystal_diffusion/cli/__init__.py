@@ -11,11 +11,28 @@ import logging
 import os
 import sys
 import warnings
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
+
+
+class _Verbs(TyperGroup):
+    """The list of verbs in plain text: drawing it with rich takes as long as all the rest."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        self.rich_markup_mode = None
+        super().format_help(ctx, formatter)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        names = [name for name in self.list_commands(ctx) if self.get_command(ctx, name)]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _first_sentence(name)) for name in names])
+
 
 app = typer.Typer(
     name="crystal-diffusion",
+    cls=_Verbs,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -40,6 +57,12 @@ VERBS: tuple[str, ...] = (
     "doctor",
     "demo",
 )
+
+
+def _first_sentence(verb: str) -> str:
+    text = getattr(sys.modules[f"crystal_diffusion.cli.{verb}"], verb).__doc__ or ""
+    return " ".join(text.split("\n\n")[0].split())
+
 
 for _verb in VERBS:
     _module = importlib.import_module(f"crystal_diffusion.cli.{_verb}")
