@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from pymatgen.core import Lattice, Structure
 
-from crystal_diffusion.screening.dft_inputs import DftJob, DftSettings, write_inputs
-from crystal_diffusion.screening.dft_results import dft_rows, read_results
+from crystal_diffusion.dft.inputs import DftJob, DftSettings, write_inputs
+from crystal_diffusion.dft.results import dft_rows, read_results
 
 SILICON = Structure.from_spacegroup("Fd-3m", Lattice.cubic(5.43), ["Si"], [[0, 0, 0]])
 SALT = Structure.from_spacegroup(

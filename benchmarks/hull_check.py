@@ -26,16 +26,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from make_references import DATA, read_table, structure_of
 
-from crystal_diffusion.screening.batch import relax_many
-from crystal_diffusion.screening.hull import HullBuilder
-from crystal_diffusion.screening.potentials import get_potential
-from crystal_diffusion.screening.references import (
+from crystal_diffusion.energy.hull import HullBuilder
+from crystal_diffusion.energy.pooled_relaxation import relax_many
+from crystal_diffusion.energy.potentials import get_potential
+from crystal_diffusion.energy.reference_energies import (
     ReferenceEnergies,
     ReferenceEntry,
     complete_references,
-    load_library,
 )
-from crystal_diffusion.screening.relaxation import RelaxLimits
+from crystal_diffusion.energy.relaxation import RelaxLimits
+from crystal_diffusion.proposals.library import load_library
 
 
 def interval(values: np.ndarray, statistic=np.mean, rounds: int = 2000) -> str:  # type: ignore[no-untyped-def]

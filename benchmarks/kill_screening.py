@@ -30,7 +30,7 @@ from machine import describe
 from pymatgen.core import Structure
 
 from crystal_diffusion.data import CrystalStructureDataset, create_demo_dataset
-from crystal_diffusion.data.run_folder import cif_text
+from crystal_diffusion.runs.folder import cif_text
 from crystal_diffusion.screening.store import Store
 
 FILES = ("screening.jsonl", "screening.csv", "relaxed.extxyz", "structures.extxyz", "hull.json")

@@ -27,10 +27,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from ase.build import bulk
 from pymatgen.core import Lattice, Structure
 
-from crystal_diffusion.screening.batch import LoadedOnce
-from crystal_diffusion.screening.pair_potential import ATOMIC_VOLUMES
-from crystal_diffusion.screening.potentials import get_potential
-from crystal_diffusion.screening.relaxation import RelaxLimits, relax
+from crystal_diffusion.energy.pair_potential import ATOMIC_VOLUMES
+from crystal_diffusion.energy.pooled_relaxation import LoadedOnce
+from crystal_diffusion.energy.potentials import get_potential
+from crystal_diffusion.energy.relaxation import RelaxLimits, relax
 
 DATA = Path("../shared/data/mp_2025/train_le20.parquet")
 

@@ -23,9 +23,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from pymatgen.core import Lattice, Structure
 
-from crystal_diffusion.screening.batch import relax_many
-from crystal_diffusion.screening.executors import HereExecutor, LocalExecutor
-from crystal_diffusion.screening.relaxation import RelaxLimits
+from crystal_diffusion.energy.pooled_relaxation import relax_many
+from crystal_diffusion.energy.relaxation import RelaxLimits
+from crystal_diffusion.parallel.executors import HereExecutor, LocalExecutor
 
 
 def shaken(path: Path, count: int, sites: int, seed: int) -> list[tuple[str, Structure]]:

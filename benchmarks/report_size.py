@@ -28,11 +28,11 @@ from machine import describe
 from pymatgen.core import Structure
 
 from crystal_diffusion.data import CrystalStructureDataset, create_demo_dataset
-from crystal_diffusion.data.run_folder import RunFolder, extxyz_text
+from crystal_diffusion.energy.relaxation import RelaxLimits, relax
 from crystal_diffusion.generation.data_card import training_statistics
 from crystal_diffusion.physics.facts import crystal_facts
 from crystal_diffusion.physics.validator import PhysicsValidator
-from crystal_diffusion.screening.relaxation import RelaxLimits, relax
+from crystal_diffusion.runs.folder import RunFolder, extxyz_text
 from crystal_diffusion.viewer.report import write_report
 
 

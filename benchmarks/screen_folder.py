@@ -30,7 +30,7 @@ from make_references import DATA, read_table, structure_of
 from pymatgen.core import Structure
 from pymatgen.io.cif import CifWriter
 
-from crystal_diffusion.data.run_folder import cif_text
+from crystal_diffusion.runs.folder import cif_text
 
 #: What is wrong with each file, how it is made from a sound CIF, and whether no crystal can be
 #: read of it at all (the others are read and refused by the checks).

@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 from machine import describe
 
-from crystal_diffusion.data.run_folder import cif_text
 from crystal_diffusion.data.tables import parquet_arrays
+from crystal_diffusion.runs.folder import cif_text
 
 
 def main() -> None:

@@ -40,7 +40,7 @@ def dft(
 
     Example: crystal-diffusion dft run/ --top 5 --code gpaw, later: dft run/ --code gpaw --collect
     """
-    from crystal_diffusion.screening.dft_inputs import DftSettings
+    from crystal_diffusion.dft.inputs import DftSettings
 
     target = folder or run / f"dft-{code}"
     if collect:
@@ -69,11 +69,11 @@ def _table(run: Path) -> list[dict[str, Any]]:
 def _write(
     run: Path, target: Path, code: str, top: int, references: bool, settings: Any, quiet: bool
 ) -> int:
+    from crystal_diffusion.dft.inputs import DftJob, write_inputs
+    from crystal_diffusion.dft.results import reference_jobs
     from crystal_diffusion.errors import InputError
-    from crystal_diffusion.screening.dft_inputs import DftJob, write_inputs
-    from crystal_diffusion.screening.dft_results import reference_jobs
-    from crystal_diffusion.screening.references import load_library
-    from crystal_diffusion.screening.tables import relaxed_structures
+    from crystal_diffusion.proposals.library import load_library
+    from crystal_diffusion.runs.rows import relaxed_structures
 
     rows = [row for row in _table(run) if row["rank"] is not None and row["rank"] <= top]
     if not rows:
@@ -96,8 +96,8 @@ def _write(
 
 
 def _collect(run: Path, target: Path, db: str | None, quiet: bool) -> int:
-    from crystal_diffusion.data.run_folder import write_text
-    from crystal_diffusion.screening.dft_results import dft_rows, read_results
+    from crystal_diffusion.dft.results import dft_rows, read_results
+    from crystal_diffusion.files import write_text
     from crystal_diffusion.screening.store import Store
 
     code, results = read_results(target)

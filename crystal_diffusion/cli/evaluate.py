@@ -120,7 +120,7 @@ def evaluate(
 
 def _run(path: Path) -> tuple[dict[str, Structure], list[dict[str, Any]], list[str]]:
     """Structures by id, table rows, and what could not be read."""
-    from crystal_diffusion.data.run_folder import MANIFEST, RunFolder
+    from crystal_diffusion.runs.folder import MANIFEST, RunFolder
 
     if (path / MANIFEST).is_file():
         run = RunFolder.open(path)

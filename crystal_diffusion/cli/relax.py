@@ -39,9 +39,9 @@ def relax(
 
     Example: crystal-diffusion relax my_cifs/ --potential pair --out relaxed/
     """
+    from crystal_diffusion.energy.potentials import default_potential
+    from crystal_diffusion.energy.relaxation import RelaxLimits
     from crystal_diffusion.screening.pipeline import screen
-    from crystal_diffusion.screening.potentials import default_potential
-    from crystal_diffusion.screening.relaxation import RelaxLimits
     from crystal_diffusion.screening.settings import ScreenSettings, read_candidates
 
     settings = ScreenSettings(

@@ -75,10 +75,10 @@ def screen(
 
     Example: crystal-diffusion screen run/ --top 5 --potentials diep,chgnet-r2scan
     """
+    from crystal_diffusion.energy.potentials import default_potential
+    from crystal_diffusion.energy.relaxation import RelaxLimits
     from crystal_diffusion.errors import InputError
     from crystal_diffusion.screening.pipeline import screen as run_screening
-    from crystal_diffusion.screening.potentials import default_potential
-    from crystal_diffusion.screening.relaxation import RelaxLimits
     from crystal_diffusion.screening.settings import STAGES, ScreenSettings, read_candidates
 
     if disorder not in ("skip", "order"):

@@ -82,7 +82,7 @@ def view(
 def _read(source: Path, relaxed: bool) -> tuple[dict[str, Structure], list[str]]:
     """Crystals by id, and what could not be read."""
     from crystal_diffusion.data.readers import iter_crystals
-    from crystal_diffusion.data.run_folder import MANIFEST, RunFolder
+    from crystal_diffusion.runs.folder import MANIFEST, RunFolder
 
     if relaxed:
         source = source / "relaxed.extxyz"

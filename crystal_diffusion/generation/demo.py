@@ -149,8 +149,8 @@ def run_demo(
         for stage, took in part.seconds.items():
             merged.seconds[stage] = merged.seconds.get(stage, 0.0) + took
     merged.rows = rows
-    from crystal_diffusion.data.run_folder import RunFolder
     from crystal_diffusion.generation.run import versions, write_result
+    from crystal_diffusion.runs.folder import RunFolder
 
     run = RunFolder.create(folder_run, overwrite=True)
     write_result(

@@ -191,7 +191,7 @@ def network_residuals(generator: CrystalGenerator, structures: list[Structure]) 
 def potential_scores(structures: list[Any], potential: str) -> np.ndarray:
     """Negative single-point energy per atom, eV; a failure ranks last and is logged."""
     from crystal_diffusion.crystal import to_atoms
-    from crystal_diffusion.screening.potentials import POTENTIALS, get_potential
+    from crystal_diffusion.energy.potentials import POTENTIALS, get_potential
 
     if potential not in POTENTIALS:
         raise InputError(

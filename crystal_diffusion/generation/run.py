@@ -11,10 +11,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from crystal_diffusion.data.run_folder import RunFolder
 from crystal_diffusion.generation.generator import CrystalGenerator, model_hash
 from crystal_diffusion.generation.request import Request
 from crystal_diffusion.generation.settings import GenerationResult, GenerationSettings
+from crystal_diffusion.runs.folder import RunFolder
 
 _PACKAGES = ("crystal-diffusion", "torch", "numpy", "pymatgen", "ase", "moyopy", "spglib")
 

@@ -70,7 +70,7 @@ def run_spread(
         RequestError: when no crystal can meet the request.
     """
     # Not at the top: screening stands above generation.
-    from crystal_diffusion.screening.executors import make_executor
+    from crystal_diffusion.parallel.executors import make_executor
 
     if n < 1:
         raise InputError(f"n is {n}; ask for at least 1 crystal.")

@@ -30,7 +30,7 @@ from crystal_diffusion.symmetry.template import SymmetricTemplate
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    from crystal_diffusion.data.run_folder import RunFolder
+    from crystal_diffusion.runs.folder import RunFolder
 
 #: Contents drawn until one is neutral.
 _NEUTRAL_DRAWS = 200
@@ -275,7 +275,8 @@ def write_symmetrised(run: RunFolder, symprec: float) -> dict[str, int]:
     Returns:
         Space group number of each symmetrised structure, by id.
     """
-    from crystal_diffusion.data.run_folder import cif_text, write_text
+    from crystal_diffusion.files import write_text
+    from crystal_diffusion.runs.folder import cif_text
     from crystal_diffusion.symmetry import symmetrise
 
     folder = run.path / "symmetrised"

@@ -8,6 +8,7 @@ symmetrised at 0.1 Å. Quantisation: coordinates 1/65536, edges 0.001 Å, angles
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from crystal_diffusion.proposals.clustering import StructureType
+
+log = logging.getLogger(__name__)
 
 #: Largest number of different elements of one crystal in a library.
 MAX_ROLES = 10
@@ -390,3 +393,14 @@ class ReferenceLibrary:
             data["formation_energy"].astype(np.float32),
             header["source"],
         )
+
+
+def load_library(path: Path | None = None) -> ReferenceLibrary | None:
+    """The reference library of known crystals; None (and a warning) where it is not there."""
+    try:
+        return ReferenceLibrary.load(path)
+    except InputError as error:
+        if path is not None:
+            raise
+        log.warning("no library of known crystals: %s", error)
+        return None

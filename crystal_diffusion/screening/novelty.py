@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from crystal_diffusion.energy.reference_energies import Library
 from crystal_diffusion.errors import InputError
-from crystal_diffusion.screening.references import Library
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crystal_diffusion.screening import tables
-from crystal_diffusion.screening.relaxation import RelaxResult
+from crystal_diffusion.energy.relaxation import RelaxResult
+from crystal_diffusion.runs.rows import rounded, structure_row
 
 if TYPE_CHECKING:
     from crystal_diffusion.physics.report import ValidationReport
@@ -55,12 +55,12 @@ def relaxed_row(result: RelaxResult) -> dict[str, Any]:
     return {
         "potential": result.potential,
         "potential_version": result.potential_version,
-        "energy_per_atom_eV": None if result.problem else tables.rounded(result.energy_per_atom),
+        "energy_per_atom_eV": None if result.problem else rounded(result.energy_per_atom),
         "converged": result.converged,
         "steps": result.steps,
-        "max_force_eV_A": tables.rounded(result.max_force),
-        "max_stress_GPa": tables.rounded(result.stress),
+        "max_force_eV_A": rounded(result.max_force),
+        "max_stress_GPa": rounded(result.stress),
         "problem": result.problem,
-        "structure": tables.structure_row(result.structure),
+        "structure": structure_row(result.structure),
         "seconds": round(result.seconds, 2),
     }

@@ -13,28 +13,29 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crystal_diffusion.data.run_folder import write_text
+from crystal_diffusion.energy.batched_relaxation import relax_batched
+from crystal_diffusion.energy.hull import HullBuilder, hull_row, hull_text
+from crystal_diffusion.energy.pooled_relaxation import relax_many
+from crystal_diffusion.energy.potentials import Potential, get_potential
+from crystal_diffusion.energy.reference_energies import (
+    Library,
+    ReferenceEnergies,
+    complete_references,
+)
+from crystal_diffusion.energy.relaxation import RelaxLimits, RelaxResult
 from crystal_diffusion.errors import InputError, MissingDependencyError
+from crystal_diffusion.files import write_text
 from crystal_diffusion.parallel import usable_cores
+from crystal_diffusion.parallel.executors import Executor, make_executor
+from crystal_diffusion.proposals.library import load_library
+from crystal_diffusion.runs.rows import rounded, structure_from_row
 from crystal_diffusion.screening import tables
-from crystal_diffusion.screening.batch import relax_many
-from crystal_diffusion.screening.batched import relax_batched
-from crystal_diffusion.screening.executors import Executor, make_executor
-from crystal_diffusion.screening.hull import HullBuilder, hull_row, hull_text
 from crystal_diffusion.screening.novelty import (
     known_of_like_formula,
     nearest_known,
     read_own_references,
 )
 from crystal_diffusion.screening.outcome import ScreenOutcome, relaxed_row, verdict_row
-from crystal_diffusion.screening.potentials import Potential, get_potential
-from crystal_diffusion.screening.references import (
-    Library,
-    ReferenceEnergies,
-    complete_references,
-    load_library,
-)
-from crystal_diffusion.screening.relaxation import RelaxLimits, RelaxResult
 from crystal_diffusion.screening.run_files import write_run_files
 from crystal_diffusion.screening.settings import STAGES, Candidates, ScreenSettings
 from crystal_diffusion.screening.stage_log import StageLog
@@ -159,7 +160,7 @@ class _Screen:
         """Relaxed structures by id."""
         found = self.logs["relax"].rows
         return {
-            key: tables.structure_from_row(found[key]["structure"])
+            key: structure_from_row(found[key]["structure"])
             for key in self.candidates.structures
             if key in found and not found[key]["problem"]
         }
@@ -282,7 +283,7 @@ class _Screen:
             missing = [(k, s) for k, s in structures.items() if k not in found.rows]
             done = len(structures) - len(missing)
             for key, result in self._relax_all(extra, missing, point):
-                energy = tables.rounded(result.energy_per_atom)
+                energy = rounded(result.energy_per_atom)
                 found.add(key, {"energy_per_atom_eV": energy, "problem": result.problem})
                 done += 1
                 self.progress(f"energies {extra.name}", done, len(structures))

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from crystal_diffusion.data.run_folder import RunFolder
 from crystal_diffusion.physics.facts import crystal_facts
+from crystal_diffusion.runs.folder import RunFolder
 from crystal_diffusion.screening.settings import Candidates
 
 

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from crystal_diffusion.data.run_folder import MANIFEST, RunFolder
+from crystal_diffusion.energy.relaxation import RelaxLimits
 from crystal_diffusion.errors import InputError
-from crystal_diffusion.screening.relaxation import RelaxLimits
-from crystal_diffusion.screening.tables import file_name
+from crystal_diffusion.files import file_name
+from crystal_diffusion.runs.folder import MANIFEST, RunFolder
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

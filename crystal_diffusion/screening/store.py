@@ -285,7 +285,7 @@ def _as_ase(
     """Atoms with their energy, queryable pairs, and the whole row as data."""
     from ase.calculators.singlepoint import SinglePointCalculator
 
-    from crystal_diffusion.screening.relaxation import structure_to_atoms
+    from crystal_diffusion.energy.relaxation import structure_to_atoms
 
     atoms = structure_to_atoms(structure)
     energy = row.get("energy_per_atom_eV")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crystal_diffusion.data.run_folder import cif_text, extxyz_text, write_text
+from crystal_diffusion.files import file_name, write_text
+from crystal_diffusion.runs.folder import cif_text, extxyz_text
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -86,13 +86,6 @@ def rank_rows(rows: list[dict[str, Any]]) -> None:
         row["rank"] = number
 
 
-def rounded(value: float | None, digits: int = 6) -> float | None:
-    """A number fit for JSON: None for what is no number."""
-    if value is None or not math.isfinite(value):
-        return None
-    return round(float(value), digits)
-
-
 def write_rows(folder: Path, rows: list[dict[str, Any]]) -> None:
     """``screening.jsonl`` and ``screening.csv``, each whole or not at all."""
     lines = "".join(json.dumps(row) + "\n" for row in rows)
@@ -114,39 +107,3 @@ def write_relaxed(folder: Path, structures: Mapping[str, Structure]) -> None:
         write_text(
             folder / "relaxed" / f"{file_name(key)}.cif", cif_text(structure, key), flush=False
         )
-
-
-def file_name(key: str) -> str:
-    """An id as a file name: letters, digits, ``. _ - ~ +``; anything else becomes ``_``."""
-    return "".join(c if c.isalnum() or c in "._-~+" else "_" for c in key).lstrip(".") or "_"
-
-
-def structure_row(structure: Structure) -> dict[str, Any]:
-    """A structure as a few lists, all digits kept."""
-    return {
-        "lattice": structure.lattice.matrix.tolist(),
-        "species": [site.specie.symbol for site in structure],
-        "frac_coords": structure.frac_coords.tolist(),
-    }
-
-
-def structure_from_row(row: Mapping[str, Any]) -> Structure:
-    """The structure `structure_row` was made of."""
-    from pymatgen.core import Structure
-
-    return Structure(row["lattice"], row["species"], row["frac_coords"])
-
-
-def relaxed_structures(folder: Path) -> dict[str, Structure]:
-    """Relaxed structures of a screened folder, by id, in full precision."""
-    found: dict[str, Structure] = {}
-    file = folder / "screening" / "relax.jsonl"
-    if file.is_file():
-        for line in file.read_text(encoding="utf-8").splitlines():
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                continue  # the last line of a killed run; StageLog removes it
-            if not entry["row"]["problem"]:
-                found[entry["id"]] = structure_from_row(entry["row"]["structure"])
-    return found

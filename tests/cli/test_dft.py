@@ -12,9 +12,10 @@ from typer.testing import CliRunner
 
 from crystal_diffusion.cli.dft import dft
 from crystal_diffusion.errors import InputError
+from crystal_diffusion.runs.rows import structure_row
 from crystal_diffusion.screening.stage_log import StageLog
 from crystal_diffusion.screening.store import Store
-from crystal_diffusion.screening.tables import COLUMNS, structure_row
+from crystal_diffusion.screening.tables import COLUMNS
 
 app = typer.Typer()
 app.command()(dft)

@@ -11,8 +11,8 @@ from pymatgen.core import Lattice, Structure
 from typer.testing import CliRunner
 
 from crystal_diffusion.cli.evaluate import evaluate
-from crystal_diffusion.data.run_folder import RunFolder
 from crystal_diffusion.errors import InputError
+from crystal_diffusion.runs.folder import RunFolder
 
 
 def salt(edge: float, *symbols: str) -> Structure:

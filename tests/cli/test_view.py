@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from crystal_diffusion.cli.report import report
 from crystal_diffusion.cli.view import view
-from crystal_diffusion.data.run_folder import RunFolder
 from crystal_diffusion.errors import InputError
+from crystal_diffusion.runs.folder import RunFolder
 
 app = typer.Typer()
 app.command()(view)

@@ -11,7 +11,7 @@ from crystal_diffusion.generation import spread
 from crystal_diffusion.generation.generator import CrystalGenerator
 from crystal_diffusion.generation.settings import GenerationResult
 from crystal_diffusion.generation.spread import run_spread
-from crystal_diffusion.screening.executors import HereExecutor, Outcome
+from crystal_diffusion.parallel.executors import HereExecutor, Outcome
 
 FAST = GenerationSettings(sampler=SamplerSettings(steps=3), max_attempts=3)
 SALT = Request(formula="NaCl", z=(1, 2))
@@ -82,7 +82,7 @@ def test_a_lost_part_is_named_and_the_rest_kept(
             for key, outcome in super().__call__(function, tasks):
                 yield key, Outcome(None, "the worker process died") if key == "2" else outcome
 
-    monkeypatch.setattr("crystal_diffusion.screening.executors.make_executor", lambda *_: Losing())
+    monkeypatch.setattr("crystal_diffusion.parallel.executors.make_executor", lambda *_: Losing())
     result = run_spread(generator, SALT, 5, seed=3, settings=FAST)
     assert set(result.missing) == {2, 3}
     assert sorted(result.structures) == ["cd0000", "cd0001", "cd0004"]

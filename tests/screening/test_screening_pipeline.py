@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 
+from crystal_diffusion.energy.relaxation import RelaxLimits
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.proposals.library import ReferenceLibrary
 from crystal_diffusion.screening.outcome import ScreenOutcome
 from crystal_diffusion.screening.pipeline import screen
-from crystal_diffusion.screening.relaxation import RelaxLimits
 from crystal_diffusion.screening.settings import Candidates, ScreenSettings, read_candidates
 from crystal_diffusion.screening.stage_log import StageLog
 from crystal_diffusion.screening.store import Store
@@ -133,8 +133,8 @@ def test_crystals_that_become_equal_by_relaxing_count_once(
 def test_further_potentials_give_the_spread(
     tmp_path: Path, library: ReferenceLibrary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from crystal_diffusion.screening import potentials
-    from crystal_diffusion.screening.pair_potential import PAIR_ELEMENTS, PairPotential
+    from crystal_diffusion.energy import potentials
+    from crystal_diffusion.energy.pair_potential import PAIR_ELEMENTS, PairPotential
 
     class Softer(PairPotential):
         def calculate(self, *arguments: Any, **named: Any) -> None:
@@ -155,7 +155,7 @@ def test_further_potentials_give_the_spread(
 def test_missing_reference_element_is_recorded_and_the_rest_goes_on(
     tmp_path: Path, library: ReferenceLibrary
 ) -> None:
-    from crystal_diffusion.screening.references import ReferenceEnergies
+    from crystal_diffusion.energy.reference_energies import ReferenceEnergies
 
     def nothing(self: ReferenceEnergies, element: str) -> float | None:
         return None if element == "Cl" else -1.0
@@ -277,7 +277,7 @@ def test_screened_folder_is_a_run_for_the_other_verbs(
 ) -> None:
     from ase.io import read
 
-    from crystal_diffusion.data.run_folder import RunFolder
+    from crystal_diffusion.runs.folder import RunFolder
     from crystal_diffusion.viewer.report_data import gather
 
     folder = tmp_path / "cifs"
@@ -303,7 +303,7 @@ def test_screened_folder_is_a_run_for_the_other_verbs(
 
 
 def test_run_screened_into_another_folder_keeps_its_own_rows(tmp_path: Path) -> None:
-    from crystal_diffusion.data.run_folder import RunFolder
+    from crystal_diffusion.runs.folder import RunFolder
 
     run = RunFolder.create(tmp_path / "run")
     run.write_structures({"a": rock_salt()}, [{"id": "a", "seed": 7}])

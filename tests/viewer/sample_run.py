@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pymatgen.core import Lattice, Structure
 
-from crystal_diffusion.data.run_folder import RunFolder, extxyz_text
+from crystal_diffusion.runs.folder import RunFolder, extxyz_text
 
 
 def perovskite() -> Structure:

@@ -11,8 +11,8 @@ import pytest
 from sample_run import write_run
 from test_visualize import LOADS
 
-from crystal_diffusion.data.run_folder import RunFolder
 from crystal_diffusion.errors import InputError
+from crystal_diffusion.runs.folder import RunFolder
 from crystal_diffusion.viewer import write_report
 from crystal_diffusion.viewer.charts import bars, histogram, ticks
 from crystal_diffusion.viewer.hull_chart import HullPoint, hull_chart, hull_points, lower_hull

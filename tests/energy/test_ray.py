@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from crystal_diffusion.screening.batch import RelaxTask, relax_many, relax_task
-from crystal_diffusion.screening.executors import HereExecutor, RayExecutor
-from crystal_diffusion.screening.relaxation import RelaxLimits, RelaxResult
+from crystal_diffusion.energy.pooled_relaxation import RelaxTask, relax_many, relax_task
+from crystal_diffusion.energy.relaxation import RelaxLimits, RelaxResult
+from crystal_diffusion.parallel.executors import HereExecutor, RayExecutor
 
 ray = pytest.importorskip("ray", reason="the extra [ray] is not installed")
 

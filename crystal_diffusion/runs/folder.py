@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crystal_diffusion.errors import InputError
+from crystal_diffusion.files import write_text
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -26,33 +26,6 @@ ROWS = "structures.jsonl"
 TABLE = "structures.csv"
 STRUCTURES = "structures.extxyz"
 REJECTED = "rejected.csv"
-
-
-def write_text(path: Path, text: str, *, flush: bool = True) -> None:
-    """Write atomically: the file is whole or not there, also after a kill.
-
-    Args:
-        path: the file.
-        text: what it shall hold.
-        flush: wait for the disk, so that it survives a loss of power too; slow for many files.
-
-    Raises:
-        InputError: when the disk is full or the folder cannot be written.
-    """
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("w", encoding="utf-8") as handle:
-            handle.write(text)
-            if flush:
-                handle.flush()
-                os.fsync(handle.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise InputError(
-            f"{path}: could not be written ({error.strerror}); free some space or choose another "
-            "folder with --out."
-        ) from error
 
 
 class RunFolder:

@@ -84,13 +84,13 @@ def _single_thread() -> None:
 
 
 def _make_pair() -> Any:
-    from crystal_diffusion.screening.pair_potential import PairPotential
+    from crystal_diffusion.energy.pair_potential import PairPotential
 
     return PairPotential()
 
 
 def _pair() -> NamedPotential:
-    from crystal_diffusion.screening.pair_potential import PAIR_ELEMENTS, PAIR_VERSION
+    from crystal_diffusion.energy.pair_potential import PAIR_ELEMENTS, PAIR_VERSION
 
     return NamedPotential("pair", PAIR_VERSION, "none", PAIR_ELEMENTS, _make_pair)
 

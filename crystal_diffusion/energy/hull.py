@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from crystal_diffusion.screening.potentials import Potential
-from crystal_diffusion.screening.references import ReferenceEnergies
-from crystal_diffusion.screening.tables import rounded
+from crystal_diffusion.energy.potentials import Potential
+from crystal_diffusion.energy.reference_energies import ReferenceEnergies
+from crystal_diffusion.runs.rows import rounded
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

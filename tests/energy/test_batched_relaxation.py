@@ -11,11 +11,11 @@ import pytest
 from ase import Atoms
 from pymatgen.core import Lattice, Structure
 
+from crystal_diffusion.energy.batched_relaxation import Answer, BatchEvaluator, relax_batched
+from crystal_diffusion.energy.pair_potential import PairPotential
+from crystal_diffusion.energy.relaxation import RelaxLimits, relax
 from crystal_diffusion.errors import InputError
-from crystal_diffusion.screening.batched import Answer, BatchEvaluator, relax_batched
-from crystal_diffusion.screening.pair_potential import PairPotential
 from crystal_diffusion.screening.pipeline import screen
-from crystal_diffusion.screening.relaxation import RelaxLimits, relax
 from crystal_diffusion.screening.settings import Candidates, ScreenSettings
 
 

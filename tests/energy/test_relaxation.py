@@ -12,17 +12,17 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
 from pymatgen.core import Lattice, Structure
 
-from crystal_diffusion.errors import InputError, MissingDependencyError
-from crystal_diffusion.screening.batch import relax_many
-from crystal_diffusion.screening.executors import HereExecutor, LocalExecutor, make_executor
-from crystal_diffusion.screening.pair_potential import PairPotential
-from crystal_diffusion.screening.potentials import (
+from crystal_diffusion.energy.pair_potential import PairPotential
+from crystal_diffusion.energy.pooled_relaxation import relax_many
+from crystal_diffusion.energy.potentials import (
     POTENTIALS,
     NamedPotential,
     get_potential,
     wrap_calculator,
 )
-from crystal_diffusion.screening.relaxation import RelaxLimits, relax, structure_to_atoms
+from crystal_diffusion.energy.relaxation import RelaxLimits, relax, structure_to_atoms
+from crystal_diffusion.errors import InputError, MissingDependencyError
+from crystal_diffusion.parallel.executors import HereExecutor, LocalExecutor, make_executor
 
 
 def rock_salt(a: float = 5.6, shake: float = 0.0, seed: int = 0) -> Structure:

@@ -28,9 +28,9 @@ from ase.calculators.calculator import Calculator, all_changes
 from numpy.typing import NDArray
 from pymatgen.core import Structure
 
+from crystal_diffusion.energy.potentials import Potential, get_potential
+from crystal_diffusion.energy.relaxation import RelaxLimits, RelaxResult, relax_unguarded
 from crystal_diffusion.errors import InputError
-from crystal_diffusion.screening.potentials import Potential, get_potential
-from crystal_diffusion.screening.relaxation import RelaxLimits, RelaxResult, relax_unguarded
 
 log = logging.getLogger(__name__)
 

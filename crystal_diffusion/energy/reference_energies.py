@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from crystal_diffusion.errors import InputError
-from crystal_diffusion.screening.potentials import Potential
-from crystal_diffusion.screening.relaxation import RelaxResult
+from crystal_diffusion.energy.potentials import Potential
+from crystal_diffusion.energy.relaxation import RelaxResult
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -261,7 +260,7 @@ def simple_cells(element: str) -> Iterator[tuple[str, Structure]]:
     from ase.data import atomic_numbers
     from pymatgen.core import Structure
 
-    from crystal_diffusion.screening.pair_potential import ATOMIC_VOLUMES
+    from crystal_diffusion.energy.pair_potential import ATOMIC_VOLUMES
 
     number = atomic_numbers[element]
     if number >= len(ATOMIC_VOLUMES):
@@ -317,16 +316,3 @@ def complete_references(
         if report is not None:
             report(done, len(wanted))
     return len(wanted)
-
-
-def load_library(path: Path | None = None) -> Library | None:
-    """The reference library of known crystals; None (and a warning) where it is not there."""
-    from crystal_diffusion.proposals.library import ReferenceLibrary
-
-    try:
-        return ReferenceLibrary.load(path)
-    except InputError as error:
-        if path is not None:
-            raise
-        log.warning("no library of known crystals: %s", error)
-        return None

@@ -25,8 +25,8 @@ from ase.units import GPa
 from numpy.typing import NDArray
 from pymatgen.core import Structure
 
+from crystal_diffusion.energy.potentials import Potential, get_potential
 from crystal_diffusion.errors import InputError, MissingDependencyError
-from crystal_diffusion.screening.potentials import Potential, get_potential
 
 log = logging.getLogger(__name__)
 

@@ -17,9 +17,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crystal_diffusion.data.run_folder import cif_text, write_text
 from crystal_diffusion.errors import InputError
-from crystal_diffusion.screening.tables import file_name, structure_row
+from crystal_diffusion.files import file_name, write_text
+from crystal_diffusion.runs.folder import cif_text
+from crystal_diffusion.runs.rows import structure_row
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

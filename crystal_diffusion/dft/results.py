@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crystal_diffusion.errors import InputError
-from crystal_diffusion.screening.dft_inputs import DftJob
-from crystal_diffusion.screening.hull import HullBuilder
-from crystal_diffusion.screening.references import (
+from crystal_diffusion.dft.inputs import DftJob
+from crystal_diffusion.energy.hull import HullBuilder
+from crystal_diffusion.energy.reference_energies import (
     Library,
     ReferenceEnergies,
     ReferenceEntry,
     simple_cells,
 )
-from crystal_diffusion.screening.tables import rounded, structure_from_row
+from crystal_diffusion.errors import InputError
+from crystal_diffusion.runs.rows import rounded, structure_from_row
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from crystal_diffusion.errors import InputError
-from crystal_diffusion.screening.dft_inputs import (
+from crystal_diffusion.dft.inputs import (
     DftJob,
     DftSettings,
     kpoint_grid,
     write_inputs,
 )
-from crystal_diffusion.screening.dft_results import dft_rows, read_results, reference_jobs
-from crystal_diffusion.screening.tables import structure_row
+from crystal_diffusion.dft.results import dft_rows, read_results, reference_jobs
+from crystal_diffusion.errors import InputError
+from crystal_diffusion.runs.rows import structure_row
 
 
 def rock_salt(metal: str, anion: str, a: float) -> Structure:

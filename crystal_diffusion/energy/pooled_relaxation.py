@@ -8,9 +8,9 @@ from typing import Any
 
 from pymatgen.core import Structure
 
-from crystal_diffusion.screening.executors import Executor, LocalExecutor
-from crystal_diffusion.screening.potentials import Potential, get_potential
-from crystal_diffusion.screening.relaxation import RelaxLimits, RelaxResult, relax
+from crystal_diffusion.energy.potentials import Potential, get_potential
+from crystal_diffusion.energy.relaxation import RelaxLimits, RelaxResult, relax
+from crystal_diffusion.parallel.executors import Executor, LocalExecutor
 
 
 @dataclass(frozen=True)
