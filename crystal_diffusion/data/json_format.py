@@ -1,6 +1,7 @@
 """JSON as plain data: pymatgen structures, dicts of the data set class, ASE rows.
 
-No class named in a file is imported, so a file cannot make anything run.
+What databases send is unpacked in :mod:`crystal_diffusion.data.database_json`. No class named in
+a file is imported, so a file cannot make anything run.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from crystal_diffusion.data.database_json import database_entry, unpack
 from crystal_diffusion.data.records import (
     ID_KEYS,
     Occupancy,
@@ -48,6 +50,12 @@ def parse_jsonl(text: str, name: str, path: str) -> Iterator[PlainCrystal]:
 
 def _entries(data: Any, name: str, source: str) -> Iterator[PlainCrystal]:
     """Crystals of parsed JSON: one structure, a list of them, or a mapping of id to structure."""
+    if isinstance(data, Mapping) and (unpacked := unpack(data, name)) is not None:
+        for label, entry in unpacked.entries:
+            yield unpacked.with_origin(_entry(entry, label, f"{source} entry {label}"))
+        if not unpacked.entries:
+            yield failed(name, source, "the response of the database has no entries", "empty")
+        return
     if isinstance(data, list):
         if not data:
             yield failed(name, source, "the list has no structures; remove the file", "empty")
@@ -75,6 +83,9 @@ def _entry(data: Any, name: str, source: str) -> PlainCrystal:
     """One structure in JSON: pymatgen's, the dict of the data set class, or an ASE row."""
     if not isinstance(data, Mapping):
         return failed(name, source, "the entry is no structure; give pymatgen's Structure as dict")
+    crystal = database_entry(data, name, source)
+    if crystal is not None:
+        return crystal
     labels = {**_mapping(data.get("data")), **_mapping(data.get("properties"))}
     labels = {**labels, **_mapping(data.get("key_value_pairs"))}
     structure = data

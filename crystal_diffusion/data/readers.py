@@ -225,7 +225,7 @@ def _from_object(item: Any, name: str, source: str) -> PlainCrystal:
             kind = item.problem_kind or "unreadable"
             return failed(item.id, item.source, item.problem or "no structure", kind)
         plain = _from_object(item.structure, item.id, item.source)
-        return replace(plain, properties=dict(item.properties))
+        return replace(plain, properties=dict(item.properties), provenance=item.provenance)
     if isinstance(item, Mapping):
         return from_dict(item, name, source)
     if hasattr(item, "lattice") and hasattr(item, "frac_coords"):

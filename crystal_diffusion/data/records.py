@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from crystal_diffusion.data.provenance import NOT_KNOWN, Provenance
+
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
@@ -35,7 +37,7 @@ ProblemKind = Literal[
 #: Elements known to pymatgen and ASE; what a model knows may be less.
 LAST_ELEMENT = 118
 #: Names of crystals in info dictionaries and JSON, first found wins.
-ID_KEYS = ("id", "material_id", "name", "structure_id", "jid")
+ID_KEYS = ("id", "material_id", "name", "structure_id", "jid", "entry_id")
 #: A cell is called flat when volume / (a b c) is below this; 5 degrees between two axes give 0.09.
 FLAT_CELL = 1e-4
 #: Least and largest cell edge in Å that is taken for a crystal at all.
@@ -83,6 +85,7 @@ class PlainCrystal:
         problem_kind: the sort of problem; ``None`` when there is none.
         occupancy: given for a crystal with partial occupancy that waits for a choice.
         notes: what was changed on reading, in words.
+        provenance: the database entry that it is; all empty when not known.
     """
 
     id: str
@@ -95,6 +98,7 @@ class PlainCrystal:
     problem_kind: ProblemKind | None = None
     occupancy: Occupancy | None = None
     notes: tuple[str, ...] = ()
+    provenance: Provenance = NOT_KNOWN
 
     def to_structure(self) -> Structure:
         """The pymatgen ``Structure`` of a crystal without a problem."""
@@ -118,6 +122,7 @@ class CrystalRecord:
         problem: one sentence with cause and remedy; ``None`` when there is a structure.
         problem_kind: the sort of problem; ``None`` when there is a structure.
         notes: what was changed on reading, in words (cell made right-handed, sites ordered).
+        provenance: the database entry that it is; all empty when not known.
     """
 
     id: str
@@ -127,6 +132,7 @@ class CrystalRecord:
     problem: str | None
     problem_kind: ProblemKind | None = None
     notes: tuple[str, ...] = ()
+    provenance: Provenance = NOT_KNOWN
 
 
 def failed(name: str, source: str, problem: str, kind: ProblemKind = "unreadable") -> PlainCrystal:
@@ -309,7 +315,8 @@ def settle(crystal: PlainCrystal, left_handed: LeftHanded = "skip") -> PlainCrys
         else:
             problem = (_LEFT_HANDED, "left-handed")
     if problem is not None:
-        return failed(crystal.id, crystal.source, *problem)
+        lost = failed(crystal.id, crystal.source, *problem)
+        return replace(lost, provenance=crystal.provenance)
     return replace(crystal, lattice=lattice, frac_coords=wrap(coords), notes=notes)
 
 
@@ -329,4 +336,5 @@ def to_record(crystal: PlainCrystal) -> CrystalRecord:
         problem=crystal.problem,
         problem_kind=crystal.problem_kind,
         notes=crystal.notes,
+        provenance=crystal.provenance,
     )
