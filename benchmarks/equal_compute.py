@@ -26,11 +26,11 @@ from crystal_diffusion.data.dataset import CrystalStructureDataset
 from crystal_diffusion.diffusion.joint import JointConfig, JointDiffusion, LatticeStatistics
 from crystal_diffusion.diffusion.sampler import SamplerSettings, Start, sample
 from crystal_diffusion.errors import InputError
-from crystal_diffusion.generation.training import batch_of
 from crystal_diffusion.matching import StructureMatch
 from crystal_diffusion.seeding import CrystalStreams, stream_seed
 from crystal_diffusion.training.config import TrainingConfig
 from crystal_diffusion.training.loop import fit
+from crystal_diffusion.workflows.train import batch_of
 
 SIZE = {"dim": 128, "layers": 6, "heads": 8}
 #: Settings of a variant: process of the coordinates, network, exchange of noise, cell.

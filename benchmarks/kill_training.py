@@ -24,7 +24,7 @@ from crystal_diffusion.data.demo import create_demo_dataset
 CHILD = """
 import sys, torch
 torch.set_num_threads(1)
-import crystal_diffusion.generation.training as workflow
+import crystal_diffusion.workflows.train as workflow
 from dataclasses import replace as original
 def often(config, **changes):
     if "checkpoint_seconds" in changes:

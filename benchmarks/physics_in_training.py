@@ -24,9 +24,9 @@ from physics_in_sampler import figure, make, variants
 from crystal_diffusion.data import CrystalStructureDataset
 from crystal_diffusion.data.readers import iter_crystals
 from crystal_diffusion.diffusion.joint import JointDiffusion
-from crystal_diffusion.generation.training import train
 from crystal_diffusion.matching import StructureMatch
 from crystal_diffusion.physics.validator import PhysicsValidator
+from crystal_diffusion.workflows.train import train
 
 
 def main() -> None:

@@ -29,11 +29,11 @@ from pymatgen.core import Structure
 
 from crystal_diffusion.data import CrystalStructureDataset, create_demo_dataset
 from crystal_diffusion.energy.relaxation import RelaxLimits, relax
-from crystal_diffusion.generation.data_card import training_statistics
 from crystal_diffusion.physics.facts import crystal_facts
 from crystal_diffusion.physics.validator import PhysicsValidator
 from crystal_diffusion.runs.folder import RunFolder, extxyz_text
 from crystal_diffusion.viewer.report import write_report
+from crystal_diffusion.workflows.data_card import training_statistics
 
 
 def make_run(folder: Path, count: int) -> None:

@@ -28,7 +28,7 @@ def crystals(path: str | None) -> CrystalBatch:
     """Training crystals, or random ones."""
     if path is not None:
         from crystal_diffusion.data.tables import parquet_arrays
-        from crystal_diffusion.generation.training import batch_of
+        from crystal_diffusion.workflows.train import batch_of
 
         arrays = parquet_arrays(path)
         return batch_of(arrays.take(np.arange(min(5000, len(arrays)))))

@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from crystal_diffusion.diffusion.joint import JointConfig, JointDiffusion
     from crystal_diffusion.diffusion.reference import CrystalDiffusionModel
     from crystal_diffusion.diffusion.sampler import SamplerSettings
-    from crystal_diffusion.generation.demo import main
     from crystal_diffusion.generation.generator import CrystalGenerator, load
     from crystal_diffusion.generation.request import Request
     from crystal_diffusion.generation.settings import GenerationSettings
-    from crystal_diffusion.generation.training import train
     from crystal_diffusion.networks.embeddings import SinusoidalPositionEmbeddings
     from crystal_diffusion.networks.unet import DenoisingNetwork
     from crystal_diffusion.physics.advanced import AdvancedPhysicsValidator
     from crystal_diffusion.physics.validator import PhysicsValidator
     from crystal_diffusion.viewer import visualize_crystal
+    from crystal_diffusion.workflows.demo import main
+    from crystal_diffusion.workflows.train import train
 
 __version__ = "0.1.0"
 
@@ -44,8 +44,8 @@ _HOMES = {
     "SinusoidalPositionEmbeddings": "networks.embeddings",
     "create_demo_dataset": "data.demo",
     "load": "generation.generator",
-    "main": "generation.demo",
-    "train": "generation.training",
+    "main": "workflows.demo",
+    "train": "workflows.train",
     "visualize_crystal": "viewer",
 }
 

@@ -1,6 +1,6 @@
 """Element tables, index 0 unused: ``ATOMIC_MASSES[14]`` is silicon. Plain Python and numpy.
 
-``elements.csv`` is made by `benchmarks/element_tables.py`. Sources of its columns:
+``elements.csv`` is made by `recipes/element_tables.py`. Sources of its columns:
 
 * masses, electronegativity (Pauling scale), Mendeleev numbers (Pettifor 1984), ionic radii
   (Shannon 1976, mean over coordinations), metals: as tabulated in

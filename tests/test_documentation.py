@@ -86,5 +86,5 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)", text):
         if not target.startswith("http"):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
-    for script in re.findall(r"\b(?:benchmarks|examples)/\w+\.py\b", text):
+    for script in re.findall(r"\b(?:benchmarks|examples|recipes)/\w+\.py\b", text):
         assert (ROOT / script).exists(), f"{page.name}: {script}"

@@ -10,7 +10,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "crystal_diffusion"
 
 LAYERS = {
-    "cli": 6,
+    "cli": 7,
+    "workflows": 6,
     "generation": 5,
     "training": 4,
     "screening": 4,
@@ -35,7 +36,7 @@ LAYERS = {
     "seeding": 0,
     "parallel": 0,
     "errors": -1,
-    "testing": 7,
+    "testing": 8,
 }
 #: Rooms of one layer that may use each other, with the reason in the README.
 SIDEWAYS = {("proposals", "matching"), ("proposals", "physics"), ("matching", "physics")}

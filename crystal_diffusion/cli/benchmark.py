@@ -39,9 +39,9 @@ def benchmark(
     """
     from crystal_diffusion.diffusion.sampler import SamplerSettings
     from crystal_diffusion.evaluation.table import markdown
-    from crystal_diffusion.generation.benchmark import benchmark as run
     from crystal_diffusion.generation.generator import load
     from crystal_diffusion.generation.settings import GenerationSettings
+    from crystal_diffusion.workflows.benchmark import benchmark as run
 
     settings = GenerationSettings(
         sampler=SamplerSettings(steps=steps), novel=novel, new=new, rank=rank, max_attempts=3

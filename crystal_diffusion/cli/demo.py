@@ -21,7 +21,7 @@ def demo(
 
     Example: crystal-diffusion demo --out run_demo/
     """
-    from crystal_diffusion.generation.demo import run_demo
+    from crystal_diffusion.workflows.demo import run_demo
 
     bar = progress(quiet)
     task = bar.add_task("training", total=1)

@@ -78,9 +78,9 @@ def generate(
     from crystal_diffusion.diffusion.sampler import SamplerSettings
     from crystal_diffusion.generation.generator import load
     from crystal_diffusion.generation.request import Request, parse_lattice, parse_range
-    from crystal_diffusion.generation.run import generate_run
     from crystal_diffusion.generation.settings import GenerationSettings
     from crystal_diffusion.physics.validator import PhysicsValidator
+    from crystal_diffusion.workflows.generate import generate_run
 
     request = Request(
         formula=formula,

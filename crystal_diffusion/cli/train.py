@@ -45,8 +45,8 @@ def train(
 
     Example: crystal-diffusion train my_cifs/ --out model/
     """
-    from crystal_diffusion.generation.training import Estimate
-    from crystal_diffusion.generation.training import train as run_training
+    from crystal_diffusion.workflows.train import Estimate
+    from crystal_diffusion.workflows.train import train as run_training
 
     bar = progress(quiet)
     task: Any = None

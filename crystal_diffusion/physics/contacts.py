@@ -2,7 +2,7 @@
 
 ``contacts.csv`` holds, for each pair of elements, the median over crystals of Materials Project
 v2025.02.12 (CC-BY 4.0) of the mean distance from an atom to its nearest neighbour, where that
-neighbour is of the other element; made by `benchmarks/element_tables.py`. A pair seen in n crystals
+neighbour is of the other element; made by `recipes/element_tables.py`. A pair seen in n crystals
 counts with weight n / (n + 3); the rest of the weight has the sum of the covalent radii of Cordero
 et al. 2008, times 1.08 between metals, 0.93 between a metal and a nonmetal and 1 between nonmetals.
 """

@@ -5,7 +5,7 @@ of gated messages over its nearest neighbours, whose distances are seen in Å an
 learned radii, update it. The mean over atoms gives a formation energy; mean, energy above the
 lowest of the list and a few named numbers of the candidate go through two hidden layers to one
 score. Trained in PyTorch, first on formation energies of known crystals, then with a softmax over
-the candidates of one composition (``benchmarks/train_ranker.py``); the weights are plain arrays.
+the candidates of one composition (``recipes/train_ranker.py``); the weights are plain arrays.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ The weight of a known crystal m for a wanted composition q, both written as elem
 with one vector e per element and per standing (the most electronegative element of the compound,
 or not). The vectors are learned so that the types of crystals of other formulas foretell the type
 of a crystal (neighbourhood component analysis, Goldberger et al. 2004, with structure types as
-classes); see ``benchmarks/train_ranker.py``.
+classes); see ``recipes/train_ranker.py``.
 """
 
 from __future__ import annotations

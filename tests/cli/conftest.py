@@ -8,7 +8,7 @@ import pytest
 
 from crystal_diffusion.data.demo import create_demo_dataset
 from crystal_diffusion.generation.generator import CrystalGenerator
-from crystal_diffusion.generation.training import train
+from crystal_diffusion.workflows.train import train
 
 
 @pytest.fixture(scope="session")

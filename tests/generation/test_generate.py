@@ -15,8 +15,8 @@ from pymatgen.core import Lattice, Structure
 from crystal_diffusion import GenerationSettings, Request, SamplerSettings, load
 from crystal_diffusion.errors import CheckpointError, InputError, RequestError
 from crystal_diffusion.generation.generator import CrystalGenerator
-from crystal_diffusion.generation.run import generate_run
 from crystal_diffusion.runs.folder import RunFolder
+from crystal_diffusion.workflows.generate import generate_run
 
 QUICK = GenerationSettings(sampler=SamplerSettings(steps=6), max_attempts=60)
 

@@ -19,7 +19,6 @@ from safetensors.torch import load_file
 from crystal_diffusion.crystal import CrystalBatch
 from crystal_diffusion.diffusion.joint import JointConfig, JointDiffusion, LatticeStatistics
 from crystal_diffusion.errors import CheckpointError, InputError, TrainingError
-from crystal_diffusion.generation.training import defaults_for
 from crystal_diffusion.testing import named_crystals
 from crystal_diffusion.training.batches import BatchPlan, Upcoming, bucketed_batches, draw_levels
 from crystal_diffusion.training.checkpoint import (
@@ -32,6 +31,7 @@ from crystal_diffusion.training.checkpoint import (
 )
 from crystal_diffusion.training.config import DEFAULT_TASKS, TrainingConfig
 from crystal_diffusion.training.loop import fit, use_bfloat16
+from crystal_diffusion.workflows.train import defaults_for
 
 TINY = {"dim": 32, "layers": 2, "heads": 4, "pair_dim": 16, "frequencies": 2}
 CONFIG = TrainingConfig(

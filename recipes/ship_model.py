@@ -1,7 +1,7 @@
 """Put a trained model into the package: half-precision weights with a header that explains them.
 
-Run: python benchmarks/ship_model.py MODEL_FOLDER TRAIN.parquet [STEPS_BEFORE]
-     python benchmarks/ship_model.py --header-only TRAIN.parquet   # weights stay as they are
+Run: python recipes/ship_model.py MODEL_FOLDER TRAIN.parquet [STEPS_BEFORE]
+     python recipes/ship_model.py --header-only TRAIN.parquet   # weights stay as they are
 
 STEPS_BEFORE: steps of the weights that training started from, where its header does not say it.
 """
@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from crystal_diffusion.data.dataset import CrystalStructureDataset
-from crystal_diffusion.generation.data_card import describe_data
 from crystal_diffusion.pretrained import model_path
 from crystal_diffusion.training.checkpoint import load_model, save_model
+from crystal_diffusion.workflows.data_card import describe_data
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from crystal_diffusion.data.demo import create_demo_dataset
 from crystal_diffusion.generation.request import Request
 from crystal_diffusion.generation.settings import GenerationResult, GenerationSettings
-from crystal_diffusion.generation.training import TrainingSummary, train
+from crystal_diffusion.workflows.train import TrainingSummary, train
 
 #: Compositions of the structure types in the demo set that are not in it, all of them real.
 NEW_COMPOSITIONS = (
@@ -149,8 +149,8 @@ def run_demo(
         for stage, took in part.seconds.items():
             merged.seconds[stage] = merged.seconds.get(stage, 0.0) + took
     merged.rows = rows
-    from crystal_diffusion.generation.run import versions, write_result
     from crystal_diffusion.runs.folder import RunFolder
+    from crystal_diffusion.workflows.generate import versions, write_result
 
     run = RunFolder.create(folder_run, overwrite=True)
     write_result(

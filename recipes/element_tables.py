@@ -1,6 +1,6 @@
 """Make the element and contact tables of the package from their sources; print what was fitted.
 
-    python benchmarks/element_tables.py ../shared/data/mp_2025
+    python recipes/element_tables.py ../shared/data/mp_2025
 
 Writes ``crystal_diffusion/elements.csv`` (masses, radii, electronegativity, oxidation states and
 bond valence parameters as tabulated in pymatgen, ASE and SMACT; volumes fitted here) and

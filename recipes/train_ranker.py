@@ -1,8 +1,8 @@
 """Train what the prototype proposals learn, on the crystals of the shipped library only.
 
-    python benchmarks/train_ranker.py similarity --epochs 2
-    python benchmarks/train_ranker.py examples --out examples.npz
-    python benchmarks/train_ranker.py network examples.npz
+    python recipes/train_ranker.py similarity --epochs 2
+    python recipes/train_ranker.py examples --out examples.npz
+    python recipes/train_ranker.py network examples.npz
 
 ``similarity`` learns one vector per element and standing so that crystals of other formulas
 foretell the structure type of a crystal, and fits atomic volumes. ``examples`` makes candidates

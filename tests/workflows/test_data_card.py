@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from crystal_diffusion.data import CrystalStructureDataset, create_demo_dataset
-from crystal_diffusion.generation.data_card import describe_data, training_statistics
+from crystal_diffusion.workflows.data_card import describe_data, training_statistics
 
 
 def test_every_distribution_of_the_report_has_a_training_line() -> None:

@@ -5,8 +5,8 @@ close-packed and body-centred cells; then stable compounds (hull distance at mos
 where it is known), small cells first, until the time is up. What is done is appended to
 OUT.part.jsonl at once, so a stopped run goes on where it was.
 
-    python benchmarks/make_references.py --minutes 60
-    python benchmarks/make_references.py --first ids.txt     # these compounds before the others
+    python recipes/make_references.py --minutes 60
+    python recipes/make_references.py --first ids.txt     # these compounds before the others
 """
 
 from __future__ import annotations

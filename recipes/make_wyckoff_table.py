@@ -5,13 +5,13 @@
 The facts are those of International Tables for Crystallography A (standard setting: unique axis b,
 origin choice 2, hexagonal axes), taken from pyxtal, which is needed here and nowhere else:
 
-    python benchmarks/make_wyckoff_table.py
+    python recipes/make_wyckoff_table.py
 
 Operations are compared with spglib's default setting before anything is written; a difference ends
 the script with an error. ``crystal_diffusion/pretrained/wyckoff.prior.npz`` holds frequencies of
 Wyckoff patterns in a table of crystals:
 
-    python benchmarks/make_wyckoff_table.py --prior ../shared/data/mp_2025/train_le20.parquet
+    python recipes/make_wyckoff_table.py --prior ../shared/data/mp_2025/train_le20.parquet
 
 With ``--held-out 1500`` the frequencies are fitted without that many crystals, drawn at random, and
 the mean log-probability of their true assignments, given group and composition, is printed beside

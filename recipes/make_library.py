@@ -1,6 +1,6 @@
 """Make the reference library that ships with the package.
 
-    python benchmarks/make_library.py ../shared/data/mp_2025/train_le20.parquet \
+    python recipes/make_library.py ../shared/data/mp_2025/train_le20.parquet \
         --out crystal_diffusion/pretrained/library.npz
 
 Several files may be given. Cells are reduced to primitive standard cells, symmetrised at 0.1 Å,

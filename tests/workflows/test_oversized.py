@@ -9,7 +9,7 @@ from pymatgen.core import Lattice, Structure
 
 from crystal_diffusion import CrystalStructureDataset
 from crystal_diffusion.errors import InputError
-from crystal_diffusion.generation.data_card import without_oversized
+from crystal_diffusion.workflows.data_card import without_oversized
 
 
 def salt(edge: float) -> Structure:
