@@ -17,6 +17,14 @@ from collections.abc import Sequence
 import gemmi
 import numpy as np
 
+from crystal_diffusion.data.bounds import (
+    LARGEST_COORDINATE,
+    MOST_ATOMS,
+    MOST_IMAGES,
+    MOST_IMAGES_SLOW,
+    MOST_OPERATIONS,
+    TooMuch,
+)
 from crystal_diffusion.data.records import (
     Occupancy,
     PlainCrystal,
@@ -105,12 +113,34 @@ def _parse_block(
     block: gemmi.cif.Block, name: str, source: str, whole: bytes | None
 ) -> PlainCrystal:
     try:
+        sites, operations = _announced(block)
         return _ordinary(block, name, source)
     except _NotOrdinary as reason:
         if whole is None:
             return failed(name, source, f"{reason}, and its data_ name occurs twice; rename it")
-        text = block_text(whole, block)
-        return _with_pymatgen(text, name, source, str(reason))[0]
+        if sites * operations > MOST_IMAGES_SLOW:
+            text = f"{reason}, with {sites} sites and {operations} operations"
+            return failed(name, source, f"cannot be read: {text}; give a smaller cell")
+        single = block_text(whole, block)
+        return _with_pymatgen(single, name, source, str(reason))[0]
+    # One block that makes a reader fail must not cost those after it.
+    except Exception as error:
+        return failed(name, source, f"cannot be read ({shorten(error)}); correct or remove it")
+
+
+def _announced(block: gemmi.cif.Block) -> tuple[int, int]:
+    """Sites and operations of a block.
+
+    Raises:
+        TooMuch: when they are more than the bounds allow.
+    """
+    sites = len(block.find_values("_atom_site_fract_x"))
+    operations = max(1, *(len(block.find_values(tag)) for tag in _OPERATION_TAGS))
+    if operations > MOST_OPERATIONS:
+        raise TooMuch(f"{operations} symmetry operations; no group has more than 192")
+    if sites > MOST_ATOMS or sites * operations > MOST_IMAGES:
+        raise TooMuch(f"{sites} sites and {operations} operations; {MOST_ATOMS} atoms are the most")
+    return sites, operations
 
 
 def block_text(whole: bytes, block: gemmi.cif.Block) -> bytes:
@@ -167,6 +197,10 @@ def _ordinary(block: gemmi.cif.Block, name: str, source: str) -> PlainCrystal:
             f"atom {bad_row + 1} has coordinates that are not finite; correct them",
             "not finite",
         )
+    if np.abs(coords).max(initial=0.0) > LARGEST_COORDINATE:
+        far = float(np.abs(coords).max())
+        text = f"a coordinate of {far:.0e} is no fraction of a cell; correct it"
+        return failed(name, source, text, "not finite")
     rotations, translations = _operations(block)
     full, rows = expand(_snap_thirds(coords), rotations, translations)
     if _coincide(full):
@@ -234,6 +268,9 @@ def _parse_operations(triplets: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray
     turn = np.array(rotations) / gemmi.Op.DEN
     if not np.array_equal(turn, np.round(turn)):
         raise _NotOrdinary("symmetry operations with broken rotations")
+    if not np.allclose(np.abs(np.linalg.det(turn)), 1.0):
+        wrong = triplets[int(np.flatnonzero(np.abs(np.abs(np.linalg.det(turn)) - 1) > 0.1)[0])]
+        raise ValueError(f"'{wrong}' is no symmetry operation: it changes volumes")
     return turn, np.array(translations) / gemmi.Op.DEN
 
 
@@ -321,6 +358,9 @@ def _coincide(coords: np.ndarray) -> bool:
         from scipy.spatial import cKDTree
 
         boxed = coords - np.floor(coords)
+        # Sites on one spot first: the tree would list every pair of them.
+        if len(np.unique(np.floor(boxed / SITE_TOLERANCE), axis=0)) < count:
+            return True
         tree = cKDTree(np.where(boxed >= 1.0, 0.0, boxed), boxsize=1.0)
         return bool(tree.query_pairs(SITE_TOLERANCE, p=np.inf, output_type="ndarray").size)
     delta = coords[:, None] - coords[None]

@@ -16,10 +16,12 @@ nearest to occupancy times number of sites. So
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import replace
 
 import numpy as np
 
+from crystal_diffusion.data.bounds import LARGEST_COORDINATE, MOST_ORDERED_SITES
 from crystal_diffusion.data.records import (
     Disorder,
     Occupancy,
@@ -36,6 +38,8 @@ GOOD_ENOUGH = 0.01
 MAX_CELLS, MAX_ATOMS = 4, 200
 #: Price of two atoms on sites that exclude each other; the even spread costs about 1 per pair.
 _PENALTY = 1e3
+#: Printed occupancies of one site may sum to this.
+LARGEST_SUM = 1.02
 #: Sweeps of pair exchanges; a sweep without gain ends the search earlier.
 _SWEEPS = 20
 
@@ -48,6 +52,9 @@ def settle_disorder(crystal: PlainCrystal, disorder: Disorder) -> PlainCrystal:
     """
     if crystal.problem is not None or crystal.occupancy is None:
         return crystal
+    wrong = _wrong_occupancy(crystal.occupancy)
+    if wrong is not None:
+        return failed(crystal.id, crystal.source, wrong, "partial occupancy")
     described = crystal.occupancy.describe()
     if disorder == "stop":
         raise InputError(
@@ -63,11 +70,27 @@ def settle_disorder(crystal: PlainCrystal, disorder: Disorder) -> PlainCrystal:
             "partial occupancy",
         )
     problem = cell_problem(crystal.lattice)
-    if problem is None and not np.all(np.isfinite(crystal.occupancy.frac_coords)):
-        problem = ("coordinates that are not finite; correct them", "not finite")
+    coords = crystal.occupancy.frac_coords
+    if problem is None and not np.all(np.abs(coords) <= LARGEST_COORDINATE):
+        problem = ("coordinates that are no finite fractions of a cell; correct them", "not finite")
+    if problem is None and len(coords) > MOST_ORDERED_SITES:
+        text = f"{len(coords)} sites are more than the {MOST_ORDERED_SITES} that can be ordered"
+        problem = (f"{text}; give a smaller cell", "partial occupancy")
     if problem is not None:
         return failed(crystal.id, crystal.source, *problem)
     return order_crystal(crystal)
+
+
+def _wrong_occupancy(occupancy: Occupancy) -> str | None:
+    """Why the occupancies are none; printed ones may sum to 1.02 by rounding."""
+    for row, site in enumerate(occupancy.species, 1):
+        shares = list(site.values())
+        if not shares:
+            return f"site {row} holds no element; correct or remove it"
+        if not all(math.isfinite(x) and x >= 0 for x in shares) or sum(shares) > LARGEST_SUM:
+            text = " + ".join(f"{x:.3g}" for x in shares[:4])
+            return f"site {row} has the occupancy {text}; occupancies lie between 0 and 1"
+    return None
 
 
 def order_crystal(
@@ -221,25 +244,36 @@ def _exchange(
 ) -> None:
     """Exchange pairs of species within equal sites as long as that lowers the total price."""
 
-    def price(site: int, species: int, partner: int) -> float:
-        same = chosen == species
-        same[partner] = same[site] = False
-        cost = float(repulsion[site, same].sum())
-        if species > 0:
-            clash = excluded[site] & (chosen > 0)
-            clash[partner] = False
-            cost += _PENALTY * int(clash.sum())
-        return cost
-
+    # Cost of each species on each site, and of atoms that its site excludes, kept up to date.
+    kinds = int(chosen.max()) + 1
+    cost = np.stack([repulsion[:, chosen == s].sum(1) for s in range(kinds)], 1)
+    clashes = excluded[:, chosen > 0].sum(1)
     for _ in range(_SWEEPS):
         improved = False
-        for i, j in itertools.combinations(sites.tolist(), 2):
-            one, two = int(chosen[i]), int(chosen[j])
-            if kind_of_site[i] != kind_of_site[j] or one == two:
-                continue
-            before = price(i, one, j) + price(j, two, i)
-            if price(i, two, j) + price(j, one, i) < before - 1e-9:
-                chosen[i], chosen[j] = two, one
+        for place, i in enumerate(sites.tolist()):
+            later = sites[place + 1 :]
+            while len(later):
+                one, two = int(chosen[i]), chosen[later]
+                near, clash = repulsion[i, later], excluded[i, later]
+                before = cost[i, one] + cost[later, two]
+                after = cost[i, two] + cost[later, one] - 2 * near
+                # An atom and a vacancy change places: only then do clashes move.
+                moved = clashes[later] - clashes[i] if one > 0 else clashes[i] - clashes[later]
+                change = (moved - clash) * ((one > 0) != (two > 0))
+                gain = after + _PENALTY * change - before
+                useful = (kind_of_site[later] == kind_of_site[i]) & (two != one) & (gain < -1e-9)
+                if not useful.any():
+                    break
+                found = int(np.flatnonzero(useful)[0])
+                j, other = int(later[found]), int(two[found])
+                chosen[i], chosen[j] = other, one
+                shift = repulsion[:, j] - repulsion[:, i]
+                cost[:, one] += shift
+                cost[:, other] -= shift
+                if (one > 0) != (other > 0):
+                    atom, hole = (j, i) if one > 0 else (i, j)
+                    clashes += excluded[:, atom].astype(int) - excluded[:, hole]
+                later = later[found + 1 :]
                 improved = True
         if not improved:
             return

@@ -7,11 +7,8 @@ files only after their header says that they are what their name says.
 from __future__ import annotations
 
 import contextlib
-import gzip
 import re
-import sqlite3
 import tempfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from crystal_diffusion.data.ase_files import read_database, read_extxyz_frames, read_trajectory
+from crystal_diffusion.data.bounds import expand_gzip, seconds_for, time_limit
 from crystal_diffusion.data.cif import parse_cif
 from crystal_diffusion.data.json_format import parse_json, parse_jsonl
 from crystal_diffusion.data.poscar import parse_poscar
@@ -82,15 +81,28 @@ def read_file(path: Path, name: str) -> Iterator[PlainCrystal]:
         known = ", ".join(sorted(SUFFIXES))
         yield failed(name, source, f"unknown file format; known are {known}, POSCAR and CONTCAR")
         return
-    try:
-        if path.stat().st_size == 0:
-            raise _EmptyFile
-        yield from _READERS[kind](path, name)
-    except _EmptyFile:
-        yield failed(name, source, "the file is empty; write it again or remove it", "empty")
-    # Foreign files make their readers fail in every way there is; each is recorded, never lost.
-    except Exception as error:
-        yield failed(name, source, f"cannot be read as {kind} ({shorten(error)}); correct it")
+    crystals = _read_whole(path, name, kind)
+    seconds = seconds_for(path)
+    while True:
+        try:
+            with time_limit(seconds):
+                crystal = next(crystals)
+        except StopIteration:
+            return
+        except _EmptyFile:
+            yield failed(name, source, "the file is empty; write it again or remove it", "empty")
+            return
+        # Foreign files make their readers fail in every way there is; each is recorded.
+        except Exception as error:
+            yield failed(name, source, f"cannot be read as {kind} ({shorten(error)}); correct it")
+            return
+        yield crystal
+
+
+def _read_whole(path: Path, name: str, kind: str) -> Iterator[PlainCrystal]:
+    if path.stat().st_size == 0:
+        raise _EmptyFile
+    yield from _READERS[kind](path, name)
 
 
 class _EmptyFile(Exception):
@@ -99,12 +111,7 @@ class _EmptyFile(Exception):
 
 def _bytes(path: Path) -> bytes:
     raw = path.read_bytes()
-    if path.name.lower().endswith(".gz"):
-        try:
-            return gzip.decompress(raw)
-        except (OSError, EOFError, zlib.error) as error:
-            raise ValueError(f"its gzip data is broken: {shorten(error)}") from error
-    return raw
+    return expand_gzip(raw) if path.name.lower().endswith(".gz") else raw
 
 
 def _text(path: Path) -> str:
@@ -135,73 +142,65 @@ def _poscar(path: Path, name: str) -> Iterator[PlainCrystal]:
 
 
 def _extxyz(path: Path, name: str) -> Iterator[PlainCrystal]:
-    import io
-
-    from ase.io.extxyz import read_extxyz
-
-    yield from _frames(read_extxyz(io.StringIO(_text(path)), slice(None)), name, str(path))
+    yield from _frames(read_extxyz_frames(_text(path)), name, str(path))
 
 
 def _traj(path: Path, name: str) -> Iterator[PlainCrystal]:
     with _unzipped(path) as plain:
-        with plain.open("rb") as file:
-            head = file.read(24)
-        if not head.startswith(b"- of Ulm") or b"ASE-Trajectory" not in head:
-            raise ValueError("it is no ASE trajectory, or one from before ASE 3.9")
-        from ase.io.trajectory import TrajectoryReader
-
-        with TrajectoryReader(str(plain)) as frames:
-            yield from _frames(iter(frames), name, str(path))
+        yield from _frames(read_trajectory(plain), name, str(path))
 
 
 def _frames(frames: Iterator[Any], name: str, source: str) -> Iterator[PlainCrystal]:
-    """Crystals of the frames of a file; one frame keeps the name of the file."""
-    pending: PlainCrystal | None = None
+    """Crystals of the frames of a file; one frame keeps the name of the file.
+
+    A frame that is an error becomes a problem, and so does whatever the rest of the file raises.
+    """
+    pending: tuple[Any, int] | None = None
     count = 0
-    while True:
-        try:
-            atoms = next(frames)
-        except StopIteration:
-            break
-        # A broken frame ends the file: what came before it is kept, the rest is reported.
-        except Exception as error:
+    try:
+        for frame in frames:
             if pending is not None:
-                yield pending
-            label = f"{name}#{count + 1}"
-            yield failed(label, source, f"frame {count + 1} cannot be read ({shorten(error)})")
-            return
+                yield _frame(*pending, name, source)
+            count += 1
+            pending = (frame, count)
+    # A file that breaks off: what came before is kept, the rest is reported.
+    except Exception as error:
         if pending is not None:
-            yield pending
-        count += 1
-        pending = from_atoms(atoms, f"{name}#{count}", source)
+            yield _frame(*pending, name, source)
+        place = count + 1
+        text = f"frame {place} cannot be read ({shorten(error)})"
+        yield failed(f"{name}#{place}", source, text)
+        return
     if pending is None:
         yield failed(name, source, "the file has no frames; remove it", "empty")
-    elif count == 1 and pending.id == f"{name}#1":
-        yield from_atoms(atoms, name, source)
     else:
-        yield pending
+        yield _frame(pending[0], 0 if count == 1 else count, name, source)
+
+
+def _frame(frame: Any, place: int, name: str, source: str) -> PlainCrystal:
+    """The crystal of one frame; place 0 for the only one of its file."""
+    label = f"{name}#{place}" if place else name
+    try:
+        if isinstance(frame, Exception):
+            raise frame
+        return from_atoms(frame, label, source)
+    except Exception as error:
+        text = f"frame {place or 1} cannot be read ({shorten(error)}); correct or remove it"
+        return failed(label, source, text)
 
 
 def _ase_db(path: Path, name: str) -> Iterator[PlainCrystal]:
     with _unzipped(path) as plain:
-        # Opened read-only first: ASE would make its tables in a database that has none.
-        with contextlib.closing(
-            sqlite3.connect(f"{plain.resolve().as_uri()}?mode=ro", uri=True)
-        ) as db:
-            tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master")}
-        if "systems" not in tables:
-            raise ValueError("it is no ASE database")
-        from ase.db import connect
-
         count = 0
-        for row in connect(str(plain), type="db", use_lock_file=False).select():
+        for number, atoms, labels in read_database(plain):
             count += 1
-            labels = dict(row.key_value_pairs)
-            energy = row.get("energy")
-            if energy is not None:
-                labels.setdefault("energy", energy)
-            label = id_from(labels, f"{name}#{row.id}")
-            crystal = from_atoms(row.toatoms(), label, f"{path} row {row.id}", labels)
+            label, place = id_from(labels, f"{name}#{number}"), f"{path} row {number}"
+            try:
+                if isinstance(atoms, Exception):
+                    raise atoms
+                crystal = from_atoms(atoms, label, place, labels)
+            except Exception as error:
+                crystal = failed(label, place, f"the row is damaged ({shorten(error)}); remove it")
             yield crystal
     if count == 0:
         yield failed(name, str(path), "the database has no rows; remove it", "empty")

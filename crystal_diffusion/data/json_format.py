@@ -92,16 +92,17 @@ def _entry(data: Any, name: str, source: str) -> PlainCrystal:
     if isinstance(data.get("structure"), Mapping):
         structure = data["structure"]
         labels = {**{k: v for k, v in data.items() if k != "structure"}, **labels}
-    name = id_from({**labels, **{k: data.get(k) for k in ID_KEYS}}, name)
-    properties = numbers_of(labels)
     try:
+        name = id_from({**labels, **{k: data.get(k) for k in ID_KEYS}}, name)
+        properties = numbers_of(labels)
         if "sites" in structure and "lattice" in structure:
             return _pymatgen_dict(structure, name, source, properties)
         if "positions" in structure and "lattice" in structure:
             return from_dict({**structure, "properties": properties}, name, source)
         if "numbers" in structure and "cell" in structure:
             return _ase_row(structure, name, source, properties)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+    # Foreign data fails in every way there is; each is a recorded problem of this entry.
+    except Exception as error:
         text = f"the entry is no whole structure ({type(error).__name__}: {shorten(error)})"
         return failed(name, source, f"{text}; write it again")
     return failed(name, source, "no structure in the JSON; give pymatgen's Structure as dict")
@@ -181,12 +182,12 @@ def from_dict(data: Mapping[str, Any], name: str, source: str) -> PlainCrystal:
         )
     types = data["atom_types"]
     if any(isinstance(t, str) for t in types):
-        numbers = [symbol_number(t) if isinstance(t, str) else int(t) for t in types]
+        numbers = [symbol_number(t) if isinstance(t, str) else t for t in types]
         if 0 in numbers:
             return failed(
                 name,
                 source,
-                f"unknown element {types[numbers.index(0)]!r}; correct its symbol",
+                f"unknown element {str(types[numbers.index(0)])[:40]!r}; correct its symbol",
                 "unknown element",
             )
         types = numbers

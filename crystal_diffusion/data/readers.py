@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
+from crystal_diffusion.data.bounds import SECONDS, time_limit
 from crystal_diffusion.data.cif import from_sites
 from crystal_diffusion.data.disorder import settle_disorder
 from crystal_diffusion.data.formats import format_of, from_atoms, read_file, stem_of
@@ -27,6 +28,7 @@ from crystal_diffusion.data.records import (
     failed,
     numbers_of,
     settle,
+    shorten,
     to_record,
 )
 from crystal_diffusion.data.reduction import reduce_arrays
@@ -98,7 +100,13 @@ def iter_crystals(
         "progress": progress,
     }
     for crystal in iter_plain(source, **options):  # type: ignore[arg-type]
-        yield to_record(crystal)
+        try:
+            record = to_record(crystal)
+        # pymatgen refuses some cells that are numbers all right.
+        except Exception as error:
+            text = f"cannot be used ({shorten(error)}); remove it"
+            record = to_record(failed(crystal.id, crystal.source, text))
+        yield record
 
 
 def iter_plain(
@@ -244,6 +252,17 @@ def _prepare(crystal: PlainCrystal, options: _Options | None) -> PlainCrystal:
     """The crystal after all choices: ordered, checked, wrapped and reduced."""
     if options is None:
         return crystal
+    try:
+        with time_limit(SECONDS):
+            return _settled(crystal, options)
+    except InputError:
+        raise
+    # Whatever one crystal makes the libraries do, it must not cost those after it.
+    except Exception as error:
+        return failed(crystal.id, crystal.source, f"cannot be used ({shorten(error)}); remove it")
+
+
+def _settled(crystal: PlainCrystal, options: _Options) -> PlainCrystal:
     crystal = settle(settle_disorder(crystal, options.disorder), options.left_handed)
     if crystal.problem is None and options.primitive:
         lattice, coords, numbers = reduce_arrays(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from crystal_diffusion.data.provenance import NOT_KNOWN, Provenance
+from crystal_diffusion.data.bounds import LARGEST_COORDINATE, LONGEST_ID, MOST_ATOMS
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -177,9 +178,11 @@ def id_from(labels: Mapping[str, Any], default: str) -> str:
     for key in ID_KEYS:
         value = labels.get(key)
         if isinstance(value, str) and value.strip():
-            return value.strip()
+            return value.strip()[:LONGEST_ID]
         if key != "name" and isinstance(value, int) and not isinstance(value, bool):
-            return str(value)
+            # Python refuses to write out numbers of thousands of digits.
+            if abs(value) < 10**18:
+                return str(value)
     return default
 
 
@@ -195,8 +198,8 @@ def make_crystal(
     try:
         cell = np.array(lattice, dtype=np.float64)
         coords = np.array(frac_coords, dtype=np.float64)
-        numbers = np.array(atomic_numbers)
-    except (TypeError, ValueError) as error:
+        numbers = np.array(atomic_numbers, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
         return failed(name, source, f"not a table of numbers ({shorten(error)}); correct the entry")
     if cell.shape == (6,):
         cell = lattice_from_parameters(cell)
@@ -216,15 +219,13 @@ def make_crystal(
             source,
             f"{len(coords)} positions but {numbers.size} atom types; give one type for each atom",
         )
-    try:
-        whole = numbers.astype(np.int64)
-        if not np.array_equal(whole, numbers.astype(np.float64)):
-            raise ValueError(f"{numbers.tolist()[:5]}")
-    except (TypeError, ValueError, OverflowError) as error:
-        return failed(
-            name, source, f"atom types are not atomic numbers ({shorten(error)}); give 1 to 118"
-        )
-    return PlainCrystal(name, cell, coords, whole, dict(properties or {}), source)
+    whole = np.isfinite(numbers) & (numbers == np.round(numbers)) & (np.abs(numbers) < 1e6)
+    if not whole.all():
+        text = f"atom types are not atomic numbers ({numbers[~whole][0]:g}); give 1 to 118"
+        return failed(name, source, text)
+    return PlainCrystal(
+        name, cell, coords, numbers.astype(np.int64), dict(properties or {}), source
+    )
 
 
 def lattice_from_parameters(parameters: np.ndarray | Sequence[float]) -> np.ndarray:
@@ -291,6 +292,15 @@ def _problem_of(crystal: PlainCrystal) -> tuple[str, ProblemKind] | None:
         bad = int(np.flatnonzero(~np.isfinite(coords).all(-1))[0])
         text = f"atom {bad + 1} has coordinates that are not finite; correct or remove it"
         return text, "not finite"
+    if np.abs(coords).max() > LARGEST_COORDINATE:
+        bad = int(np.abs(coords).max(-1).argmax())
+        text = f"atom {bad + 1} has coordinates of {np.abs(coords).max():.0e} cells; correct them"
+        return text, "not finite"
+    if len(coords) > MOST_ATOMS:
+        text = (
+            f"{len(coords)} atoms are more than the {MOST_ATOMS} that are read; cut a smaller cell"
+        )
+        return text, "unreadable"
     if numbers.min() < 1 or numbers.max() > LAST_ELEMENT:
         unknown = numbers[(numbers < 1) | (numbers > LAST_ELEMENT)][0]
         return f"atomic number {unknown} is no element; use 1 to {LAST_ELEMENT}", "unknown element"

@@ -8,7 +8,6 @@ are properties. CSV: ``cif`` or ``structure``, and ``material_id`` or another na
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import sys
 from collections.abc import Iterator, Mapping
@@ -18,11 +17,13 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from crystal_diffusion.data.bounds import LONGEST_ID, MIB, MOST_COLUMNS, expand_gzip
 from crystal_diffusion.data.cif import parse_cif
 from crystal_diffusion.data.records import (
     PlainCrystal,
     failed,
     lattice_from_parameters,
+    shorten,
     to_float,
 )
 from crystal_diffusion.errors import InputError
@@ -42,6 +43,8 @@ _CIF_COLUMNS = ("cif", "structure", "cif_string")
 _ID_COLUMNS = ("material_id", "id", "name", "structure_id")
 #: CSV columns that are numbers but no labels: indices, and what the crystal itself says.
 _NO_LABEL = ("", "index", "unnamed: 0", "spacegroup.number", "spacegroup_number", "num_sites")
+#: What a Parquet table may grow to: this much, and this many times its size, bytes.
+PARQUET_FREE, PARQUET_TIMES = 64 * MIB, 100
 csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
 
 
@@ -129,10 +132,9 @@ def parquet_arrays(path: str | Path) -> CrystalArrays:
         InputError: for a file that is missing, unreadable, or without these columns.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(str(path))
+        table = _bounded_table(path)
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist; give a Parquet file.") from error
     except (pa.ArrowException, OSError) as error:
@@ -154,7 +156,7 @@ def parquet_arrays(path: str | Path) -> CrystalArrays:
     ids = next((c for c in _ID_COLUMNS if c in table.column_names), None)
     stem = Path(path).stem
     names = (
-        tuple(str(v) for v in table[ids].to_pylist())
+        tuple(_texts(table[ids], path))
         if ids
         else tuple(f"{stem}#{i + 1}" for i in range(len(cells)))
     )
@@ -168,10 +170,79 @@ def parquet_arrays(path: str | Path) -> CrystalArrays:
         names,
         lattice_from_parameters(cells).reshape(-1, 3, 3),
         coords.astype(np.float64).reshape(-1, 3),
-        numbers.astype(np.int64),
+        _whole(numbers, path),
         np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         labels,
     )
+
+
+def _whole(numbers: np.ndarray, path: str | Path) -> np.ndarray:
+    """Atomic numbers as integers.
+
+    Raises:
+        InputError: when one of them is no whole number.
+    """
+    values = np.asarray(numbers, dtype=np.float64)
+    with np.errstate(invalid="ignore"):
+        wrong = np.flatnonzero(~((values == np.round(values)) & (np.abs(values) < 1e6)))
+    if len(wrong):
+        raise InputError(
+            f"{path} has the atomic number {values[wrong[0]]:g}; write whole numbers from 1 to 118."
+        )
+    return values.astype(np.int64)
+
+
+def _texts(column: Any, path: str | Path) -> Iterator[str]:
+    """A column as text, each different value made once."""
+    import pyarrow as pa
+
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    for chunk in chunks:
+        coded = chunk if isinstance(chunk, pa.DictionaryArray) else chunk.dictionary_encode()
+        values = [str(v)[:LONGEST_ID] for v in coded.dictionary.to_pylist()]
+        for index in coded.indices.to_pylist():
+            yield "None" if index is None else values[index]
+
+
+def _bounded_table(path: str | Path) -> Any:
+    """The columns that are needed, where the numbers that the file announces are within bounds.
+
+    Raises:
+        InputError: when they are not.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(str(path)) as file:
+        schema, about = file.schema_arrow, file.metadata
+        names = [
+            field.name
+            for field in schema
+            if field.name in (*CELL_COLUMNS, "atomic_numbers", "frac_coords", *_ID_COLUMNS)
+            or (
+                field.name not in PARQUET_COLUMNS
+                and (pa.types.is_floating(field.type) or pa.types.is_integer(field.type))
+            )
+        ]
+        if about.num_columns > MOST_COLUMNS or len(set(names)) < len(names):
+            raise InputError(f"{path} has too many columns, or one twice; leave some out.")
+        chunks = [
+            about.row_group(group).column(place)
+            for group in range(about.num_row_groups)
+            for place in range(about.num_columns)
+        ]
+        read = [c for c in chunks if c.path_in_schema.split(".")[0] in names]
+        size = Path(path).stat().st_size
+        most = PARQUET_FREE + PARQUET_TIMES * size
+        announced = sum(max(8 * c.num_values, c.total_uncompressed_size) for c in read)
+        if announced > most or about.num_rows * len(names) * 8 > most:
+            raise InputError(
+                f"{path}: its {size} bytes announce {announced // MIB} MiB of numbers; "
+                f"{most // MIB} MiB are the most for a file of this size. Write it again with less "
+                "compression if you trust it."
+            )
+        texts = [n for n in names if pa.types.is_string(schema.field(n).type)]
+    return pq.read_table(str(path), columns=names, read_dictionary=texts)
 
 
 def _numbers(table: Any, name: str) -> np.ndarray:
@@ -222,7 +293,12 @@ class CifRow:
             return failed(
                 self.id, self.source, "the cell of the CIF column is empty; fill it", "empty"
             )
-        return replace(parse_cif(self.cif, self.id, self.source)[0], properties=self.properties)
+        try:
+            crystal = parse_cif(self.cif, self.id, self.source)[0]
+        # One damaged text must not cost the rows after it.
+        except Exception as error:
+            return failed(self.id, self.source, f"cannot be read ({shorten(error)}); correct it")
+        return replace(crystal, properties=self.properties)
 
 
 def csv_rows(path: Path, name: str) -> Iterator[CifRow]:
@@ -239,6 +315,10 @@ def csv_rows(path: Path, name: str) -> Iterator[CifRow]:
             raise InputError(f"{path} is no CSV ({error}); write it again.") from error
         if not header:
             raise InputError(f"{path} is empty; write it again or remove it.")
+        if len(header) > MOST_COLUMNS:
+            raise InputError(
+                f"{path} has {len(header)} columns; {MOST_COLUMNS} are the most, leave some out."
+            )
         lower = {column.strip().lower(): column for column in header if column is not None}
         cif = next((lower[c] for c in _CIF_COLUMNS if c in lower), None)
         if cif is None:
@@ -267,7 +347,10 @@ def csv_rows(path: Path, name: str) -> Iterator[CifRow]:
 
 def _open(path: Path) -> TextIO:
     if path.name.lower().endswith(".gz"):
-        raw = gzip.open(path, "rb")
+        try:
+            raw = io.BytesIO(expand_gzip(path.read_bytes()))
+        except ValueError as error:
+            raise InputError(f"{path} cannot be unpacked: {error}.") from error
         return io.TextIOWrapper(raw, encoding="utf-8-sig", errors="replace", newline="")
     return path.open(encoding="utf-8-sig", errors="replace", newline="")
 
