@@ -38,13 +38,12 @@ from crystal_diffusion.diffusion.penalty import fit_cell, push_apart
 from crystal_diffusion.diffusion.sampler import SamplerSettings
 from crystal_diffusion.evaluation.metrics import ratio
 from crystal_diffusion.generation.plan import Plan
-from crystal_diffusion.generation.request import Request
 from crystal_diffusion.generation.sampling import (
+    Guards,
     batches,
     sample_plans,
-    smallest_distances,
-    volume_limits,
 )
+from crystal_diffusion.generation.settings import GenerationSettings
 from crystal_diffusion.matching import StructureMatch, group_structures
 from crystal_diffusion.physics.validator import PhysicsValidator
 from crystal_diffusion.seeding import stream_seed
@@ -65,11 +64,11 @@ def disturbed(structures: list[Any]) -> dict[str, int]:
     found = {"pairs": 0, "cell": 0}
     for structure in structures:
         batch = CrystalBatch.from_structures([structure])
-        smallest = smallest_distances(batch.atomic_numbers)
+        smallest = Guards().smallest_distances(batch.atomic_numbers)
         step = push_apart(batch.frac_coords, batch.lattice, batch.mask, smallest, 1.0)
         found["pairs"] += bool(step.any())
         own = smallest.diagonal(dim1=-2, dim2=-1).amax(-1)
-        limits = volume_limits(batch.atomic_numbers)
+        limits = Guards().volume_limits(batch.atomic_numbers)
         cell = fit_cell(batch.lattice, batch.num_atoms, limits, own)
         found["cell"] += not torch.equal(cell, batch.lattice)
     return found
@@ -90,7 +89,7 @@ def make(
     ]
     out: list[list[Any]] = [[None] * candidates for _ in contents]
     for batch in batches(plans):
-        made = sample_plans(model, batch, Request(), settings, settings, 0.0, np.ones(100, bool))
+        made = sample_plans(model, batch, GenerationSettings(sampler=settings))
         for plan, structure in zip(batch, made, strict=True):
             out[plan.index // candidates][plan.index % candidates] = structure
     return out

@@ -79,7 +79,7 @@ def main() -> None:
     matcher = StructureMatch(ltol=0.3, stol=0.5, angle_tol=10)
     rank = None
     if not args.no_ranker:
-        from crystal_diffusion.proposals.ranker import Ranker
+        from crystal_diffusion.ranking.learned import Ranker
 
         rank = Ranker.load()
     proposer.propose({11: 1, 17: 1}, n=2)

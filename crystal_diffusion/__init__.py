@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from crystal_diffusion.diffusion.joint import JointConfig, JointDiffusion
     from crystal_diffusion.diffusion.reference import CrystalDiffusionModel
     from crystal_diffusion.diffusion.sampler import SamplerSettings
-    from crystal_diffusion.generation.generator import CrystalGenerator, load
+    from crystal_diffusion.generation.generator import CrystalGenerator
+    from crystal_diffusion.generation.loading import load
     from crystal_diffusion.generation.request import Request
     from crystal_diffusion.generation.settings import GenerationSettings
     from crystal_diffusion.networks.embeddings import SinusoidalPositionEmbeddings
@@ -43,7 +44,7 @@ _HOMES = {
     "SamplerSettings": "diffusion.sampler",
     "SinusoidalPositionEmbeddings": "networks.embeddings",
     "create_demo_dataset": "data.demo",
-    "load": "generation.generator",
+    "load": "generation.loading",
     "main": "workflows.demo",
     "train": "workflows.train",
     "visualize_crystal": "viewer",

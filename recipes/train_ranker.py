@@ -22,7 +22,7 @@ from train_ranker_network import train_networks
 from train_ranker_similarity import train_similarity
 
 from crystal_diffusion.proposals.library import ReferenceLibrary
-from crystal_diffusion.proposals.ranker import Ranker, default_ranker_path
+from crystal_diffusion.ranking.learned import Ranker, default_ranker_path
 
 
 def main() -> None:

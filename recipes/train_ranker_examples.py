@@ -26,7 +26,7 @@ from crystal_diffusion.proposals.clustering import (
 from crystal_diffusion.proposals.environments import environments
 from crystal_diffusion.proposals.library import ReferenceLibrary
 from crystal_diffusion.proposals.prototypes import Option, PrototypeProposer
-from crystal_diffusion.proposals.ranker import FEATURES, feature_matrix
+from crystal_diffusion.ranking.learned import FEATURES, feature_matrix
 
 #: Types whose neighbour distances differ by more than this are not laid on each other.
 NEAR = 0.15

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 from train_ranker_examples import Crystals, Lists
 
-from crystal_diffusion.proposals import scoring_network as shape
 from crystal_diffusion.proposals.library import ReferenceLibrary
 from crystal_diffusion.proposals.similarity import default_tables
+from crystal_diffusion.ranking import network as shape
 
 #: eV/atom beyond which a formation energy is not trained on.
 LARGEST_ENERGY = 5.0
@@ -27,7 +27,7 @@ NEAR_HULL = 0.1
 
 
 class ScoringNetwork(nn.Module):
-    """The PyTorch twin of ``crystal_diffusion.proposals.scoring_network`` (same names)."""
+    """The PyTorch twin of ``crystal_diffusion.ranking.network`` (same names)."""
 
     fm: Tensor
     fs: Tensor

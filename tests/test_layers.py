@@ -14,6 +14,7 @@ LAYERS = {
     "workflows": 6,
     "generation": 5,
     "training": 4,
+    "ranking": 4,
     "screening": 4,
     "dft": 4,
     "energy": 3,
@@ -39,7 +40,11 @@ LAYERS = {
     "testing": 8,
 }
 #: Rooms of one layer that may use each other, with the reason in the README.
-SIDEWAYS = {("proposals", "matching"), ("proposals", "physics"), ("matching", "physics")}
+SIDEWAYS = {
+    ("proposals", "matching"),
+    ("proposals", "physics"),
+    ("matching", "physics"),
+}
 TENSOR_WORLD = ("networks", "diffusion", "training")
 
 

@@ -39,7 +39,7 @@ def benchmark(
     """
     from crystal_diffusion.diffusion.sampler import SamplerSettings
     from crystal_diffusion.evaluation.table import markdown
-    from crystal_diffusion.generation.generator import load
+    from crystal_diffusion.generation.loading import load
     from crystal_diffusion.generation.settings import GenerationSettings
     from crystal_diffusion.workflows.benchmark import benchmark as run
 

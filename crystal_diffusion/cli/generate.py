@@ -76,7 +76,7 @@ def generate(
     Example: crystal-diffusion generate --formula LiFePO4 -n 20 --seed 1 --out run/
     """
     from crystal_diffusion.diffusion.sampler import SamplerSettings
-    from crystal_diffusion.generation.generator import load
+    from crystal_diffusion.generation.loading import load
     from crystal_diffusion.generation.request import Request, parse_lattice, parse_range
     from crystal_diffusion.generation.settings import GenerationSettings
     from crystal_diffusion.physics.validator import PhysicsValidator

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,12 +14,14 @@ import numpy as np
 from crystal_diffusion import chemistry
 from crystal_diffusion.crystal import to_atoms
 from crystal_diffusion.data.tables import CrystalArrays
-from crystal_diffusion.data.training_set import TRAINING_SET_FILE, load_training_set
-from crystal_diffusion.device import resolve_device
 from crystal_diffusion.diffusion.joint import JointDiffusion
-from crystal_diffusion.errors import CheckpointError, InputError, RequestError
+from crystal_diffusion.errors import InputError
 from crystal_diffusion.generation.clock import Clock
-from crystal_diffusion.generation.neutral import neutral_decoder, neutral_sizes
+from crystal_diffusion.generation.knowledge import (
+    Knowledge,
+    own_knowledge,
+)
+from crystal_diffusion.generation.neutral import neutral_sizes
 from crystal_diffusion.generation.plan import Plan, Planner, Proposer
 from crystal_diffusion.generation.request import Request
 from crystal_diffusion.generation.rows import make_row
@@ -29,10 +30,14 @@ from crystal_diffusion.generation.settings import GenerationResult, GenerationSe
 from crystal_diffusion.parallel import one_thread_each, side_by_side
 from crystal_diffusion.physics.report import CheckResult, ValidationReport
 from crystal_diffusion.physics.validator import PhysicsValidator
-from crystal_diffusion.training.checkpoint import MODEL_FILE, file_hash, load_model
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
+
+    from crystal_diffusion.matching import NearestKnown
+    from crystal_diffusion.proposals.library import ReferenceLibrary
+    from crystal_diffusion.proposals.prototypes import Proposal, PrototypeProposer
+    from crystal_diffusion.ranking.scorers import Floats
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +53,9 @@ class CrystalGenerator:
         header: what the checkpoint says of itself.
         training: the crystals it was trained on, for novelty and for prototypes.
         path: where it was loaded from.
+        knowledge: library, scorer, known crystals and shares; from the training set alone when
+            left out.
+        address: what :func:`load` takes to load it again; None where it is in no file.
     """
 
     def __init__(
@@ -56,44 +64,30 @@ class CrystalGenerator:
         header: Mapping[str, Any] | None = None,
         training: CrystalArrays | None = None,
         path: Path | None = None,
-        in_the_box: bool = False,
+        knowledge: Knowledge | None = None,
+        address: str | None = None,
     ) -> None:
         self.model = model
         self.header = dict(header or {})
         self.training = training
         self.path = path
-        self.in_the_box = in_the_box
+        self.knowledge = knowledge or own_knowledge(model, training)
+        self.address = address
 
     @cached_property
     def known_elements(self) -> tuple[int, ...]:
         """Atomic numbers met in training."""
         return tuple(self.model.config.elements) or tuple(range(1, 95))
 
-    @cached_property
-    def library(self) -> Any:
-        """Prototypes: the shipped library for the model in the box, else the training set."""
-        from crystal_diffusion.proposals.library import ReferenceLibrary
+    @property
+    def library(self) -> ReferenceLibrary | None:
+        """Prototypes; None where there are none."""
+        return self.knowledge.library
 
-        if self.in_the_box:
-            return ReferenceLibrary.load()
-        if self.training is None:
-            return None
-        structures = [self.training.crystal(i).to_structure() for i in range(len(self.training))]
-        return ReferenceLibrary.from_structures(structures, ids=list(self.training.ids))
-
-    @cached_property
-    def proposer(self) -> Any:
+    @property
+    def proposer(self) -> PrototypeProposer | None:
         """Finds prototypes for a composition."""
-        from crystal_diffusion.proposals.prototypes import PrototypeProposer
-
-        return None if self.library is None else PrototypeProposer(self.library)
-
-    @cached_property
-    def reference(self) -> Any:
-        """Index of known crystals, for the nearest one of each row."""
-        from crystal_diffusion.generation.reference import reference_index
-
-        return reference_index(self)
+        return self.knowledge.proposer
 
     def generate(
         self,
@@ -189,23 +183,8 @@ class CrystalGenerator:
         validator = settings.validator or PhysicsValidator()
         clock = Clock()
         planner = self._planner(request, seed, settings, wanted)
-        allowed = planner.allowed()
-        decode = neutral_decoder(allowed, len(request.elements)) if request.charge_neutral else None
-        prototype_sampler = replace(settings.sampler, steps=settings.prototype_steps)
         pending = [planner.plan(i, 0) for i in range(first, first + n)]
         clock.lap("plan")
-
-        def draw(batch: list[Plan]) -> list[Structure]:
-            return sample_plans(
-                self.model,
-                batch,
-                request,
-                settings.sampler,
-                prototype_sampler,
-                settings.prototype_level,
-                allowed,
-                decode,
-            )
 
         made: dict[int, tuple[Plan, Structure, ValidationReport]] = {}
         rejected: Counter[str] = Counter()
@@ -214,12 +193,14 @@ class CrystalGenerator:
         while pending:
             again: list[Plan] = []
             tasks = batches(pending, workers)
-            drawn = side_by_side([partial(draw, b) for b in tasks], workers)
+            drawn = side_by_side(
+                [partial(sample_plans, self.model, b, settings) for b in tasks], workers
+            )
             try:
                 for batch, structures in zip(tasks, drawn, strict=True):
                     clock.lap("sample")
                     for plan, structure in zip(batch, structures, strict=True):
-                        report, failure = _checked(validator, structure, request, whole)
+                        report, failure = _checked(validator, structure, plan, whole)
                         if failure is None:
                             made[plan.index] = (plan, structure, report)
                             continue
@@ -256,16 +237,9 @@ class CrystalGenerator:
     def _planner(
         self, request: Request, seed: int, settings: GenerationSettings, wanted: int
     ) -> Planner:
-        novel = settings.novel
-        if novel is None:
-            novel = 0.5 if self.in_the_box else 1.0
-        propose: Proposer | None = None
-        if request.formula and novel < 1 and not request.symmetric and self.proposer is not None:
-            from crystal_diffusion.generation.ranking import best_proposals
-
-            def propose(composition: Mapping[int, int], count: int) -> Sequence[Any]:
-                return best_proposals(self, composition, count, settings)
-
+        novel = self.knowledge.novel if settings.novel is None else settings.novel
+        wanted_prototypes = request.formula and novel < 1 and not request.symmetric
+        propose = self._proposals(settings) if wanted_prototypes else None
         templates = None
         if request.symmetric:
             from crystal_diffusion.generation.symmetric import template_source
@@ -291,6 +265,38 @@ class CrystalGenerator:
             wanted=wanted,
         )
 
+    def _proposals(self, settings: GenerationSettings) -> Proposer | None:
+        """What finds prototypes for a composition, best first."""
+        proposer = self.proposer
+        if proposer is None:
+            return None
+        from crystal_diffusion.ranking.order import best_proposals
+
+        scorer = None if settings.rank in ("none", "residual") else self.knowledge.scorer
+
+        def propose(composition: Mapping[int, int], count: int) -> Sequence[Proposal]:
+            return best_proposals(proposer, scorer, composition, count, new=settings.new)
+
+        return propose
+
+    def scores(self, result: GenerationResult, settings: GenerationSettings) -> Floats | None:
+        """One score for each crystal of a result, in its order; None where none is asked for."""
+        from crystal_diffusion.ranking.candidates import Candidate
+        from crystal_diffusion.ranking.scorers import scorer_for
+
+        scorer = scorer_for(settings.rank, self.knowledge.scorer, self.model)
+        if scorer is None:
+            return None
+        candidates = [
+            Candidate(
+                structure,
+                "prototype" if result.plans[name].kind == "prototype" else "noise",
+                result.plans[name].proposal,
+            )
+            for name, structure in result.structures.items()
+        ]
+        return scorer.score(candidates, new=settings.new)
+
     def sizes(self) -> dict[int, int]:
         """How often each number of atoms occurs in the training set."""
         stored = self.header.get("sizes")
@@ -309,34 +315,44 @@ class CrystalGenerator:
     ) -> None:
         """Rows, nearest known crystals, duplicate groups, scores and ranks; sorts the result."""
         clock = Clock()
-        from crystal_diffusion.generation.ranking import group_and_rank
         from crystal_diffusion.matching import StructureMatch
+        from crystal_diffusion.ranking.order import places
 
         limit = self.model.config.max_train_atoms
         names = list(result.structures)
-        known = self.reference
+        known = self.knowledge.known
         # One matcher for everything: it remembers the reduced form of each structure.
         matcher = StructureMatch()
         structures = [result.structures[name] for name in names]
-        nearest = [None] * len(names) if known is None else known.nearest_many(structures, matcher)
+        nearest: Sequence[NearestKnown | None] = [None] * len(names)
+        if known is not None:
+            nearest = known.nearest_many(structures, matcher)
         rows = {
             name: make_row(name, structure, result.plans[name], reports[name], near, limit)
             for name, structure, near in zip(names, structures, nearest, strict=True)
         }
-        order = group_and_rank(self, result, rows, settings, matcher)
-        result.structures = {name: result.structures[name] for name in order}
-        result.rows = [rows[name] for name in order]
+        order = places(
+            result.structures,
+            self.scores(result, settings),
+            group=settings.group,
+            matcher=matcher,
+        )
+        for place in order:
+            score = None if place.score is None else round(place.score, 5)
+            rows[place.name] |= {"score": score, "rank": place.rank, "group": place.group}
+        result.structures = {place.name: result.structures[place.name] for place in order}
+        result.rows = [rows[place.name] for place in order]
         clock.lap("describe")
         result.seconds.update(clock.seconds)
 
 
 def _checked(
-    validator: PhysicsValidator, structure: Structure, request: Request, whole: bool
+    validator: PhysicsValidator, structure: Structure, plan: Plan, whole: bool
 ) -> tuple[ValidationReport, CheckResult | None]:
     """The report, and the check that speaks against the structure if there is one."""
     report = validator.validate(structure, geometry_only=not whole)
     failure = report.errors[0] if report.errors else None
-    if failure is None and request.charge_neutral:
+    if failure is None and plan.charge_neutral:
         charge = validator.check("charge_neutrality", structure)
         failure = None if charge.passed else charge
     return report, failure
@@ -348,41 +364,3 @@ def crystal_id(index: int, end: int) -> str:
     A letter first: readers of extended XYZ would turn "0007" into the number 7.
     """
     return f"cd{index:0{max(4, len(str(end - 1)))}d}"
-
-
-def load(model: str | Path | None = None, device: str = "auto") -> CrystalGenerator:
-    """A model folder or file that ``train`` wrote; without argument the one in the box.
-
-    Raises:
-        CheckpointError: when it is missing, damaged or of another version.
-    """
-    if model is None:
-        from crystal_diffusion.pretrained import model_path
-
-        path = model_path()
-        network, header = load_model(path, resolve_device(device))
-        return CrystalGenerator(network, header, None, path, in_the_box=True)
-    path = Path(model)
-    if not path.exists():
-        raise CheckpointError(
-            f"{path}: no such model; give the folder that `crystal-diffusion train` wrote."
-        )
-    network, header = load_model(path, resolve_device(device))
-    folder = path if path.is_dir() else path.parent
-    stored = folder / TRAINING_SET_FILE
-    training = load_training_set(stored) if stored.is_file() else None
-    if training is None:
-        log.warning(
-            "%s: no %s beside the weights, so nearest training crystals are unknown",
-            folder,
-            TRAINING_SET_FILE,
-        )
-    return CrystalGenerator(network, header, training, folder)
-
-
-def model_hash(generator: CrystalGenerator) -> str:
-    """sha256 of the weights file."""
-    if generator.path is None:
-        raise RequestError("the model was not loaded from a file, so it has no hash.")
-    path = generator.path / MODEL_FILE if generator.path.is_dir() else generator.path
-    return file_hash(path)

@@ -8,7 +8,7 @@ only, one element only, no strong anion former).
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,11 +72,11 @@ def neutral_sizes(
     return met if any(met.values()) else dict.fromkeys(possible, 1)
 
 
-def neutral_decoder(allowed: np.ndarray, given: int) -> Callable[[Any, Any], Any]:
+def neutral_decoder(allowed: Sequence[int], given: int) -> Callable[[Any, Any], Any]:
     """Decoding of masked elements that ends with a neutral composition.
 
     Args:
-        allowed: ``(100,)`` bool, elements that atoms may become.
+        allowed: atomic numbers that atoms may become; empty for any.
         given: leading atoms whose elements were asked for and stay.
 
     Returns:
@@ -85,7 +85,10 @@ def neutral_decoder(allowed: np.ndarray, given: int) -> Callable[[Any, Any], Any
     """
     import torch
 
-    from crystal_diffusion.crystal import MASK_ELEMENT
+    from crystal_diffusion.crystal import MASK_ELEMENT, MAX_ATOMIC_NUMBER
+
+    banned = np.full(MAX_ATOMIC_NUMBER, bool(allowed))
+    banned[[z - 1 for z in allowed]] = False
 
     def decode(log_probabilities: Any, numbers: Any) -> Any:
         scores = log_probabilities.double().cpu().numpy()
@@ -96,7 +99,7 @@ def neutral_decoder(allowed: np.ndarray, given: int) -> Callable[[Any, Any], Any
             table = scores[row, :atoms].copy()
             decided = np.flatnonzero(known[row, :atoms] != MASK_ELEMENT)
             table[decided, known[row, decided] - 1] += _FAVOUR
-            table[:, ~allowed] = -np.inf
+            table[:, banned] = -np.inf
             for atom in range(min(given, atoms)):
                 table[atom] = -np.inf
                 table[atom, known[row, atom] - 1] = 0.0

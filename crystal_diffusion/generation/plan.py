@@ -7,8 +7,8 @@ crystal i is the same alone or in any batch.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,8 +22,13 @@ from crystal_diffusion.seeding import stream_seed
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+    from crystal_diffusion.proposals.prototypes import Proposal
+    from crystal_diffusion.symmetry.template import SymmetricTemplate
+
 #: Finds prototypes: composition by atomic number, how many -> proposals, best first.
-Proposer = Callable[[Mapping[int, int], int], Sequence[Any]]
+Proposer = Callable[[Mapping[int, int], int], Sequence["Proposal"]]
+#: Draws a symmetric template for a composition, or for none.
+TemplateSource = Callable[[Mapping[int, int] | None, np.random.Generator], "SymmetricTemplate"]
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,11 @@ class Plan:
         proposal: the proposal object itself, for ranking.
         frozen: number of leading atoms that must not move.
         template: symmetric template, where a space group was asked for.
+        allowed: atomic numbers that atoms to be found may become; empty for any.
+        lattice: a, b, c (Å), alpha, beta, gamma (degrees) of a given cell.
+        cell: which cell of a symmetric crystal comes out: primitive, conventional or niggli.
+        charge_neutral: the finished crystal must balance its charges.
+        given: leading atoms whose elements were asked for, where others are to be found.
     """
 
     index: int
@@ -50,9 +60,14 @@ class Plan:
     kind: str = "noise"
     start: Structure | None = None
     source: str = ""
-    proposal: Any = None
+    proposal: Proposal | None = None
     frozen: int = 0
-    template: Any = None
+    template: SymmetricTemplate | None = None
+    allowed: tuple[int, ...] = ()
+    lattice: tuple[float, ...] | None = None
+    cell: str = "niggli"
+    charge_neutral: bool = False
+    given: int = 0
 
 
 class Planner:
@@ -79,7 +94,7 @@ class Planner:
         largest: int,
         novel: float = 1.0,
         propose: Proposer | None = None,
-        templates: Callable[[Mapping[int, int] | None, np.random.Generator], Any] | None = None,
+        templates: TemplateSource | None = None,
         wanted: int = 1,
     ) -> None:
         if not 0 <= novel <= 1:
@@ -92,13 +107,14 @@ class Planner:
         self.templates = templates
         self._propose = propose
         self._wanted = wanted
-        self._proposals: list[Any] | None = None
+        self._proposals: list[Proposal] | None = None
         self._sizes = {int(n): int(k) for n, k in sizes.items()} or {largest: 1}
         self.compositions = [
             {chemistry.atomic_number(el): n for el, n in unit.items()}
             for unit in request.compositions(largest)
         ]
         self._refuse_unknown()
+        self._allowed = self._allowed_elements()
 
     def _refuse_unknown(self) -> None:
         named = {z for unit in self.compositions for z in unit}
@@ -121,20 +137,29 @@ class Planner:
             added = parse_formula(self.request.add) if self.request.add else {}
             refuse_charged_host(self.request.host, added)
 
-    def allowed(self) -> np.ndarray:
-        """``(100,)`` bool: elements that masked atoms may become."""
-        allowed = np.zeros(MAX_ATOMIC_NUMBER, bool)
+    def _allowed_elements(self) -> tuple[int, ...]:
+        """Atomic numbers that masked atoms may become, ascending."""
         wanted = {chemistry.atomic_number(el) for el in self.request.elements} or self.known
         banned = {chemistry.atomic_number(el) for el in self.request.exclude}
-        for z in wanted - banned:
-            if z <= MAX_ATOMIC_NUMBER:
-                allowed[z - 1] = True
-        if not allowed.any():
+        allowed = tuple(sorted(z for z in wanted - banned if z <= MAX_ATOMIC_NUMBER))
+        if not allowed:
             raise RequestError("every element is excluded; leave at least one of them in.")
         return allowed
 
     def plan(self, index: int, attempt: int) -> Plan:
-        """The plan of one candidate."""
+        """The plan of one candidate, with all that was asked of it."""
+        request = self.request
+        return replace(
+            self._begin(index, attempt),
+            allowed=self._allowed,
+            lattice=request.lattice,
+            cell=request.cell,
+            charge_neutral=request.charge_neutral,
+            given=len(request.elements),
+        )
+
+    def _begin(self, index: int, attempt: int) -> Plan:
+        """Composition and start of one candidate."""
         seed = stream_seed(self.seed, index, attempt)
         rng = np.random.default_rng(seed)
         if self.request.host is not None:
@@ -165,7 +190,7 @@ class Planner:
             index, attempt, seed, tuple([*required, *[MASK_ELEMENT] * (atoms - len(required))])
         )
 
-    def _prototype(self, index: int, attempt: int) -> Any:
+    def _prototype(self, index: int, attempt: int) -> Proposal | None:
         """The proposal for this crystal, or None where it starts from noise."""
         if self._propose is None or attempt > 1 or self.request.lattice is not None:
             return None
@@ -173,7 +198,7 @@ class Planner:
         if int(np.floor((index + 1) * self.novel + 1e-9)) > before:
             return None
         if self._proposals is None:
-            found: list[Any] = []
+            found: list[Proposal] = []
             for composition in self.compositions:
                 found += self._propose(composition, max(20, self._wanted))
             # Stable: the order within one composition, best scores of all compositions first.

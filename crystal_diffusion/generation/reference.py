@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from crystal_diffusion import chemistry
-from crystal_diffusion.matching import ReferenceIndex, StructureMatch
+from crystal_diffusion.matching import NearestKnown, ReferenceIndex, StructureMatch
 
 if TYPE_CHECKING:
-    from crystal_diffusion.generation.generator import CrystalGenerator
+    from pymatgen.core import Structure
+
+    from crystal_diffusion.data.tables import CrystalArrays
+    from crystal_diffusion.proposals.library import ReferenceLibrary
 
 #: Above this many crystals only those of the composition at hand are indexed.
 _WHOLE = 5000
@@ -21,16 +24,28 @@ _SMALL = 20
 Key: TypeAlias = tuple[tuple[tuple[int, int], ...], bool]
 
 
+class KnownIndex(Protocol):
+    """Known crystals that can be asked for the nearest one."""
+
+    def nearest_many(
+        self, structures: Sequence[Structure], matcher: StructureMatch
+    ) -> Sequence[NearestKnown | None]:
+        """The nearest known crystal of the same composition; None where there is none."""
+        ...
+
+
 class LibraryReference:
     """Nearest known crystal in a large library, indexing one composition at a time."""
 
-    def __init__(self, library: Any) -> None:
+    def __init__(self, library: ReferenceLibrary) -> None:
         self._library = library
         self._indices: dict[Key, ReferenceIndex | None] = {}
 
-    def nearest_many(self, structures: Sequence[Any], matcher: StructureMatch) -> list[Any]:
+    def nearest_many(
+        self, structures: Sequence[Structure], matcher: StructureMatch
+    ) -> list[NearestKnown | None]:
         """The nearest library entry of the same composition; None where there is none."""
-        answers: list[Any] = [None] * len(structures)
+        answers: list[NearestKnown | None] = [None] * len(structures)
         rows: dict[Key, list[int]] = {}
         for row, structure in enumerate(structures):
             amounts = structure.composition.get_el_amt_dict()
@@ -65,12 +80,8 @@ class LibraryReference:
         return self._indices[key]
 
 
-def reference_index(generator: CrystalGenerator) -> Any:
-    """Something with ``nearest_many(structures, matcher)``; None where nothing is known."""
-    if generator.in_the_box:
-        return LibraryReference(generator.library)
-    if generator.training is None:
-        return None
-    if len(generator.training) > _WHOLE and generator.library is not None:
-        return LibraryReference(generator.library)
-    return ReferenceIndex.from_arrays(generator.training)
+def training_index(training: CrystalArrays, library: ReferenceLibrary | None) -> KnownIndex:
+    """An index of a training set: whole, or by composition where it is large."""
+    if len(training) > _WHOLE and library is not None:
+        return LibraryReference(library)
+    return ReferenceIndex.from_arrays(training)

@@ -22,8 +22,8 @@ class GenerationSettings:
         sampler: steps and strengths from noise.
         prototype_steps: network calls for a prototype start; prototype_level: where on the path
             it enters, 0 leaves the prototype as it is.
-        novel: share of crystals that start from noise where prototypes exist; None chooses 0.5
-            for the model in the box and 1 for others.
+        novel: share of crystals that start from noise where prototypes exist; None leaves
+            the choice to the model (0.5 for the pretrained one, 1 for one trained alone).
         new: structure types in which the library already holds the composition come last.
         max_attempts: tries per crystal before it is given up.
         rank: "score" (built in), a potential's name such as "diep" (its energy joined with the

@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 from crystal_diffusion.errors import InputError
-from crystal_diffusion.generation.generator import CrystalGenerator, crystal_id, load
+from crystal_diffusion.generation.generator import CrystalGenerator, crystal_id
+from crystal_diffusion.generation.loading import load
 from crystal_diffusion.generation.request import Request
 from crystal_diffusion.generation.settings import GenerationResult, GenerationSettings
 from crystal_diffusion.physics.report import ValidationReport
@@ -26,7 +26,7 @@ PART = 50
 class Part:
     """Indices ``first`` to ``first + n`` of a run of ``wanted`` crystals."""
 
-    model: str | None
+    model: str
     request: Request
     n: int
     seed: int
@@ -36,7 +36,7 @@ class Part:
 
 
 @lru_cache(maxsize=1)
-def _loaded(model: str | None) -> CrystalGenerator:
+def _loaded(model: str) -> CrystalGenerator:
     return load(model, "cpu")
 
 
@@ -74,10 +74,10 @@ def run_spread(
 
     if n < 1:
         raise InputError(f"n is {n}; ask for at least 1 crystal.")
-    if generator.path is None and not generator.in_the_box:
+    model = generator.address
+    if model is None:
         raise InputError("the model is in no file; save it before workers can load it.")
     settings = settings or GenerationSettings()
-    model = None if generator.in_the_box else str(Path(generator.path or "").resolve())
     parts = {
         str(start): Part(model, request, min(PART, first + n - start), seed, start, settings, n)
         for start in range(first, first + n, PART)

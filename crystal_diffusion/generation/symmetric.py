@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from crystal_diffusion import chemistry
 from crystal_diffusion.crystal import CrystalBatch
 from crystal_diffusion.errors import RequestError
 from crystal_diffusion.generation.neutral import neutral_contents
+from crystal_diffusion.generation.plan import TemplateSource
 from crystal_diffusion.generation.request import Request
 from crystal_diffusion.physics.facts import space_group
 from crystal_diffusion.physics.neutrality import is_neutral_possible
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
 
 #: Contents drawn until one is neutral.
 _NEUTRAL_DRAWS = 200
-
-#: Draws a template for a composition (atomic number to count), or for none.
-TemplateSource = Callable[[Mapping[int, int] | None, np.random.Generator], SymmetricTemplate]
 
 
 def asked_groups(request: Request) -> tuple[SpaceGroup, ...]:
@@ -234,15 +232,15 @@ def template_source(
 class TemplateProjection(TemplateBatch):
     """The projections the sampler needs, and the crystals in double precision at the end."""
 
-    def structures(self, batch: CrystalBatch, request: Request) -> list[Structure]:
-        """Crystals rebuilt from their orbits, in the cell that was asked for."""
+    def structures(self, batch: CrystalBatch, cells: Sequence[str]) -> list[Structure]:
+        """Crystals rebuilt from their orbits, each in the cell that was asked for."""
         out = []
-        for row, template in enumerate(self.templates):
+        for row, (template, wanted) in enumerate(zip(self.templates, cells, strict=True)):
             atoms = len(template)
             cell = template.structure(
                 batch.frac_coords[row, :atoms].cpu().double().numpy(),
                 batch.lattice[row].cpu().double().numpy(),
-                request.cell,
+                wanted,
             )
             out.append(cell.to_structure())
         return out

@@ -15,7 +15,6 @@ from crystal_diffusion.errors import InputError
 from crystal_diffusion.evaluation.baselines import NearestNeighbourCopy, RandomPlacement
 from crystal_diffusion.evaluation.benchmark import run_benchmark
 from crystal_diffusion.generation.generator import CrystalGenerator
-from crystal_diffusion.generation.ranking import candidate_scores
 from crystal_diffusion.generation.request import Request
 from crystal_diffusion.generation.settings import GenerationResult, GenerationSettings
 
@@ -55,18 +54,18 @@ class AllStarts:
             settings=self.settings,
             describe=False,
         )
-        return ranked(self.generator, result, self.settings.rank, self.settings.new)
+        return ranked(self.generator, result, self.settings)
 
 
 def ranked(
-    generator: CrystalGenerator, result: GenerationResult, rank: str, new: bool = False
+    generator: CrystalGenerator, result: GenerationResult, settings: GenerationSettings
 ) -> list[Structure]:
     """Structures of a result, best score first."""
-    names = list(result.structures)
-    if rank == "none" or not names:
-        return [result.structures[name] for name in names]
-    scores = candidate_scores(generator, result, names, rank, new)
-    return [result.structures[names[i]] for i in np.argsort(-scores, kind="stable")]
+    structures = list(result)
+    scores = generator.scores(result, settings) if structures else None
+    if scores is None:
+        return structures
+    return [structures[i] for i in np.argsort(-scores, kind="stable")]
 
 
 class Prototypes:

@@ -11,7 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from crystal_diffusion.generation.generator import CrystalGenerator, model_hash
+from crystal_diffusion.generation.generator import CrystalGenerator
+from crystal_diffusion.generation.loading import model_hash
 from crystal_diffusion.generation.request import Request
 from crystal_diffusion.generation.settings import GenerationResult, GenerationSettings
 from crystal_diffusion.runs.folder import RunFolder
@@ -86,7 +87,7 @@ def generate_run(
             "seed": seed,
             "settings": _settings(settings),
             "model": {
-                "name": "in the box" if generator.in_the_box else str(generator.path),
+                "name": generator.address,
                 "sha256": model_hash(generator) if generator.path else None,
                 "data_sha256": generator.header.get("data_sha256"),
                 "steps": generator.header.get("steps"),

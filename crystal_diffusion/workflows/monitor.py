@@ -13,7 +13,7 @@ import torch
 from crystal_diffusion.diffusion.joint import JointDiffusion
 from crystal_diffusion.diffusion.sampler import SamplerSettings
 from crystal_diffusion.generation.plan import spread
-from crystal_diffusion.generation.sampling import smallest_distances
+from crystal_diffusion.generation.sampling import Guards
 from crystal_diffusion.matching import StructureMatch
 from crystal_diffusion.physics.validator import PhysicsValidator
 from crystal_diffusion.training.loop import TrainingResult
@@ -53,7 +53,7 @@ class Monitor:
             numbers = torch.tensor([spread(composition)])
             streams = CrystalStreams([stream_seed(self.seed, "monitor", index)], [numbers.shape[1]])
             batch = sample(
-                model, Start.noise(numbers), streams, settings, smallest=smallest_distances
+                model, Start.noise(numbers), streams, settings, smallest=Guards().smallest_distances
             )
             made = batch.to_structures()[0]
             good = self.validator.validate(made, geometry_only=True).valid

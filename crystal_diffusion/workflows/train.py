@@ -24,7 +24,8 @@ from crystal_diffusion.data.training_set import (
 from crystal_diffusion.device import resolve_device
 from crystal_diffusion.diffusion.joint import JointConfig, JointDiffusion, LatticeStatistics
 from crystal_diffusion.errors import InputError
-from crystal_diffusion.generation.generator import CrystalGenerator, load
+from crystal_diffusion.generation.generator import CrystalGenerator
+from crystal_diffusion.generation.loading import load
 from crystal_diffusion.training.config import TrainingConfig
 from crystal_diffusion.training.loop import (
     TrainingResult,
@@ -35,7 +36,6 @@ from crystal_diffusion.training.loop import (
 )
 from crystal_diffusion.training.plots import plot_losses
 from crystal_diffusion.workflows.data_card import describe_data, without_oversized
-from crystal_diffusion.workflows.model_card import inherited, write_card
 from crystal_diffusion.workflows.monitor import Monitor, verdict
 
 log = logging.getLogger(__name__)
@@ -232,7 +232,6 @@ def train(
     header = describe_data(dataset, arrays.take(used), held)
     if before:
         header["steps_before"] = before
-        header |= inherited(started.header)
     monitor = Monitor(arrays.take(used), arrays.take(held) if len(held) else None, seed)
     result = fit(
         model,
@@ -245,7 +244,6 @@ def train(
     )
     final = monitor(result.steps, model)
     plot_losses(folder / "metrics.jsonl", folder / "loss.png")
-    write_card(folder)
     summary = TrainingSummary(
         result, estimate, verdict(result, final, total), final["validity"], final["copies"], folder
     )

@@ -21,7 +21,7 @@ from crystal_diffusion.diffusion.penalty import (
     stretch_cell,
 )
 from crystal_diffusion.diffusion.sampler import SamplerSettings
-from crystal_diffusion.generation.sampling import smallest_distances, volume_limits
+from crystal_diffusion.generation.sampling import Guards
 
 ROCK_SALT = Structure.from_spacegroup(
     225, Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]
@@ -88,7 +88,7 @@ def test_the_push_is_the_gradient_of_the_overlap() -> None:
 @pytest.mark.parametrize("structure", [ROCK_SALT, RUTILE, CAESIUM])
 def test_real_crystals_feel_nothing(structure: Structure) -> None:
     batch = CrystalBatch.from_structures([structure])
-    smallest = smallest_distances(batch.atomic_numbers)
+    smallest = Guards().smallest_distances(batch.atomic_numbers)
     push = push_apart(batch.frac_coords, batch.lattice, batch.mask, smallest, 1.0)
     assert not push.any()
     assert torch.equal(
@@ -99,15 +99,15 @@ def test_real_crystals_feel_nothing(structure: Structure) -> None:
     args = (batch.frac_coords, batch.lattice, batch.mask, smallest, volume, 30, same)
     assert torch.equal(stretch_cell(*args), batch.lattice)
     own = smallest.diagonal(dim1=-2, dim2=-1).amax(-1)
-    limits = volume_limits(batch.atomic_numbers)
+    limits = Guards().volume_limits(batch.atomic_numbers)
     assert torch.equal(fit_cell(batch.lattice, batch.num_atoms, limits, own), batch.lattice)
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.7, 2.5])
 def test_cells_come_back_inside_their_volume_limits(scale: float) -> None:
     batch = CrystalBatch.from_structures([ROCK_SALT])
-    low, high = volume_limits(batch.atomic_numbers)
-    own = smallest_distances(batch.atomic_numbers).diagonal(dim1=-2, dim2=-1).amax(-1)
+    low, high = Guards().volume_limits(batch.atomic_numbers)
+    own = Guards().smallest_distances(batch.atomic_numbers).diagonal(dim1=-2, dim2=-1).amax(-1)
     fitted = fit_cell(scale * batch.lattice, batch.num_atoms, (low, high), own)
     per_atom = float(geometry.volume(fitted)) / 8
     wanted = float(low if scale < 1 else high)
@@ -167,7 +167,7 @@ def test_limits_are_never_below_those_of_the_validator() -> None:
     from crystal_diffusion.physics.limits import Limits
 
     numbers = np.arange(1, 101)
-    ours = smallest_distances(torch.from_numpy(numbers)[None])[0].numpy()
+    ours = Guards().smallest_distances(torch.from_numpy(numbers)[None])[0].numpy()
     limits = Limits()
     assert (ours >= pair_limits(numbers, limits.pair_error, limits.min_distance)).all()
 

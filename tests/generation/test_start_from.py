@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from crystal_diffusion import create_demo_dataset, train
-from crystal_diffusion.generation.generator import load
+from crystal_diffusion.generation.loading import load
 
 
 def test_weights_are_taken_over_and_steps_counted(tmp_path: Path) -> None:

@@ -14,12 +14,8 @@ from crystal_diffusion.errors import InputError
 from crystal_diffusion.proposals.environments import NEIGHBOURS
 from crystal_diffusion.proposals.library import ReferenceLibrary
 from crystal_diffusion.proposals.prototypes import Proposal, PrototypeProposer
-from crystal_diffusion.proposals.ranker import (
-    Candidate,
-    Ranker,
-    environments_of,
-    feature_matrix,
-)
+from crystal_diffusion.ranking.candidates import Candidate
+from crystal_diffusion.ranking.learned import Ranker, environments_of, feature_matrix
 from tests.proposals.conftest import CRYSTALS, caesium_chloride, perovskite, rock_salt
 
 
@@ -53,6 +49,11 @@ def random_network(features: int, seed: int = 0, hidden: int = 8) -> dict[str, N
     weights["fm"] = np.zeros(features, np.float32)
     weights["fs"] = np.ones(features, np.float32)
     return weights
+
+
+@pytest.fixture(scope="module")
+def library() -> ReferenceLibrary:
+    return ReferenceLibrary.from_structures(CRYSTALS.values(), list(CRYSTALS))
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,12 @@ compositions cannot be compared. Trained only on the crystals of the shipped lib
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +20,8 @@ from crystal_diffusion.errors import InputError
 from crystal_diffusion.proposals.alignment import Frame, neighbour_fingerprint
 from crystal_diffusion.proposals.environments import Environments, environments
 from crystal_diffusion.proposals.prototypes import Proposal, PrototypeProposer
-from crystal_diffusion.proposals.scoring_network import (
-    Floats32,
-    candidate_scores,
-    candidate_vectors,
-)
+from crystal_diffusion.ranking.candidates import Candidate
+from crystal_diffusion.ranking.network import Floats32, candidate_scores, candidate_vectors
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -55,21 +51,6 @@ SAME_TYPE = 0.08
 def default_ranker_path() -> Path:
     """Where the shipped ranker lies."""
     return Path(__file__).resolve().parent.parent / "pretrained" / "ranker.npz"
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One structure to be ranked.
-
-    Attributes:
-        structure: the candidate; kind: where it started; proposal: where it has one.
-        residual: RMS of what a denoising network would still change, nan where not known.
-    """
-
-    structure: Structure
-    kind: Literal["prototype", "noise"]
-    proposal: Proposal | None = None
-    residual: float = math.nan
 
 
 def feature_matrix(proposals: Sequence[Proposal]) -> NDArray[np.float64]:

@@ -1,0 +1,1 @@
+"""The tests; ``tests.crystals`` and ``tests.models`` hold what several of them build."""

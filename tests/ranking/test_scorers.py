@@ -1,0 +1,96 @@
+"""Scorers, and prototype candidates chosen by one from more than are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from crystal_diffusion.errors import InputError
+from crystal_diffusion.generation.loading import load
+from crystal_diffusion.proposals.prototypes import PrototypeProposer
+from crystal_diffusion.ranking.candidates import Candidate
+from crystal_diffusion.ranking.order import best_proposals, places
+from crystal_diffusion.ranking.scorers import (
+    POTENTIAL_SCALE,
+    Floats,
+    JoinedScorer,
+    LearnedScorer,
+    ResidualScorer,
+    scorer_for,
+)
+from tests.proposals.conftest import caesium_chloride, rock_salt
+
+PEROVSKITE = {38: 1, 22: 1, 8: 3}
+
+
+def test_the_best_of_many_comes_first_and_known_types_last_if_asked() -> None:
+    proposer, scorer = PrototypeProposer(), LearnedScorer()
+    usual = best_proposals(proposer, scorer, PEROVSKITE, 10)
+    new = best_proposals(proposer, scorer, PEROVSKITE, 10, new=True)
+    votes = best_proposals(proposer, None, PEROVSKITE, 10)
+    assert len(usual) == len(new) == len(votes) == 10
+    assert [p.score for p in usual] == sorted((p.score for p in usual), reverse=True)
+    # The library holds several structures of SrTiO3, the cubic one among them.
+    assert any(p.features["known"] for p in usual)
+    known = [bool(p.features["known"]) for p in new]
+    assert known == sorted(known) and not known[0]
+    unranked = best_proposals(proposer, None, PEROVSKITE, 10, new=True)
+    assert not unranked[0].features["known"]
+
+
+@dataclass(frozen=True)
+class Told:
+    """A scorer that says what it was told."""
+
+    values: tuple[float, ...]
+    log_odds: bool = False
+
+    def score(self, candidates: Sequence[Candidate], *, new: bool = False) -> Floats:
+        assert len(candidates) == len(self.values)
+        return np.array(self.values)
+
+
+@pytest.fixture(scope="module")
+def candidates() -> list[Candidate]:
+    found = PrototypeProposer().propose(PEROVSKITE, n=4)
+    return [Candidate(p.structure, "prototype", p) for p in found]
+
+
+def test_a_potential_joins_the_built_in_score(candidates: list[Candidate]) -> None:
+    built_in = LearnedScorer().score(candidates)
+    joined = JoinedScorer(LearnedScorer(), Told((8.0, 8.3, -np.inf, 8.15))).score(candidates)
+    assert np.allclose(
+        (built_in - joined)[[0, 1, 3]], [0.3 / POTENTIAL_SCALE, 0.0, 0.15 / POTENTIAL_SCALE]
+    )
+    assert joined[2] == -np.inf
+    # Where the potential fails on all, the built-in score decides.
+    failed = JoinedScorer(LearnedScorer(), Told((-np.inf,) * 4)).score(candidates)
+    assert np.allclose(failed, built_in)
+
+
+def test_scorers_by_name() -> None:
+    model = load(None, "cpu").model
+    own = ResidualScorer(model)
+    assert scorer_for("none", own, model) is None
+    assert scorer_for("score", own, model) is own
+    assert isinstance(scorer_for("residual", LearnedScorer(), model), ResidualScorer)
+    # Only log-odds have a scale on which an energy can be added.
+    assert isinstance(scorer_for("diep", LearnedScorer(), model), JoinedScorer)
+    assert not isinstance(scorer_for("diep", own, model), JoinedScorer)
+    with pytest.raises(InputError, match="not known"):
+        scorer_for("magic", own, model)
+
+
+def test_the_first_of_each_group_stands_before_all_copies() -> None:
+    cubic, other = caesium_chloride("Na", "Cl", 3.4), rock_salt("Na", "Cl", 5.64)
+    structures = {"a": other, "b": cubic, "c": cubic.copy(), "d": other.copy()}
+    order = places(structures, np.array([1.0, 3.0, 2.0, 4.0]))
+    assert [place.name for place in order] == ["d", "b", "c", "a"]
+    assert [place.rank for place in order] == [1, 2, 3, 4]
+    groups = {place.name: place.group for place in order}
+    assert groups["b"] == groups["c"] != groups["a"] == groups["d"]
+    kept = places(structures, None, group=False)
+    assert [(p.name, p.score, p.group) for p in kept] == [(n, None, None) for n in "abcd"]
