@@ -108,6 +108,8 @@ def _show(table: CheckTable, rows: int) -> None:
     out.print(f"{len(table.rows)} looked at: {len(table.of('good'))} good, {odd} odd, {bad} bad.")
     for kind, count in table.counts().items():
         out.print(f"  {kind}: {count}", highlight=False)
+    for origin in table.origins:
+        out.print(f"  {origin.sentence()}", highlight=False, markup=False, soft_wrap=True)
     if table.ignored:
         out.print(f"{len(table.ignored)} files of other formats were left out.")
     if table.unmatched:

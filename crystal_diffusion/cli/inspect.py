@@ -22,6 +22,7 @@ def inspect(
     Example: crystal-diffusion inspect model/
     """
     from crystal_diffusion.training.checkpoint import MODEL_FILE, file_hash, read_header
+    from crystal_diffusion.workflows.model_card import origins_of
 
     if model is None:
         from crystal_diffusion.pretrained import model_path
@@ -49,6 +50,7 @@ def inspect(
         "largest cell": f"{parts['max_train_atoms']} atoms",
         "elements": len(parts["elements"]) or "all",
         "trained on": header.get("trained_on"),
+        "started from": header.get("trained_on_before"),
         "data sha256": header.get("data_sha256"),
         "file sha256": file_hash(file),
         "size": f"{file.stat().st_size / 1e6:.1f} MB",
@@ -57,4 +59,6 @@ def inspect(
         if value is not None:
             table.add_row(name, f"{value:.4f}" if isinstance(value, float) else str(value))
     out.print(table)
+    for origin in origins_of(header):
+        out.print(f"learned from {origin.sentence()}", highlight=False, soft_wrap=True)
     raise typer.Exit(OK)

@@ -15,6 +15,7 @@ import numpy as np
 
 from crystal_diffusion.chemistry import covalent_radii
 from crystal_diffusion.data.duplicates import find_duplicates
+from crystal_diffusion.data.provenance import NOT_KNOWN, OriginSummary, Provenance, summarize
 from crystal_diffusion.data.readers import ProgressCallback, Source, find_files, iter_plain
 from crystal_diffusion.data.records import Disorder, LeftHanded, PlainCrystal
 from crystal_diffusion.errors import InputError
@@ -57,6 +58,7 @@ class CheckRow:
     formula: str
     num_atoms: int
     findings: tuple[Finding, ...]
+    provenance: Provenance = NOT_KNOWN
 
     @property
     def severity(self) -> Literal["bad", "odd", "good"]:
@@ -93,10 +95,18 @@ class CheckTable:
         kinds = Counter(kind for row in self.rows for kind in {f.kind for f in row.findings})
         return dict(kinds.most_common())
 
+    @property
+    def origins(self) -> tuple[OriginSummary, ...]:
+        """Where the crystals come from; empty when none says so."""
+        return summarize(row.provenance for row in self.rows)
+
     def to_dicts(self) -> Iterator[dict[str, Any]]:
         """One JSON-ready dict a row."""
         for row in self.rows:
-            yield {**asdict(row), "severity": row.severity}
+            fields = {**asdict(row), "severity": row.severity}
+            if not row.provenance.known:
+                del fields["provenance"]
+            yield fields
 
     def write(self, path: str | Path) -> None:
         """Write the rows as JSON lines, whole or not at all.
@@ -172,7 +182,7 @@ def check_source(
 def _check_one(crystal: PlainCrystal, min_distance: float) -> CheckRow:
     if crystal.problem is not None:
         finding = Finding(crystal.problem_kind or "unreadable", "bad", crystal.problem)
-        return CheckRow(crystal.id, crystal.source, "", 0, (finding,))
+        return CheckRow(crystal.id, crystal.source, "", 0, (finding,), crystal.provenance)
     findings = [Finding(_kind_of_note(note), "odd", note) for note in crystal.notes]
     findings += _odd_cell(crystal)
     findings += _close_atoms(crystal, min_distance)
@@ -182,6 +192,7 @@ def _check_one(crystal: PlainCrystal, min_distance: float) -> CheckRow:
         formula_of(crystal.atomic_numbers),
         len(crystal.atomic_numbers),
         tuple(findings),
+        crystal.provenance,
     )
 
 

@@ -2,7 +2,9 @@
 
 Parquet columns: ``material_id``, ``a, b, c`` (Å), ``alpha, beta, gamma`` (degrees),
 ``atomic_numbers`` (list), ``frac_coords`` (flat list, three per atom); further columns of numbers
-are properties. CSV: ``cif`` or ``structure``, and ``material_id`` or another name of an id column.
+are properties; ``provider`` and the other names of :data:`PROVENANCE_COLUMNS` are texts that say
+where a row comes from. CSV: ``cif`` or ``structure``, and ``material_id`` or another name of an
+id column.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import numpy as np
 
 from crystal_diffusion.data.bounds import LONGEST_ID, MIB, MOST_COLUMNS, expand_gzip
 from crystal_diffusion.data.cif import parse_cif
+from crystal_diffusion.data.provenance import NOT_KNOWN, PROVENANCE_COLUMNS, Provenance
 from crystal_diffusion.data.records import (
     PlainCrystal,
     failed,
@@ -41,6 +44,14 @@ PARQUET_COLUMNS = (
 )
 _CIF_COLUMNS = ("cif", "structure", "cif_string")
 _ID_COLUMNS = ("material_id", "id", "name", "structure_id")
+#: What is read of a Parquet table whatever its type; other columns only where they hold numbers.
+_READ_COLUMNS = (
+    *CELL_COLUMNS,
+    "atomic_numbers",
+    "frac_coords",
+    *_ID_COLUMNS,
+    *PROVENANCE_COLUMNS,
+)
 #: CSV columns that are numbers but no labels: indices, and what the crystal itself says.
 _NO_LABEL = ("", "index", "unnamed: 0", "spacegroup.number", "spacegroup_number", "num_sites")
 #: What a Parquet table may grow to: this much, and this many times its size, bytes.
@@ -59,6 +70,7 @@ class CrystalArrays:
         atomic_numbers: ``(all atoms,)`` int64.
         offsets: ``(crystals + 1,)``; crystal i has the atoms ``offsets[i]:offsets[i + 1]``.
         properties: ``(crystals,)`` float64 by name; NaN where not known.
+        provenance: one a crystal; empty when none says where it comes from.
     """
 
     ids: tuple[str, ...]
@@ -67,6 +79,7 @@ class CrystalArrays:
     atomic_numbers: np.ndarray
     offsets: np.ndarray
     properties: Mapping[str, np.ndarray]
+    provenance: tuple[Provenance, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -87,6 +100,7 @@ class CrystalArrays:
             self.atomic_numbers[start:stop],
             labels,
             source,
+            provenance=self.provenance[index] if self.provenance else NOT_KNOWN,
         )
 
     def take(self, indices: np.ndarray) -> CrystalArrays:
@@ -102,6 +116,7 @@ class CrystalArrays:
             self.atomic_numbers[atoms],
             offsets,
             {name: values[rows] for name, values in self.properties.items()},
+            tuple(self.provenance[i] for i in rows) if self.provenance else (),
         )
 
     @classmethod
@@ -119,6 +134,9 @@ class CrystalArrays:
                 name: np.array([c.properties.get(name, np.nan) for c in crystals], np.float64)
                 for name in names
             },
+            tuple(c.provenance for c in crystals)
+            if any(c.provenance.known for c in crystals)
+            else (),
         )
 
 
@@ -173,6 +191,7 @@ def parquet_arrays(path: str | Path) -> CrystalArrays:
         _whole(numbers, path),
         np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         labels,
+        _provenance(table, path),
     )
 
 
@@ -218,7 +237,7 @@ def _bounded_table(path: str | Path) -> Any:
         names = [
             field.name
             for field in schema
-            if field.name in (*CELL_COLUMNS, "atomic_numbers", "frac_coords", *_ID_COLUMNS)
+            if field.name in _READ_COLUMNS
             or (
                 field.name not in PARQUET_COLUMNS
                 and (pa.types.is_floating(field.type) or pa.types.is_integer(field.type))
@@ -243,6 +262,18 @@ def _bounded_table(path: str | Path) -> Any:
             )
         texts = [n for n in names if pa.types.is_string(schema.field(n).type)]
     return pq.read_table(str(path), columns=names, read_dictionary=texts)
+
+
+def _provenance(table: Any, path: str | Path) -> tuple[Provenance, ...]:
+    """Where each row comes from; empty for a table without a column ``provider``."""
+    if "provider" not in table.column_names:
+        return ()
+    names = [name for name in PROVENANCE_COLUMNS if name in table.column_names]
+    rows = zip(*(_texts(table[name], path) for name in names), strict=True)
+    empty = {"None": ""}
+    return tuple(
+        Provenance(**{k: empty.get(v, v) for k, v in zip(names, row, strict=True)}) for row in rows
+    )
 
 
 def _numbers(table: Any, name: str) -> np.ndarray:

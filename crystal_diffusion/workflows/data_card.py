@@ -11,6 +11,7 @@ import numpy as np
 
 from crystal_diffusion import chemistry
 from crystal_diffusion.data.dataset import CrystalStructureDataset
+from crystal_diffusion.data.provenance import summarize
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.physics.facts import distributions
 
@@ -26,6 +27,7 @@ def describe_data(dataset: CrystalStructureDataset, used: Any, held: np.ndarray)
         "crystals": len(used),
         "held_out": len(held),
         "skipped": len(dataset.skipped),
+        "origins": [origin.to_dict() for origin in summarize(used.provenance)],
         "sizes": {str(int(n)): int(k) for n, k in sorted(Counter(atoms.tolist()).items())},
         "training_statistics": {
             **training_statistics(used),

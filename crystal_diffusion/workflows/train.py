@@ -36,6 +36,7 @@ from crystal_diffusion.training.loop import (
 )
 from crystal_diffusion.training.plots import plot_losses
 from crystal_diffusion.workflows.data_card import describe_data, without_oversized
+from crystal_diffusion.workflows.model_card import inherited, write_card
 from crystal_diffusion.workflows.monitor import Monitor, verdict
 
 log = logging.getLogger(__name__)
@@ -232,6 +233,7 @@ def train(
     header = describe_data(dataset, arrays.take(used), held)
     if before:
         header["steps_before"] = before
+        header |= inherited(started.header)
     monitor = Monitor(arrays.take(used), arrays.take(held) if len(held) else None, seed)
     result = fit(
         model,
@@ -244,6 +246,7 @@ def train(
     )
     final = monitor(result.steps, model)
     plot_losses(folder / "metrics.jsonl", folder / "loss.png")
+    write_card(folder)
     summary = TrainingSummary(
         result, estimate, verdict(result, final, total), final["validity"], final["copies"], folder
     )
