@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,9 +46,14 @@ def train(
 
     Example: crystal-diffusion train my_cifs/ --out model/
     """
+    from crystal_diffusion.training.distributed import Workers
     from crystal_diffusion.workflows.train import Estimate
     from crystal_diffusion.workflows.train import train as run_training
 
+    if not Workers.is_first():
+        # One process speaks for all that torchrun started.
+        quiet = True
+        logging.disable(logging.WARNING)
     bar = progress(quiet)
     task: Any = None
 
@@ -91,6 +97,7 @@ def train(
             on_estimate=announce,
             on_step=advance,
         )
+    Workers.leave()
     if not quiet:
         out.print(summary.verdict, highlight=False)
         out.print(

@@ -2,7 +2,10 @@
 
 `torchrun --nproc-per-node 2 -m crystal_diffusion train ...` sets the environment read here. Each
 process takes its share of every batch; gradients are summed, so the step is the same as that of
-one process with the whole batch.
+one process with the whole batch. Whatever could differ between processes (how fast they are, what
+a monitor finds, whether one was interrupted) the first one decides and tells the others, and it
+alone writes. PyTorch's `DistributedDataParallel` is not used: it averages over processes, while
+shares here differ in size, and it would wrap the model in another class.
 """
 
 from __future__ import annotations
@@ -10,10 +13,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,35 @@ class Workers:
         if not dist.is_initialized():
             dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         return cls(dist.get_rank(), dist.get_world_size())
+
+    @staticmethod
+    def is_first() -> bool:
+        """Whether this process decides and writes; to be asked before any group is joined."""
+        return os.environ.get("RANK", "0") == "0"
+
+    @staticmethod
+    def leave() -> None:
+        """End the group that this process joined, if any."""
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+    @property
+    def first(self) -> bool:
+        """Whether this process decides and writes."""
+        return self.rank == 0
+
+    def share(self, value: Value) -> Value:
+        """The first process's value, in all of them; those of the others are not looked at."""
+        if self.count < 2:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def wait(self) -> None:
+        """Go on when all processes have come here."""
+        if self.count > 1:
+            dist.barrier()
 
     def slices(self, crystals: int, accumulate: int) -> Iterator[tuple[slice, float]]:
         """This process's parts of a batch, each with its share of the whole."""

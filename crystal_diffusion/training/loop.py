@@ -196,7 +196,7 @@ def _fit(
     state = RunState(out, config, data)
     start, running = state.restore(parameters, average, optimiser)
     bf16 = use_bfloat16(config.precision, device)
-    metrics = Metrics(out / "metrics.jsonl", start, workers.rank == 0)
+    metrics = Metrics(out / "metrics.jsonl", start, workers.first)
 
     def prepared(step: int) -> tuple[np.ndarray, _StepInputs]:
         rows = plan.batch(step)
@@ -206,20 +206,23 @@ def _fit(
     upcoming = Upcoming(prepared, start, config.steps, ahead=0 if device.type == "cpu" else 2)
     began = last_saved = time.monotonic()
     best, since_best = -math.inf, 0
-    stopped = "finished"
+    stopped, interrupted = "finished", False
     step = start
     while step < config.steps:
         rows, inputs = upcoming(step)
         for group in optimiser.param_groups:
             group["lr"] = config.rate(step)
         optimiser.zero_grad(set_to_none=True)
-        sums = torch.zeros(4, dtype=torch.float64)
+        sums = torch.zeros(6, dtype=torch.float64)
         for piece, share in workers.slices(len(rows), config.accumulate):
             part = inputs.part(piece, device)
             terms = step_loss(model, part, config, bf16)
             (terms.total * share).backward()
             values = (terms.total, terms.coords, terms.lattice, terms.elements)
-            sums += share * torch.stack([v.detach() for v in values]).cpu().double()
+            sums[:4] += share * torch.stack([v.detach() for v in values]).cpu().double()
+        # A process that was interrupted, or whose time is up, ends the run of all of them.
+        sums[4] = interrupt.asked
+        sums[5] = time.monotonic() - began > stop_after_seconds
         workers.add_gradients(parameters.values())
         workers.add(sums)
         norm = torch.nn.utils.clip_grad_norm_(parameters.values(), config.clip)
@@ -254,7 +257,8 @@ def _fit(
         if on_step:
             on_step(step, running)
         if monitor and config.monitor_every and step % config.monitor_every == 0:
-            figures = _monitored(model, parameters, average, monitor, step)
+            figures = _monitored(model, parameters, average, monitor, step) if workers.first else {}
+            figures = workers.share(figures)
             metrics.write(step=step, **figures)
             if "score" in figures and config.patience:
                 improved = figures["score"] > best + 1e-9
@@ -264,17 +268,19 @@ def _fit(
                     stopped = "early"
                     break
         now = time.monotonic()
-        if interrupt.asked or now - began > stop_after_seconds:
+        interrupted = bool(sums[4])
+        if interrupted or sums[5]:
             stopped = "slice"
             break
-        if now - last_saved > config.checkpoint_seconds and workers.rank == 0:
+        if now - last_saved > config.checkpoint_seconds and workers.first:
             state.save(step, running, parameters, average, optimiser)
             _save_average(out, model, average, step, header, running)
             last_saved = now
-    if workers.rank == 0:
+    if workers.first:
         state.save(step, running, parameters, average, optimiser)
         _save_average(out, model, average, step, header, running)
-    if interrupt.asked:
+    workers.wait()
+    if interrupted:
         log.warning("interrupted at step %d; the same command goes on from there", step)
         raise KeyboardInterrupt
     with torch.no_grad():

@@ -8,6 +8,7 @@ import math
 import os
 import signal
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -29,6 +30,7 @@ class Interrupt:
 
     def __init__(self) -> None:
         self.asked = False
+        self._when = 0.0
         self._previous: Any = None
 
     def __enter__(self) -> Interrupt:
@@ -37,8 +39,11 @@ class Interrupt:
         return self
 
     def _ask(self, *_: object) -> None:
-        if self.asked:
+        # A terminal and torchrun both pass Ctrl-C on; the second of the two is not another wish.
+        if self.asked and time.monotonic() - self._when > 1.0:
             raise KeyboardInterrupt
+        if not self.asked:
+            self._when = time.monotonic()
         self.asked = True
 
     def __exit__(self, *_: object) -> None:

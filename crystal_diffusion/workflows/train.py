@@ -7,7 +7,7 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from crystal_diffusion.errors import InputError
 from crystal_diffusion.generation.generator import CrystalGenerator
 from crystal_diffusion.generation.loading import load
 from crystal_diffusion.training.config import TrainingConfig
+from crystal_diffusion.training.distributed import Workers
 from crystal_diffusion.training.loop import (
     TrainingResult,
     fit,
@@ -214,7 +215,8 @@ def train(
         translate=translate,
         patience=patience if len(held) or crystals < 50 else 0,
     )
-    estimate = measure(model, data, config)
+    workers = Workers.from_environment(resolved)
+    estimate = workers.share(measure(model, data, config, workers))
     total = _steps(steps, epochs, minutes, chosen, data, config, estimate)
     config = replace(
         config,
@@ -228,13 +230,18 @@ def train(
     estimate = replace(estimate, steps=total)
     if on_estimate:
         on_estimate(estimate)
-    folder.mkdir(parents=True, exist_ok=True)
-    save_training_set(folder / TRAINING_SET_FILE, arrays.take(used))
-    header = describe_data(dataset, arrays.take(used), held)
+    if workers.first:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_training_set(folder / TRAINING_SET_FILE, arrays.take(used))
+    header = describe_data(dataset, arrays.take(used), held) if workers.first else {}
     if before:
         header["steps_before"] = before
         header |= inherited(started.header)
-    monitor = Monitor(arrays.take(used), arrays.take(held) if len(held) else None, seed)
+    monitor = (
+        Monitor(arrays.take(used), arrays.take(held) if len(held) else None, seed)
+        if workers.first
+        else _figures_of_the_first
+    )
     result = fit(
         model,
         data,
@@ -244,9 +251,11 @@ def train(
         monitor=monitor,
         on_step=(lambda step, loss: on_step(step, total, loss)) if on_step else None,
     )
-    final = monitor(result.steps, model)
-    plot_losses(folder / "metrics.jsonl", folder / "loss.png")
-    write_card(folder)
+    final = workers.share(monitor(result.steps, model))
+    if workers.first:
+        plot_losses(folder / "metrics.jsonl", folder / "loss.png")
+        write_card(folder)
+    workers.wait()
     summary = TrainingSummary(
         result, estimate, verdict(result, final, total), final["validity"], final["copies"], folder
     )
@@ -270,8 +279,15 @@ def batch_of(arrays: Any) -> CrystalBatch:
     )
 
 
-def measure(model: JointDiffusion, data: CrystalBatch, config: TrainingConfig) -> Estimate:
-    """Time two real forward and backward passes; the weights do not change."""
+def _figures_of_the_first(step: int, model: JointDiffusion) -> Mapping[str, float]:
+    """The monitor of every process but the first, which asks the model and tells the others."""
+    return {}
+
+
+def measure(
+    model: JointDiffusion, data: CrystalBatch, config: TrainingConfig, workers: Workers
+) -> Estimate:
+    """Time two real forward and backward passes of this process's share; no weight changes."""
     from crystal_diffusion.training.batches import BatchPlan
 
     plan = BatchPlan(data.num_atoms.numpy(), config.tokens, config.seed)
@@ -283,8 +299,10 @@ def measure(model: JointDiffusion, data: CrystalBatch, config: TrainingConfig) -
         began = time.perf_counter()
         rows = plan.batch(step % plan.per_epoch)
         inputs = prepare_step(model, data, rows, config, step)
-        part = inputs.part(slice(0, len(rows)), model.device)
-        step_loss(model, part, config, bf16).total.backward()
+        for piece, _ in workers.slices(len(rows), config.accumulate):
+            part = inputs.part(piece, model.device)
+            step_loss(model, part, config, bf16).total.backward()
+        workers.add_gradients(model.parameters())
         if model.device.type == "cuda":
             torch.cuda.synchronize()
         took = min(took, time.perf_counter() - began)
