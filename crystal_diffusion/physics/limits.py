@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -70,6 +70,13 @@ class Limits:
     coordination_tolerance: float = 0.0
     electronegativity_warning: float = -0.01
     severity: Mapping[str, Severity] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All numbers by name, for a manifest; None where there is no limit."""
+        return {
+            name: None if isinstance(value, float) and math.isinf(value) else value
+            for name, value in asdict(self).items()
+        }
 
 
 #: ``default`` passes at least 99.5 % of the deposited crystals of Materials Project, failed

@@ -68,6 +68,10 @@ class PhysicsValidator:
         """Smallest allowed distance between any two atoms, Å."""
         return self.limits.min_distance
 
+    def to_dict(self) -> dict[str, Any]:
+        """Profile and the limits that are really used, for a manifest."""
+        return {"profile": self.profile, "limits": self.limits.to_dict()}
+
     # ---- whole crystals -------------------------------------------------------------------
 
     def validate(self, structure: Any, geometry_only: bool = False) -> ValidationReport:

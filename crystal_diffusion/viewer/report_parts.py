@@ -112,6 +112,9 @@ def asked(data: ReportData) -> str:
             "asked for is not known."
         )
     request = manifest.get("request") or {}
+    host = request.get("host")
+    if isinstance(host, dict):  # with its cell and coordinates, which are too long to show
+        request = {**request, "host": host.get("formula")}
     wanted = [(str(k).replace("_", " ").capitalize(), v) for k, v in request.items()]
     command = manifest.get("command")
     if isinstance(command, list):
@@ -146,14 +149,18 @@ def how(data: ReportData) -> str:
         name: str(value)[:12] if name.endswith("sha256") and value else value
         for name, value in (manifest.get("model") or {}).items()
     }
-    settings = {k: v for k, v in (manifest.get("settings") or {}).items() if k != "sampler"}
+    given = manifest.get("settings") or {}
+    settings = {k: v for k, v in given.items() if k not in ("sampler", "validator")}
+    machine = manifest.get("machine") or {}
     listed = facts(
         [
             ("Model", model),
             ("Seed", manifest.get("seed")),
             ("Sampler", sampler),
             ("Settings", settings),
+            ("Checks", (given.get("validator") or {}).get("profile")),
             ("Device", manifest.get("device")),
+            ("Machine", {k: v for k, v in machine.items() if k != "host"}),
             ("Started", manifest.get("started")),
             ("Seconds", manifest.get("seconds")),
             ("Relaxed with", potential.strip()),

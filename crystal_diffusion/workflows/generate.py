@@ -15,7 +15,11 @@ from crystal_diffusion.generation.generator import CrystalGenerator
 from crystal_diffusion.generation.loading import model_hash
 from crystal_diffusion.generation.request import Request
 from crystal_diffusion.generation.settings import GenerationResult, GenerationSettings
+from crystal_diffusion.matching import StructureMatch
+from crystal_diffusion.parallel import usable_cores
+from crystal_diffusion.physics.validator import PhysicsValidator
 from crystal_diffusion.runs.folder import RunFolder
+from crystal_diffusion.runs.rows import structure_row
 
 _PACKAGES = ("crystal-diffusion", "torch", "numpy", "pymatgen", "ase", "moyopy", "spglib")
 
@@ -81,7 +85,7 @@ def generate_run(
         result,
         {
             "command": command or sys.argv,
-            "request": request.as_dict(),
+            "request": _request(request),
             "n": n,
             "first": first,
             "seed": seed,
@@ -93,7 +97,9 @@ def generate_run(
                 "steps": generator.header.get("steps"),
                 "trained_on": generator.header.get("trained_on"),
             },
+            "tolerances": _tolerances(),
             "versions": versions(),
+            "machine": machine(),
             "device": str(generator.model.device),
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(began)),
             "training_statistics": generator.header.get("training_statistics"),
@@ -119,13 +125,44 @@ def write_result(folder: RunFolder, result: GenerationResult, manifest: Mapping[
 
 
 def _settings(settings: GenerationSettings) -> dict[str, Any]:
-    plain = (
-        asdict(settings)
-        if settings.validator is None
-        else {
-            "sampler": asdict(settings.sampler),
-            **{k: v for k, v in vars(settings).items() if k not in ("sampler", "validator")},
-        }
-    )
-    plain.pop("validator", None)
-    return plain
+    """The settings as plain values, with the limits that crystals were judged by."""
+    plain = {name: value for name, value in vars(settings).items() if name != "validator"}
+    return {
+        **plain,
+        "sampler": asdict(settings.sampler),
+        "validator": (settings.validator or PhysicsValidator()).to_dict(),
+    }
+
+
+def _request(request: Request) -> dict[str, Any]:
+    """What was asked for; a host with its cell, elements and coordinates."""
+    asked = request.as_dict()
+    if request.host is not None:
+        asked["host"] = {"formula": asked["host"], **structure_row(request.host)}
+    return asked
+
+
+def _tolerances() -> dict[str, Any]:
+    """Within which structures count as equal, and space groups as found."""
+    matcher = StructureMatch()
+    return {
+        "space_group_A": [0.1, 0.01],
+        "same_structure": {
+            "ltol": matcher.ltol,
+            "stol": matcher.stol,
+            "angle_tol_deg": matcher.angle_tol,
+        },
+    }
+
+
+def machine() -> dict[str, Any]:
+    """What a run was made on: system, processor, cores that it may use, threads of PyTorch."""
+    import torch
+
+    return {
+        "host": platform.node(),
+        "system": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cores": usable_cores(),
+        "torch_threads": torch.get_num_threads(),
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import ase.io
@@ -15,7 +16,10 @@ from pymatgen.core import Lattice, Structure
 from crystal_diffusion import GenerationSettings, Request, SamplerSettings, load
 from crystal_diffusion.errors import CheckpointError, InputError, RequestError
 from crystal_diffusion.generation.generator import CrystalGenerator
+from crystal_diffusion.matching import StructureMatch
+from crystal_diffusion.physics.validator import PhysicsValidator
 from crystal_diffusion.runs.folder import RunFolder
+from crystal_diffusion.runs.rows import structure_from_row
 from crystal_diffusion.workflows.generate import generate_run
 
 QUICK = GenerationSettings(sampler=SamplerSettings(steps=6), max_attempts=60)
@@ -209,3 +213,35 @@ def test_ctrl_c_keeps_what_is_finished(generator: CrystalGenerator, tmp_path: Pa
 
     with pytest.raises(KeyboardInterrupt):
         generator.run(request, 12, seed=1, settings=QUICK, progress=stop_after(1))
+
+
+def test_the_manifest_repeats_the_limits_that_were_used(
+    generator: CrystalGenerator, tmp_path: Path
+) -> None:
+    host = Structure(Lattice.cubic(4.2), ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    validator = PhysicsValidator(profile="strict", limits={"min_distance": 0.9})
+    folder, _ = generate_run(
+        generator,
+        Request(host=host),
+        1,
+        tmp_path / "run",
+        settings=replace(QUICK, validator=validator),
+    )
+    text = (folder.path / "manifest.json").read_text()
+    manifest = json.loads(text, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+    used = manifest["settings"]["validator"]
+    assert used["profile"] == "strict" and used["limits"]["min_distance"] == 0.9
+    assert used["limits"]["pair_error"] == validator.limits.pair_error
+    again = structure_from_row(manifest["request"]["host"])
+    assert np.array_equal(again.lattice.matrix, host.lattice.matrix)
+    assert np.array_equal(again.frac_coords, host.frac_coords)
+    assert manifest["tolerances"]["same_structure"]["stol"] == StructureMatch().stol
+    assert manifest["machine"]["cores"] >= 1
+
+
+def test_the_manifest_of_default_settings_says_which_limits(
+    generator: CrystalGenerator, tmp_path: Path
+) -> None:
+    folder, _ = generate_run(generator, Request(formula="MgO"), 1, tmp_path / "run", settings=QUICK)
+    used = folder.manifest["settings"]["validator"]
+    assert used == PhysicsValidator().to_dict()
