@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,6 +18,7 @@ from crystal_diffusion.data.provenance import NOT_KNOWN, OriginSummary, Provenan
 from crystal_diffusion.data.readers import ProgressCallback, Source, find_files, iter_plain
 from crystal_diffusion.data.records import Disorder, LeftHanded, PlainCrystal
 from crystal_diffusion.errors import InputError
+from crystal_diffusion.files import write_text
 
 Severity = Literal["bad", "odd"]
 
@@ -114,18 +114,7 @@ class CheckTable:
         Raises:
             InputError: when the file cannot be written.
         """
-        target = Path(path)
-        part = target.with_suffix(target.suffix + ".part")
-        try:
-            with part.open("w", encoding="utf-8") as file:
-                file.writelines(json.dumps(row) + "\n" for row in self.to_dicts())
-            os.replace(part, target)
-        except OSError as error:
-            part.unlink(missing_ok=True)
-            raise InputError(
-                f"{target} could not be written ({error.strerror}); "
-                "give a folder that exists and has space."
-            ) from error
+        write_text(Path(path), "".join(json.dumps(row) + "\n" for row in self.to_dicts()))
 
 
 def check_source(

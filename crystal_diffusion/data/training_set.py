@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
 
 import numpy as np
 
 from crystal_diffusion.data.tables import CrystalArrays
-from crystal_diffusion.errors import CheckpointError, InputError
+from crystal_diffusion.errors import CheckpointError
+from crystal_diffusion.files import atomic_write
 
 TRAINING_SET_FILE = "training_set.npz"
 
@@ -29,15 +29,8 @@ def save_training_set(path: Path, arrays: CrystalArrays) -> None:
         atomic_numbers=arrays.atomic_numbers.astype(np.uint8),
         offsets=arrays.offsets,
     )
-    part = path.with_suffix(".npz.part")
-    try:
+    with atomic_write(path) as part:
         part.write_bytes(buffer.getvalue())
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise InputError(
-            f"{path}: could not be written ({error.strerror}); free some space."
-        ) from error
 
 
 def load_training_set(path: Path) -> CrystalArrays:

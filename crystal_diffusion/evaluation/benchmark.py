@@ -15,6 +15,7 @@ from crystal_diffusion.errors import InputError
 from crystal_diffusion.evaluation.prediction import Row, mean_candidates, prediction_metrics
 from crystal_diffusion.evaluation.rows import Progress, RowLog, evaluate_rows
 from crystal_diffusion.evaluation.table import ROWS, EvaluationTable, markdown, write
+from crystal_diffusion.files import make_folder
 from crystal_diffusion.matching import StructureMatch
 
 if TYPE_CHECKING:
@@ -216,7 +217,7 @@ class _Times:
         self._seconds: dict[str, float] = {}
         if folder is None or self._path is None:
             return
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         if self._path.is_file():
             kept = json.loads(self._path.read_text(encoding="utf-8"))
             self._seconds = kept.pop("seconds", {})

@@ -15,8 +15,9 @@ import numpy as np
 
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.evaluation.prediction import Row, Task, evaluate_target
-from crystal_diffusion.evaluation.table import ROWS, write
+from crystal_diffusion.evaluation.table import ROWS
 from crystal_diffusion.evaluation.validity import composition_of, compositional_validity
+from crystal_diffusion.files import append_to, make_folder, write_text
 from crystal_diffusion.matching import StructureMatch
 from crystal_diffusion.parallel import process_pool, usable_cores
 
@@ -167,19 +168,14 @@ class RowLog:
         """Keep only these rows, and be ready for more."""
         if self.path is None:
             return
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            write(self.path, "".join(json.dumps(row) + "\n" for row in rows))
-            self._handle = self.path.open("a", encoding="utf-8")
-        except OSError as error:
-            raise InputError(
-                f"{self.path} cannot be written ({error.strerror}); choose another folder."
-            ) from error
+        make_folder(self.path.parent)
+        write_text(self.path, "".join(json.dumps(row) + "\n" for row in rows))
+        self._handle = append_to(self.path)
 
     def add(self, row: Row) -> None:
         """Append and flush."""
         if self._handle is not None:
-            self._handle.write(json.dumps(row) + "\n")
+            self._handle.write((json.dumps(row) + "\n").encode())
             self._handle.flush()
 
     def close(self) -> None:

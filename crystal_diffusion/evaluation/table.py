@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.evaluation.metrics import MetricResult
+from crystal_diffusion.files import make_folder, write_text
 
 METRICS = "metrics.json"
 REPORT = "metrics.md"
@@ -66,7 +66,7 @@ class EvaluationTable:
     def save(self, folder: Path | str) -> None:
         """Write ``metrics.json``, ``metrics.md`` and ``rows.jsonl``."""
         path = Path(folder)
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
         write(path / METRICS, json.dumps(self.to_dict(), indent=2, default=str) + "\n")
         write(path / REPORT, self.to_markdown())
         write(path / ROWS, "".join(json.dumps(row, default=str) + "\n" for row in self.rows))
@@ -78,16 +78,7 @@ def write(path: Path, text: str) -> None:
     Raises:
         InputError: when the disk is full or the folder cannot be written.
     """
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise InputError(
-            f"{path} could not be written ({error.strerror}); free some space or choose another "
-            "folder with --out."
-        ) from error
+    write_text(path, text, flush=False)
 
 
 def shown(result: MetricResult) -> tuple[str, str]:

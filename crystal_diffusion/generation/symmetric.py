@@ -273,18 +273,20 @@ def write_symmetrised(run: RunFolder, symprec: float) -> dict[str, int]:
     Returns:
         Space group number of each symmetrised structure, by id.
     """
-    from crystal_diffusion.files import write_text
+    from crystal_diffusion.files import below, cell_text, file_names, make_folder, write_text
     from crystal_diffusion.runs.folder import cif_text
     from crystal_diffusion.symmetry import symmetrise
 
-    folder = run.path / "symmetrised"
-    folder.mkdir(exist_ok=True)
+    make_folder(below(run.path, "symmetrised"))
     found: dict[str, int] = {}
+    names = file_names(run.structures())
     lines = ["id,space_group_before_0.01,space_group_after_0.01,symprec_A"]
     for name, structure in run.structures().items():
         better = symmetrise(structure, symprec).to_structure()
-        write_text(folder / f"{name}.cif", cif_text(better, name))
+        file = below(run.path, "symmetrised", f"{names[name]}.cif")
+        write_text(file, cif_text(better, names[name]))
         found[name] = space_group(better, 0.01) or 1
-        lines.append(f"{name},{space_group(structure, 0.01) or 1},{found[name]},{symprec}")
+        before = space_group(structure, 0.01) or 1
+        lines.append(f"{cell_text(names[name])},{before},{found[name]},{symprec}")
     write_text(run.path / "symmetrised.csv", "\n".join(lines) + "\n")
     return found

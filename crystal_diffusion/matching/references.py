@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crystal_diffusion.errors import InputError
+from crystal_diffusion.files import atomic_write
 from crystal_diffusion.matching.comparison import (
     Arrays,
     Candidate,
@@ -148,8 +148,7 @@ class ReferenceIndex:
     def save(self, path: Path | str) -> None:
         """Write to a ``.npz`` file (positions and cells in single precision)."""
         path = Path(path)
-        part = path.with_name(path.name + ".part")
-        with part.open("wb") as handle:
+        with atomic_write(path) as part, part.open("wb") as handle:
             np.savez_compressed(
                 handle,
                 format=np.array(_FORMAT),
@@ -160,7 +159,6 @@ class ReferenceIndex:
                 offsets=np.asarray(self.offsets, np.int64),
                 vectors=self.vectors,
             )
-        os.replace(part, path)
 
     @classmethod
     def load(cls, path: Path | str) -> ReferenceIndex:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from typing import Any, Literal
 
 from crystal_diffusion.data.records import CrystalRecord
 from crystal_diffusion.errors import InputError
+from crystal_diffusion.files import write_text
 from crystal_diffusion.parallel import process_pool, usable_cores
 from crystal_diffusion.physics.report import CheckResult, ValidationReport
 from crystal_diffusion.physics.validator import PhysicsValidator
@@ -106,16 +106,8 @@ class ValidationTable:
 
     def write(self, path: Path) -> None:
         """All rows as JSON lines; whole or not at all."""
-        part = path.with_suffix(path.suffix + ".part")
-        try:
-            with part.open("w", encoding="utf-8") as file:
-                for row in self.rows:
-                    file.write(json.dumps(row.to_dict(), ensure_ascii=False) + "\n")
-            os.replace(part, path)
-        except OSError as error:
-            raise InputError(
-                f"{path}: cannot be written ({error.strerror}); give another file."
-            ) from None
+        lines = (json.dumps(row.to_dict(), ensure_ascii=False) + "\n" for row in self.rows)
+        write_text(path, "".join(lines), flush=False)
 
 
 def validate_files(

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crystal_diffusion.errors import InputError
+from crystal_diffusion.files import atomic_write
 from crystal_diffusion.proposals.quantisation import (
     ANGLE_STEPS_PER_DEGREE,
     COORD_STEPS,
@@ -317,8 +318,7 @@ class ReferenceLibrary:
         rows = np.concatenate(
             [np.arange(s, s + n) for s, n in zip(first, atoms, strict=True)] or [np.zeros(0, int)]
         )
-        part = target.with_suffix(target.suffix + ".part")
-        with part.open("wb") as stream:
+        with atomic_write(target) as part, part.open("wb") as stream:
             np.savez_compressed(
                 stream,
                 header=np.frombuffer(json.dumps(header).encode(), dtype=np.uint8),
@@ -334,7 +334,6 @@ class ReferenceLibrary:
                 e_above_hull=self.e_above_hull.astype(np.float16),
                 formation_energy=self.formation_energy.astype(np.float16),
             )
-        os.replace(part, target)
 
     def _first_rows(self) -> NDArray[np.int64]:
         """``(all atoms,)`` row of the same atom in the first member of the type."""

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crystal_diffusion.errors import InputError
+from crystal_diffusion.files import atomic_write
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -99,8 +100,7 @@ class ElementTables:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one ``.npz`` file."""
         target = Path(path)
-        part = target.with_suffix(target.suffix + ".part")
-        with part.open("wb") as stream:
+        with atomic_write(target) as part, part.open("wb") as stream:
             np.savez_compressed(
                 stream,
                 vectors=self.vectors.astype(np.float32),
@@ -110,7 +110,6 @@ class ElementTables:
                     [self.role_exponent, self.floor, self.hull_slope, self.hull_known]
                 ),
             )
-        os.replace(part, target)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str] | None = None) -> ElementTables:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crystal_diffusion.errors import InputError
+from crystal_diffusion.files import atomic_write
 from crystal_diffusion.proposals.alignment import Frame, neighbour_fingerprint
 from crystal_diffusion.proposals.environments import Environments, environments
 from crystal_diffusion.proposals.prototypes import Proposal, PrototypeProposer
@@ -203,15 +204,13 @@ class Ranker:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one ``.npz`` file."""
         target = Path(path)
-        part = target.with_suffix(target.suffix + ".part")
         arrays: dict[str, Any] = {
             f"{index}/{name}": np.asarray(value, dtype=np.float32)
             for index, weights in enumerate(self.networks)
             for name, value in weights.items()
         }
-        with part.open("wb") as stream:
+        with atomic_write(target) as part, part.open("wb") as stream:
             np.savez_compressed(stream, residual_weight=np.array(self.residual_weight), **arrays)
-        os.replace(part, target)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str] | None = None) -> Ranker:

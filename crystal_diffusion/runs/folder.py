@@ -5,6 +5,7 @@ Every file is written whole and then moved into place; ids and cells are the sam
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -16,7 +17,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crystal_diffusion.errors import InputError
-from crystal_diffusion.files import write_text
+from crystal_diffusion.files import (
+    below,
+    cell_text,
+    file_name,
+    file_names,
+    in_use,
+    make_folder,
+    write_text,
+)
+from crystal_diffusion.runs.reading import quoted_id, read_frames, read_json, read_rows, read_text
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -26,6 +36,49 @@ ROWS = "structures.jsonl"
 TABLE = "structures.csv"
 STRUCTURES = "structures.extxyz"
 REJECTED = "rejected.csv"
+#: There while a run is being written; a run with it is not whole.
+UNFINISHED = ".unfinished"
+#: What a run and its screening write beside the manifest.
+_OWN_FILES = (
+    ROWS,
+    TABLE,
+    STRUCTURES,
+    REJECTED,
+    "symmetrised.csv",
+    "screening.jsonl",
+    "screening.csv",
+    "screening.db",
+    "screening/summary.json",
+    "relaxed.extxyz",
+    "hull.json",
+    "dft.jsonl",
+    "report.html",
+)
+_OWN_FOLDERS = ("cif", "symmetrised", "relaxed")
+
+
+def refuse_unfinished(folder: Path) -> None:
+    """Say so where a run was stopped while it was written.
+
+    Raises:
+        InputError: when it was.
+    """
+    if (folder / UNFINISHED).exists() and not (folder / MANIFEST).exists():
+        raise InputError(
+            f"{folder}: the run was stopped before it was whole; the same `generate` command "
+            "completes it."
+        )
+
+
+def incomplete(manifest: Mapping[str, Any], found: int) -> str:
+    """What is missing of the crystals that the manifest counts; empty when nothing is."""
+    made = manifest.get("made", manifest.get("read"))
+    if not isinstance(made, int) or made <= found:
+        return ""
+    return (
+        f"incomplete, {found} of {made} crystals are there; copy the folder again or run the "
+        "command that wrote it again."
+    )
 
 
 class RunFolder:
@@ -40,33 +93,60 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: Path | str, overwrite: bool = False) -> RunFolder:
-        """Make a new run folder.
+        """Make a new run folder, or take one whose run was stopped before it was whole.
+
+        With ``overwrite`` the manifest is removed first and then everything that belonged to the
+        run before: no reader ever sees a part of one beside a part of the other.
 
         Raises:
             InputError: when the folder holds another run and ``overwrite`` is false, or cannot be
                 made.
         """
         folder = Path(path)
-        if folder.exists() and not folder.is_dir():
-            raise InputError(f"{folder}: is a file; give a folder with --out.")
-        if folder.exists() and any(folder.iterdir()) and not overwrite:
-            raise InputError(
-                f"{folder}: already in use; choose another folder with --out, or add --overwrite."
-            )
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            if folder.exists() and not folder.is_dir():
+                raise InputError(f"{folder}: is a file; give a folder with --out.")
+            stopped = (folder / UNFINISHED).exists()
+            if folder.exists() and in_use(folder) and not overwrite and not stopped:
+                raise InputError(
+                    f"{folder}: already in use; choose another folder with --out, or add "
+                    "--overwrite."
+                )
         except OSError as error:
-            raise InputError(f"{folder}: cannot be made ({error.strerror}).") from error
-        return cls(folder)
+            raise InputError(f"{str(folder)[:200]}: cannot be used ({error.strerror}).") from error
+        run = cls(make_folder(folder))
+        run.clear()
+        write_text(folder / UNFINISHED, "This run is not whole: the same command completes it.\n")
+        return run
+
+    def clear(self) -> None:
+        """Remove what a run and its screening wrote, the manifest first; other files stay.
+
+        Raises:
+            InputError: when a file cannot be removed.
+        """
+        try:
+            for name in (MANIFEST, *_OWN_FILES):
+                (self.path / name).unlink(missing_ok=True)
+            for name in _OWN_FOLDERS:
+                folder = below(self.path, name)
+                for file in folder.glob("*.cif") if folder.is_dir() else ():
+                    file.unlink()
+        except OSError as error:
+            raise InputError(
+                f"{self.path}: cannot be overwritten ({error.strerror}); choose another folder "
+                "with --out."
+            ) from error
 
     @classmethod
     def open(cls, path: Path | str) -> RunFolder:
         """An existing run folder.
 
         Raises:
-            InputError: when the folder has no manifest.
+            InputError: when the folder has no manifest, or its run was stopped while writing.
         """
         folder = Path(path)
+        refuse_unfinished(folder)
         if not (folder / MANIFEST).is_file():
             raise InputError(
                 f"{folder}: is not a run folder (no {MANIFEST}); give the --out folder of "
@@ -76,42 +156,58 @@ class RunFolder:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """Command, configuration, versions, seeds, hashes, times."""
-        result: dict[str, Any] = json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))
-        return result
+        """Command, configuration, versions, seeds, hashes, times.
+
+        Raises:
+            InputError: when the file is damaged.
+        """
+        return read_json(self.path / MANIFEST)
 
     def rows(self) -> list[dict[str, Any]]:
-        """One mapping a structure, in order."""
-        file = self.path / ROWS
-        if not file.is_file():
-            return []
-        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line]
+        """One mapping a structure, in order.
+
+        Raises:
+            InputError: when the file is damaged.
+        """
+        return read_rows(self.path / ROWS)
 
     def structures(self) -> dict[str, Structure]:
-        """Structures by id, in order, in full precision."""
-        from ase.io import iread
+        """Structures by id, in order, in full precision.
 
-        from crystal_diffusion.crystal import to_structure
+        Raises:
+            InputError: when the file is damaged, or holds fewer crystals than the manifest says.
+        """
+        found = read_frames(self.path / STRUCTURES)
+        missing = incomplete(self.manifest, len(found)) if (self.path / MANIFEST).is_file() else ""
+        if missing:
+            raise InputError(f"{self.path / STRUCTURES}: {missing}")
+        return found
 
-        file = self.path / STRUCTURES
-        if not file.is_file() or file.stat().st_size == 0:
-            return {}
-        return {
-            str(atoms.info["id"]): to_structure(atoms)
-            for atoms in iread(str(file), index=":", format="extxyz")
-        }
+    def rejected(self) -> dict[str, int]:
+        """Counts of rejected candidates by reason.
 
-    def rejected(self) -> list[dict[str, str]]:
-        """Rows of the table of rejected candidates: reason and count."""
+        Raises:
+            InputError: when the file is damaged.
+        """
         file = self.path / REJECTED
         if not file.is_file():
-            return []
-        with file.open(newline="", encoding="utf-8") as handle:
-            return list(csv.DictReader(handle))
+            return {}
+        try:
+            rows = list(csv.DictReader(io.StringIO(read_text(file))))
+            return {str(row["reason"]): int(row["count"]) for row in rows}
+        except (KeyError, TypeError, ValueError, csv.Error) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(
+                f"{file}: is damaged (a line without reason and count); the crystals are not "
+                "concerned: remove the file to go on without it."
+            ) from error
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
-        """Write ``manifest.json``."""
+        """Write ``manifest.json``, last of all: with it the run is whole."""
         write_text(self.path / MANIFEST, json.dumps(manifest, indent=2, default=str) + "\n")
+        with contextlib.suppress(OSError):
+            (self.path / UNFINISHED).unlink(missing_ok=True)
 
     def write_structures(
         self, structures: Mapping[str, Structure], rows: Sequence[Mapping[str, Any]]
@@ -124,9 +220,11 @@ class RunFolder:
             self.path / STRUCTURES,
             "".join(extxyz_text(structure, name) for name, structure in structures.items()),
         )
-        (self.path / "cif").mkdir(exist_ok=True)
+        make_folder(below(self.path, "cif"))
+        names = file_names(structures)
         for name, structure in structures.items():
-            write_text(self.path / "cif" / f"{name}.cif", cif_text(structure, name), flush=False)
+            file = below(self.path, "cif", f"{names[name]}.cif")
+            write_text(file, cif_text(structure, names[name]), flush=False)
 
     def write_rejected(self, reasons: Mapping[str, int]) -> None:
         """Write counts by reason, most frequent first."""
@@ -151,7 +249,7 @@ def _as_csv(rows: Sequence[Mapping[str, Any]], columns: Iterable[str] = ()) -> s
     writer = csv.DictWriter(buffer, names, lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow({key: _flat(value) for key, value in row.items()})
+        writer.writerow({key: cell_text(_flat(value)) for key, value in row.items()})
     return buffer.getvalue()
 
 
@@ -172,7 +270,7 @@ def extxyz_text(structure: Structure, name: str) -> str:
     cell = " ".join(f"{x:.12g}" for x in np.asarray(structure.lattice.matrix).ravel())
     lines = [
         str(len(structure)),
-        f'Lattice="{cell}" Properties=species:S:1:pos:R:3 id={name} pbc="T T T"',
+        f'Lattice="{cell}" Properties=species:S:1:pos:R:3 id={quoted_id(name)} pbc="T T T"',
     ]
     for site, position in zip(structure, structure.cart_coords, strict=True):
         lines.append(f"{site.specie.symbol} " + " ".join(f"{x:.12g}" for x in position))
@@ -185,7 +283,7 @@ def cif_text(structure: Structure, name: str) -> str:
     alpha, beta, gamma = structure.lattice.angles
     formula = structure.composition.formula
     lines = [
-        f"data_{name}",
+        f"data_{file_name(name)}",
         "_symmetry_space_group_name_H-M   'P 1'",
         "_symmetry_Int_Tables_number      1",
         f"_cell_length_a     {a:.10f}",

@@ -8,6 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from crystal_diffusion.errors import InputError
+from crystal_diffusion.runs.reading import read_text
+
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
@@ -29,22 +34,43 @@ def structure_row(structure: Structure) -> dict[str, Any]:
 
 
 def structure_from_row(row: Mapping[str, Any]) -> Structure:
-    """The structure `structure_row` was made of."""
+    """The structure `structure_row` was made of.
+
+    Raises:
+        ValueError: for a cell without volume or numbers that are not finite.
+    """
     from pymatgen.core import Structure
 
-    return Structure(row["lattice"], row["species"], row["frac_coords"])
+    numbers = np.array(row["lattice"], dtype=np.float64)
+    if numbers.shape != (3, 3) or not np.isfinite(numbers).all():
+        raise ValueError("the cell is none")
+    if abs(np.linalg.det(numbers)) < 1e-3:
+        raise ValueError("the cell has no volume")
+    coords = np.array(row["frac_coords"], dtype=np.float64)
+    if not np.isfinite(coords).all():
+        raise ValueError("coordinates are not finite")
+    return Structure(numbers, row["species"], coords)
 
 
 def relaxed_structures(folder: Path) -> dict[str, Structure]:
     """Relaxed structures of a screened folder, by id, in full precision."""
     found: dict[str, Structure] = {}
     file = folder / "screening" / "relax.jsonl"
-    if file.is_file():
-        for line in file.read_text(encoding="utf-8").splitlines():
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                continue  # the last line of a killed run; StageLog removes it
-            if not entry["row"]["problem"]:
-                found[entry["id"]] = structure_from_row(entry["row"]["structure"])
+    if not file.is_file():
+        return found
+    for place, line in enumerate(read_text(file).split("\n"), 1):
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
+            continue  # the last line of a killed run; StageLog removes it
+        try:
+            row = entry["row"]
+            if not row["problem"]:
+                found[str(entry["id"])] = structure_from_row(row["structure"])
+        # Damaged numbers make pymatgen fail in every way there is.
+        except Exception as error:
+            raise InputError(
+                f"{file}: line {place} is damaged ({' '.join(str(error).split())[:120]}); run "
+                f"`crystal-diffusion screen {folder}` again, it does that crystal anew."
+            ) from error
     return found

@@ -32,7 +32,7 @@ def write_run_files(
     if origin is not None:
         rows = origin.rows()
         manifest = origin.manifest | {"screened_from": str(candidates.source)}
-        folder.write_rejected({r["reason"]: int(r["count"]) for r in origin.rejected()})
+        folder.write_rejected(origin.rejected())
     else:
         rows = [
             {

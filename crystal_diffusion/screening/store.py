@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crystal_diffusion.errors import InputError, MissingDependencyError
+from crystal_diffusion.files import atomic_write
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -261,12 +261,8 @@ class Store:
             rows.append(plain)
         names = list(dict.fromkeys(name for row in rows for name in row))
         table = pyarrow.table({name: [row.get(name) for row in rows] for name in names})
-        part = target.with_suffix(target.suffix + ".part")
-        try:
+        with atomic_write(target) as part:
             pyarrow.parquet.write_table(table, part)
-            os.replace(part, target)
-        except OSError as error:
-            raise InputError(f"{target}: cannot be written ({error.strerror or error})") from error
         return len(rows)
 
 

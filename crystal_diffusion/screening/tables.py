@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crystal_diffusion.files import file_name, write_text
+from crystal_diffusion.files import below, cell_text, file_names, make_folder, write_text
 from crystal_diffusion.runs.folder import cif_text, extxyz_text
 
 if TYPE_CHECKING:
@@ -94,16 +94,16 @@ def write_rows(folder: Path, rows: list[dict[str, Any]]) -> None:
     writer = csv.DictWriter(buffer, COLUMNS, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     for row in rows:
-        writer.writerow({k: "" if row.get(k) is None else row[k] for k in COLUMNS})
+        writer.writerow({k: "" if row.get(k) is None else cell_text(row[k]) for k in COLUMNS})
     write_text(folder / "screening.csv", buffer.getvalue())
 
 
 def write_relaxed(folder: Path, structures: Mapping[str, Structure]) -> None:
     """``relaxed.extxyz`` and ``relaxed/ID.cif``, with the ids and cells of the table."""
-    frames = "".join(extxyz_text(s, file_name(k)) for k, s in structures.items())
+    frames = "".join(extxyz_text(s, k) for k, s in structures.items())
     write_text(folder / "relaxed.extxyz", frames)
-    (folder / "relaxed").mkdir(exist_ok=True)
+    make_folder(below(folder, "relaxed"))
+    names = file_names(structures)
     for key, structure in structures.items():
-        write_text(
-            folder / "relaxed" / f"{file_name(key)}.cif", cif_text(structure, key), flush=False
-        )
+        file = below(folder, "relaxed", f"{names[key]}.cif")
+        write_text(file, cif_text(structure, names[key]), flush=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy as np
 
 from crystal_diffusion import chemistry
 from crystal_diffusion.errors import InputError
+from crystal_diffusion.files import atomic_write
 from crystal_diffusion.symmetry.groups import Floats, Integers, primitive_multiplicities
 
 #: One pattern: group number and the letters of each role, roles sorted by (atoms, letters).
@@ -101,9 +101,8 @@ class PatternTable:
 
     def write(self, path: Path) -> None:
         """One compressed npz without pickled objects, put in place at once."""
-        part = path.with_suffix(path.suffix + ".part")
         names = [f"{number}:{'|'.join(words)}" for number, words in self.patterns]
-        with part.open("wb") as stream:
+        with atomic_write(path) as part, part.open("wb") as stream:
             np.savez_compressed(
                 stream,
                 patterns=np.frombuffer("\n".join(names).encode(), np.uint8),
@@ -112,7 +111,6 @@ class PatternTable:
                 kinds=self.kinds.astype(np.uint8),
                 times=self.times.astype(np.int32),
             )
-        os.replace(part, path)
 
 
 def role_counts(pattern: Pattern) -> tuple[int, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from crystal_diffusion.diffusion.joint import JointConfig, JointDiffusion, LatticeStatistics
-from crystal_diffusion.errors import CheckpointError
+from crystal_diffusion.errors import CheckpointError, InputError
+from crystal_diffusion.files import atomic_write
 
 #: Raised when the meaning of a stored field changes.
 FORMAT = 1
@@ -26,15 +26,12 @@ STATE_FILE = "state.safetensors"
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     """Write atomically: a kill or a full disk leaves the file that was there before."""
-    part = path.with_suffix(path.suffix + ".part")
     metadata = {"crystal_diffusion": json.dumps(header)}
     try:
-        save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, part, metadata)
-        with part.open("rb+") as handle:
-            os.fsync(handle.fileno())
-        os.replace(part, path)
-    except (OSError, SafetensorError) as error:
-        part.unlink(missing_ok=True)
+        with atomic_write(path, flush=True) as part:
+            plain = {k: v.detach().contiguous().cpu() for k, v in tensors.items()}
+            save_file(plain, part, metadata)
+    except (InputError, SafetensorError) as error:
         raise CheckpointError(
             f"{path}: could not be written ({error}); the previous file is untouched. Free some "
             "space or choose another folder, then run the same command again to resume."

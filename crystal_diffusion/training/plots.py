@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
+
+from crystal_diffusion.files import atomic_write
 
 
 def plot_losses(metrics: Path, picture: Path) -> None:
@@ -35,6 +36,5 @@ def plot_losses(metrics: Path, picture: Path) -> None:
         )
         right.set_ylim(0, 1.05)
         right.set_ylabel("share of samples that are valid", color="tab:green")
-    part = picture.with_suffix(".png.part")
-    figure.savefig(part, format="png", dpi=120)
-    os.replace(part, picture)
+    with atomic_write(picture) as part:
+        figure.savefig(part, format="png", dpi=120)

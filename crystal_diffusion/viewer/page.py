@@ -5,13 +5,12 @@ from __future__ import annotations
 import functools
 import html
 import json
-import os
 import re
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crystal_diffusion.errors import InputError
+from crystal_diffusion.files import make_folder, write_text
 
 if TYPE_CHECKING:
     from crystal_diffusion.viewer.scene import Scene
@@ -80,15 +79,6 @@ def write_page(path: Path, page: str) -> Path:
     Raises:
         InputError: when the file cannot be written.
     """
-    part = path.with_suffix(path.suffix + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(page, encoding="utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise InputError(
-            f"{path}: could not be written ({error.strerror}); free some space or choose another "
-            "place with --out."
-        ) from error
+    make_folder(path.parent)
+    write_text(path, page, flush=False)
     return path

@@ -6,12 +6,12 @@ is the model of Phong (1975): ambient, diffuse and specular light from the upper
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from crystal_diffusion.files import atomic_write, make_folder
 from crystal_diffusion.viewer import elements
 
 if TYPE_CHECKING:
@@ -252,10 +252,8 @@ def _axes(paper: object, scene: Scene) -> None:
 def save_png(scene: Scene, path: str | Path, *, width: int = 900, height: int = 760) -> Path:
     """Write the PNG and return its path."""
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_suffix(target.suffix + ".part")
-    draw(scene, width=width, height=height).savefig(
-        part, format="png", dpi=100, pil_kwargs={"compress_level": 4}
-    )
-    os.replace(part, target)
+    make_folder(target.parent)
+    picture = draw(scene, width=width, height=height)
+    with atomic_write(target) as part:
+        picture.savefig(part, format="png", dpi=100, pil_kwargs={"compress_level": 4})
     return target

@@ -6,10 +6,8 @@ that ``crystal-diffusion screen`` made from crystals of another tool (no manifes
 
 from __future__ import annotations
 
-import csv
-import json
 import logging
-from collections import Counter
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.physics.facts import crystal_facts, space_group
+from crystal_diffusion.runs.folder import RunFolder, incomplete, refuse_unfinished
+from crystal_diffusion.runs.reading import read_frames, read_json, read_rows
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -62,6 +62,7 @@ def gather(path: Path) -> ReportData:
     Raises:
         InputError: when the folder does not exist or holds no file of a run.
     """
+    refuse_unfinished(path)
     if not any((path / name).is_file() for name in _FILES):
         raise InputError(
             f"{path}: is not a run folder (none of {', '.join(_FILES)}); give the --out folder of "
@@ -69,9 +70,12 @@ def gather(path: Path) -> ReportData:
         )
     gaps: list[str] = []
     manifest = _json(path / "manifest.json", gaps)
-    own, screening = _lines(path / "structures.jsonl", gaps), _lines(path / "screening.jsonl", gaps)
+    own, screening = (_rows(path / name, gaps) for name in ("structures.jsonl", "screening.jsonl"))
     made = _structures(path / "structures.extxyz", gaps)
     relaxed = _structures(path / "relaxed.extxyz", gaps)
+    missing = incomplete(manifest, min(len(made), len(own)))
+    if missing:
+        gaps.append(f"The run is {missing}")
     rows = _merge(own, screening)
     for name in made:
         rows.setdefault(name, {"id": name})
@@ -79,7 +83,7 @@ def gather(path: Path) -> ReportData:
     for name, row in rows.items():
         _complete(row, made.get(name), relaxed.get(name))
     rejected = _rejected(path / "rejected.csv", manifest, gaps)
-    summary = _json(path / "screening" / "summary.json", []).get("funnel", {})
+    summary = _json(path / "screening" / "summary.json", []).get("funnel") or {}
     return ReportData(
         path=path,
         manifest=manifest,
@@ -98,51 +102,38 @@ def _json(file: Path, gaps: list[str]) -> dict[str, Any]:
     if not file.is_file():
         return {}
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        log.warning("%s: is not readable JSON (%s); the report goes on without it", file, error)
-        gaps.append(f"{file.name} is not readable JSON ({error}).")
+        return read_json(file)
+    except InputError as error:
+        _note(file, str(error), gaps)
         return {}
-    return content if isinstance(content, dict) else {}
 
 
-def _lines(file: Path, gaps: list[str]) -> list[dict[str, Any]]:
+def _rows(file: Path, gaps: list[str]) -> list[dict[str, Any]]:
     """Rows of a JSON-lines file; a broken line is named and the others are used."""
-    if not file.is_file():
+    found: list[str] = []
+    try:
+        rows = read_rows(file, found)
+    except InputError as error:
+        _note(file, str(error), gaps)
         return []
-    rows = []
-    for place, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            row["id"] = str(row["id"])
-        except (ValueError, KeyError, TypeError) as error:
-            log.warning("%s, line %d: no row (%s); left out of the report", file, place, error)
-            gaps.append(f"{file.name}, line {place}, is no row and is left out.")
-            continue
-        rows.append(row)
+    for text in found:
+        _note(file, text, gaps)
     return rows
 
 
 def _structures(file: Path, gaps: list[str]) -> dict[str, Structure]:
-    """Structures of an extended XYZ file by id."""
-    if not file.is_file() or file.stat().st_size == 0:
-        return {}
-    from ase.io import iread
-    from pymatgen.core import Structure
+    """Structures of an extended XYZ file by id, up to the first that is damaged."""
+    found: list[str] = []
+    structures = read_frames(file, found)
+    for text in found:
+        _note(file, text, gaps)
+    return structures
 
-    found: dict[str, Structure] = {}
-    try:
-        for place, atoms in enumerate(iread(str(file), index=":", format="extxyz")):
-            key = str(atoms.info.get("id", place))
-            found[key] = Structure(
-                atoms.cell.array, list(atoms.numbers), atoms.get_scaled_positions(wrap=True)
-            )
-    except (ValueError, KeyError, IndexError, OSError) as error:
-        log.warning("%s: broke off after %d crystals (%s)", file, len(found), error)
-        gaps.append(f"{file.name} could be read only up to crystal {len(found)} ({error}).")
-    return found
+
+def _note(file: Path, text: str, gaps: list[str]) -> None:
+    log.warning("%s The report goes on without it.", text)
+    # The page may be shown to others: it names files, not where they lie.
+    gaps.append(text.replace(f"{file.parent}{os.sep}", ""))
 
 
 def _merge(own: list[dict[str, Any]], screening: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -180,16 +171,13 @@ def _rejected(file: Path, manifest: Mapping[str, Any], gaps: list[str]) -> dict[
     if not file.is_file():
         listed = manifest.get("rejected")
         if isinstance(listed, dict):
-            return {str(k): int(v) for k, v in listed.items()}
+            return {str(k): v for k, v in listed.items() if isinstance(v, int)}
         return {}
-    with file.open(newline="", encoding="utf-8") as handle:
-        counts: Counter[str] = Counter()
-        for row in csv.DictReader(handle):
-            try:
-                counts[str(row["reason"])] += int(row["count"])
-            except (KeyError, TypeError, ValueError):
-                gaps.append("rejected.csv has a line without reason and count.")
-    return dict(counts.most_common())
+    try:
+        return RunFolder(file.parent).rejected()
+    except InputError as error:
+        _note(file, str(error), gaps)
+        return {}
 
 
 def equals(row: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -214,7 +202,8 @@ def _funnel(
     steps = []
     if rejected:
         steps.append(("Candidates drawn", drawn))
-    unreadable = int(summary.get("unreadable", 0))
+    summary = {k: v for k, v in summary.items() if isinstance(v, int)}
+    unreadable = summary.get("unreadable", 0)
     if unreadable:
         steps.append(("Files found", len(rows)))
         steps.append(("Readable", len(rows) - unreadable))
@@ -225,7 +214,7 @@ def _funnel(
         steps.append(("Valid in screening", len(valid)))
         # The count of the grouping itself: crystals that became equal by relaxing come later.
         distinct = sum(not r.get("duplicate_of") for r in valid)
-        steps.append(("Distinct", int(summary.get("distinct", distinct))))
+        steps.append(("Distinct", summary.get("distinct", distinct)))
         steps.append(("Relaxed", relaxed))
         steps.append(("Relaxation converged", sum(r.get("converged") is True for r in rows)))
         steps.append(("Kept and ranked", sum(r.get("rank") is not None for r in rows)))

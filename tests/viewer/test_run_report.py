@@ -141,9 +141,10 @@ def test_folder_of_another_tool_and_broken_lines(run: Path, tmp_path: Path) -> N
         handle.write('{"id": "half')
     data = gather(tmp_path)
     assert len(data.rows) == 4 and data.rows[0]["space_group_0.1"] == 225
-    assert data.gaps == ["screening.jsonl, line 5, is no row and is left out."]
+    (gap,) = data.gaps
+    assert gap.startswith("screening.jsonl: line 5 is damaged")
     page = write_report(tmp_path).read_text(encoding="utf-8")
-    assert "has no manifest.json" in page and "line 5, is no row" in page
+    assert "has no manifest.json" in page and "line 5 is damaged" in page
 
 
 def test_not_a_number_does_not_break_the_page(tmp_path: Path) -> None:
