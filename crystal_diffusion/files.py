@@ -12,7 +12,9 @@ import hashlib
 import logging
 import os
 import secrets
+import signal
 import stat
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -229,6 +231,26 @@ def locked(folder: Path) -> Iterator[None]:
     finally:
         if held:
             lock.release()
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C wait until the block has ended.
+
+    Raises:
+        KeyboardInterrupt: at the end, when it was pressed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    asked: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: asked.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if asked:
+        raise KeyboardInterrupt
 
 
 def in_use(folder: Path) -> bool:

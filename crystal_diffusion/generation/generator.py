@@ -153,7 +153,12 @@ class CrystalGenerator:
                 keep=keep,
             )
             if describe and reports:
-                self.describe(result, reports, settings)
+                try:
+                    self.describe(result, reports, settings)
+                except KeyboardInterrupt:
+                    if not keep:
+                        raise
+                    self.describe_briefly(result, reports)
         return result
 
     def make(
@@ -306,6 +311,20 @@ class CrystalGenerator:
             return {}
         values, counts = np.unique(self.training.num_atoms, return_counts=True)
         return {int(v): int(c) for v, c in zip(values, counts, strict=True)}
+
+    def describe_briefly(
+        self, result: GenerationResult, reports: Mapping[str, ValidationReport]
+    ) -> None:
+        """Rows without what takes time to find: no known crystals, groups, scores and ranks.
+
+        For a run that is interrupted while its crystals are described.
+        """
+        limit = self.model.config.max_train_atoms
+        result.rows = [
+            make_row(name, structure, result.plans[name], reports[name], None, limit)
+            for name, structure in result.structures.items()
+        ]
+        result.interrupted = True
 
     def describe(
         self,

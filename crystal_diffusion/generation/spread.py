@@ -84,15 +84,28 @@ def run_spread(
     }
     answers: dict[int, tuple[GenerationResult, dict[str, ValidationReport]]] = {}
     missing: dict[int, str] = {}
-    for key, outcome in make_executor(executor, processes)(make_part, parts.items()):
-        part = parts[key]
-        if outcome.value is None:
-            missing.update(dict.fromkeys(range(part.first, part.first + part.n), outcome.problem))
-        else:
-            answers[part.first] = outcome.value
-        if progress:
-            progress(sum(len(a) + len(a.missing) for a, _ in answers.values()) + len(missing))
-    whole = GenerationResult({}, [], {}, missing, {}, {})
+    interrupted = False
+    try:
+        for key, outcome in make_executor(executor, processes)(make_part, parts.items()):
+            part = parts[key]
+            span = range(part.first, part.first + part.n)
+            if outcome.value is None:
+                missing.update(dict.fromkeys(span, outcome.problem))
+            else:
+                answers[part.first] = outcome.value
+            if progress:
+                progress(sum(len(a) + len(a.missing) for a, _ in answers.values()) + len(missing))
+    except KeyboardInterrupt:
+        # What other workers have finished is kept, as without an executor.
+        if not answers:
+            raise
+        interrupted = True
+        done = {
+            i for p in parts.values() if p.first in answers for i in range(p.first, p.first + p.n)
+        }
+        left = set(range(first, first + n)) - done - set(missing)
+        missing.update(dict.fromkeys(sorted(left), "the run was interrupted"))
+    whole = GenerationResult({}, [], {}, missing, {}, {}, interrupted)
     reports: dict[str, ValidationReport] = {}
     rejected: Counter[str] = Counter()
     for start in sorted(answers):
@@ -108,5 +121,8 @@ def run_spread(
             whole.seconds[stage] = whole.seconds.get(stage, 0.0) + seconds
     whole.rejected = dict(rejected)
     if reports:
-        generator.describe(whole, reports, settings)
+        try:
+            generator.describe(whole, reports, settings)
+        except KeyboardInterrupt:
+            generator.describe_briefly(whole, reports)
     return whole

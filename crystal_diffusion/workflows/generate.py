@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from crystal_diffusion.files import locked, make_folder, uninterrupted
 from crystal_diffusion.generation.generator import CrystalGenerator
 from crystal_diffusion.generation.loading import model_hash
 from crystal_diffusion.generation.request import Request
@@ -59,8 +60,36 @@ def generate_run(
         InputError: when the folder is in use or cannot be written.
         RequestError: when no crystal can meet the request.
     """
-    folder = RunFolder.create(out, overwrite)
-    settings = settings or GenerationSettings()
+    with locked(make_folder(Path(out))):
+        return _generate(
+            generator,
+            request,
+            n,
+            RunFolder.create(out, overwrite),
+            seed=seed,
+            first=first,
+            settings=settings or GenerationSettings(),
+            command=command,
+            progress=progress,
+            executor=executor,
+            processes=processes,
+        )
+
+
+def _generate(
+    generator: CrystalGenerator,
+    request: Request,
+    n: int,
+    folder: RunFolder,
+    *,
+    seed: int,
+    first: int,
+    settings: GenerationSettings,
+    command: list[str] | None,
+    progress: Callable[[int], None] | None,
+    executor: str | None,
+    processes: int | None,
+) -> tuple[RunFolder, GenerationResult]:
     began = time.time()
     if executor is None:
         result = generator.run(
@@ -109,19 +138,23 @@ def generate_run(
 
 
 def write_result(folder: RunFolder, result: GenerationResult, manifest: Mapping[str, Any]) -> None:
-    """Write structures, tables and manifest; the manifest last, so it marks a whole run."""
-    folder.write_structures(result.structures, result.rows)
-    folder.write_rejected(result.rejected)
-    folder.write_manifest(
-        {
-            **manifest,
-            "made": len(result),
-            "interrupted": result.interrupted,
-            "rejected": result.rejected,
-            "missing": {str(k): v for k, v in result.missing.items()},
-            "seconds": {k: round(v, 3) for k, v in result.seconds.items()},
-        }
-    )
+    """Write structures, tables and manifest; the manifest last, so it marks a whole run.
+
+    Ctrl-C waits until all is written: what took minutes to make is not lost in the last second.
+    """
+    with uninterrupted():
+        folder.write_structures(result.structures, result.rows)
+        folder.write_rejected(result.rejected)
+        folder.write_manifest(
+            {
+                **manifest,
+                "made": len(result),
+                "interrupted": result.interrupted,
+                "rejected": result.rejected,
+                "missing": {str(k): v for k, v in result.missing.items()},
+                "seconds": {k: round(v, 3) for k, v in result.seconds.items()},
+            }
+        )
 
 
 def _settings(settings: GenerationSettings) -> dict[str, Any]:
