@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -89,6 +89,18 @@ class LossTerms:
     elements: Tensor
 
 
+class Subspace(Protocol):
+    """The directions in which symmetric crystals may move, one subspace a crystal."""
+
+    def displacement(self, displacement: Tensor) -> Tensor:
+        """Linear projection of ``(crystals, atoms, 3)`` fractional vectors."""
+        ...
+
+    def freedom(self) -> Tensor:
+        """``(crystals, atoms)`` dimensions left to each atom, 3 without symmetry."""
+        ...
+
+
 class JointDiffusion(nn.Module):
     """Network, processes and statistics; no optimiser and no sampler in here."""
 
@@ -171,6 +183,7 @@ class JointDiffusion(nn.Module):
         element_weight: float = 0.25,
         per_crystal: bool = False,
         bfloat16: bool = False,
+        subspace: Subspace | None = None,
     ) -> LossTerms:
         """Denoising loss at given levels with given unit noise.
 
@@ -185,6 +198,8 @@ class JointDiffusion(nn.Module):
             mask_noise: ``(crystals, atoms)`` uniform in [0, 1).
             per_crystal: return ``(crystals,)`` tensors instead of means.
             bfloat16: as in :meth:`predict`.
+            subspace: what is left free of the coordinates; the sampler projects the answer on it,
+                so only that part of an error counts, as a mean over the free directions.
         """
         mask = batch.mask
         free = mask & (levels.coords > 0)
@@ -205,10 +220,13 @@ class JointDiffusion(nn.Module):
         target = self.coordinates.target(coord_noise, coord_level)
         target = remove_translation(target, mask, levels.coords)
         residual = (answer.coords - target) * free.unsqueeze(-1)
+        directions = 3.0 * free
+        if subspace is not None:
+            residual = subspace.displacement(residual)
+            directions = subspace.freedom().to(residual.dtype) * free
         scale = geometry.volume(batch.lattice).pow(1 / 3)[:, None, None]
         cartesian = residual @ batch.lattice / scale
-        count = free.sum(-1).clamp_min(1)
-        coords = cartesian.square().sum((-1, -2)) / (3 * count)
+        coords = cartesian.square().sum((-1, -2)) / directions.sum(-1).clamp_min(1)
 
         lattice_target = self.lattice.target(clean_lattice, lattice_noise, lattice_level)
         lattice = (answer.lattice - lattice_target).square().mean(-1) * (levels.lattice > 0)
@@ -227,7 +245,7 @@ class JointDiffusion(nn.Module):
 
         return LossTerms(
             total.mean(),
-            mean_where(coords, free.any(-1)),
+            mean_where(coords, directions.sum(-1) > 0),
             mean_where(lattice, levels.lattice > 0),
             mean_where(elements, lost.any(-1)),
         )

@@ -16,10 +16,11 @@ from crystal_diffusion.errors import InputError
 from crystal_diffusion.geometry import wrap
 from crystal_diffusion.seeding import CrystalStreams
 from crystal_diffusion.symmetry.cells import niggli_change
-from crystal_diffusion.symmetry.template import SymmetricTemplate, lattice_shifts
+from crystal_diffusion.symmetry.orbits import OrbitProjection, _act, lattice_shifts
+from crystal_diffusion.symmetry.template import SymmetricTemplate
 
 
-class TemplateBatch:
+class TemplateBatch(OrbitProjection):
     """Symmetric subspaces of a batch of crystals, one template each, padded to the longest.
 
     Args:
@@ -39,8 +40,7 @@ class TemplateBatch:
         if not templates:
             raise InputError("templates is empty; give one template for each crystal.")
         self.templates = tuple(templates)
-        self.device = torch.device(device)
-        self._dtype = torch.float32 if self.device.type == "mps" else torch.float64
+        place = torch.device(device)
         crystals = len(self.templates)
         width = max(len(t) for t in self.templates)
         numbers = np.zeros((crystals, width), np.int64)
@@ -52,7 +52,6 @@ class TemplateBatch:
         most = max(len(t.assignment.sites) for t in self.templates)
         starts = np.zeros((crystals, most), np.int64)
         offsets = np.zeros((crystals, most, 3))
-        averages = np.zeros((crystals, width, width))
         for row, template in enumerate(self.templates):
             n = len(template)
             numbers[row, :n] = template.numbers
@@ -64,26 +63,22 @@ class TemplateBatch:
             begin = np.flatnonzero(template.first == np.arange(n))
             starts[row, : len(begin)] = begin
             offsets[row, : len(begin)] = template.site_offsets[begin]
-            same = template.orbit[:, None] == template.orbit[None, :]
-            averages[row, :n, :n] = same / same.sum(1, keepdims=True)
-        self.numbers = torch.from_numpy(numbers).to(self.device)
-        self.mask = self.numbers > 0
-        self.first = torch.from_numpy(first).to(self.device)
-        self._rotations = self._keep(rotations)
-        self._back = self._keep(np.round(np.linalg.inv(rotations)))
+        self.numbers = torch.from_numpy(numbers).to(place)
+        laue = np.array([t.group.laue_metrics for t in self.templates])
+        super().__init__(
+            torch.from_numpy(first).to(place),
+            torch.from_numpy(rotations).to(place),
+            torch.from_numpy(sites).to(place),
+            torch.from_numpy(laue).to(place),
+            self.numbers > 0,
+        )
         self._orbit = torch.from_numpy(orbit).to(self.device)
         self._starts = torch.from_numpy(starts).to(self.device)
         self._translations = self._keep(translations)
-        self._sites = self._keep(sites)
         self._orbit_sites = self._keep(np.take_along_axis(sites, starts[..., None, None], 1))
         self._offsets = self._keep(offsets)
-        self._averages = self._keep(averages)
         self._metrics = self._keep(np.array([t.mean_metric for t in self.templates]))
-        self._laue = self._keep(np.array([t.group.laue_metrics for t in self.templates]))
         self._shifts = self._keep(lattice_shifts())
-
-    def __len__(self) -> int:
-        return len(self.templates)
 
     def _keep(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device, self._dtype)
@@ -100,13 +95,6 @@ class TemplateBatch:
         away = away - torch.round(away)
         moved = anchor + _act(self._sites, self._averages @ away)
         return wrap(self._give(self._spread(moved), frac_coords))
-
-    def displacement(self, displacement: Tensor) -> Tensor:
-        """Linear projection of a fractional vector field ``(crystals, atoms, 3)``."""
-        field = self._take(displacement)
-        means = self._averages @ _act(self._back, field)
-        out = _act(self._rotations, _act(self._sites, means))
-        return self._give(out * self.mask.unsqueeze(-1), displacement)
 
     def operator(self) -> Tensor:
         """:meth:`displacement` as one dense matrix a crystal, ``(crystals, 3·atoms, 3·atoms)``."""
@@ -139,52 +127,6 @@ class TemplateBatch:
                 continue
         return out.to(lattice.device, lattice.dtype)
 
-    def lattice(self, lattice: Tensor) -> Tensor:
-        """Allowed cells of the same volume near ``(crystals, 3, 3)`` rows in Å.
-
-        The same as :meth:`SymmetricTemplate.project_lattice`; L = exp(S) stays of that form.
-        """
-        cell = lattice.to(self.device, self._dtype)
-        metric = cell @ cell.transpose(-1, -2)
-        rotation = _power(metric, -0.5) @ cell
-        out = _power(self.metric(metric), 0.5) @ rotation
-        return out.to(lattice.device, lattice.dtype)
-
-    def metric(self, metric: Tensor) -> Tensor:
-        """Allowed metrics of the same determinant near ``(crystals, 3, 3)``, Å2."""
-        given = metric.to(self.device, self._dtype)
-        mean = self.mean_metric(given)
-        root, inverse = _power(mean, 0.5), _power(mean, -0.5)
-        values, vectors = torch.linalg.eigh(_symmetric(inverse @ given @ inverse))
-        logarithm = (vectors * torch.log(values.clamp_min(1e-30)).unsqueeze(-2)) @ vectors.mT
-        averaged = inverse @ self.mean_metric(root @ logarithm @ root) @ inverse
-        values, vectors = torch.linalg.eigh(_symmetric(averaged))
-        scale = (vectors * torch.exp(values).unsqueeze(-2)) @ vectors.mT
-        return self.mean_metric(root @ scale @ root).to(metric.device, metric.dtype)
-
-    def mean_metric(self, metric: Tensor) -> Tensor:
-        """The mean of Wᵀ G W over the point group: exact and linear, does not keep the volume."""
-        flat = metric.to(self.device, self._dtype).reshape(-1, 9, 1)
-        out = _symmetric((self._laue @ flat).reshape(-1, 3, 3))
-        return out.to(metric.device, metric.dtype)
-
-    def share(self, values: Tensor) -> Tensor:
-        """Mean of ``(crystals, atoms, features)`` over each orbit, the same for all its atoms."""
-        means: Tensor = self._averages.to(values.device, values.dtype) @ values
-        return means
-
-    def _take(self, values: Tensor) -> Tensor:
-        expected = (*self.numbers.shape, 3)
-        if values.shape != expected:
-            raise InputError(
-                f"expected a tensor of shape {tuple(expected)} for these templates, got "
-                f"{tuple(values.shape)}; pad all crystals to the longest template."
-            )
-        return values.to(self.device, self._dtype)
-
-    def _give(self, values: Tensor, like: Tensor) -> Tensor:
-        return values.to(like.device, like.dtype)
-
     def _snap(self, points: Tensor) -> Tensor:
         """For each atom, the point of its orbit's subspace nearest to the representative atom."""
         away = _rows(points, self._starts) - self._offsets
@@ -203,22 +145,6 @@ class TemplateBatch:
         return wrapped * self.mask.unsqueeze(-1)
 
 
-def _act(matrices: Tensor, vectors: Tensor) -> Tensor:
-    """``(crystals, atoms, 3, 3)`` on ``(crystals, atoms, 3)``."""
-    out: Tensor = (matrices @ vectors.unsqueeze(-1)).squeeze(-1)
-    return out
-
-
 def _rows(values: Tensor, index: Tensor) -> Tensor:
     """``(crystals, rows, 3)`` picked from ``(crystals, any, 3)``."""
     return torch.gather(values, 1, index.unsqueeze(-1).expand(-1, -1, 3))
-
-
-def _symmetric(matrix: Tensor) -> Tensor:
-    return 0.5 * (matrix + matrix.transpose(-1, -2))
-
-
-def _power(matrix: Tensor, exponent: float) -> Tensor:
-    values, vectors = torch.linalg.eigh(_symmetric(matrix))
-    out: Tensor = (vectors * values.clamp_min(1e-30).pow(exponent).unsqueeze(-2)) @ vectors.mT
-    return out

@@ -17,6 +17,7 @@ from crystal_diffusion.errors import InputError
 from crystal_diffusion.symmetry.assignments import Assignment
 from crystal_diffusion.symmetry.cells import Cell, to_conventional, to_niggli
 from crystal_diffusion.symmetry.groups import Floats, Integers, SpaceGroup, orbit_maps, wrap
+from crystal_diffusion.symmetry.orbits import lattice_shifts
 
 if TYPE_CHECKING:
     from torch import Generator
@@ -242,13 +243,6 @@ class SymmetricTemplate:
         """All atoms from the representatives, in [0, 1)."""
         images = np.einsum("nij,nj->ni", self.rotations, representatives[self.orbit])
         return wrap(images + self.translations)
-
-
-def lattice_shifts() -> Floats:
-    """Integer shifts, shortest first, ``(27, 3)``: enough to reach every sheet (tested)."""
-    grid = np.arange(-1, 2)
-    shifts = np.stack(np.meshgrid(grid, grid, grid, indexing="ij"), -1).reshape(-1, 3)
-    return shifts[np.argsort(np.abs(shifts).sum(1), kind="stable")].astype(float)
 
 
 def _stabiliser(

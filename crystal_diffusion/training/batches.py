@@ -45,23 +45,59 @@ def bucketed_batches(
 
 
 class BatchPlan:
-    """Batch of any step without stepping through the ones before it."""
+    """Batch of any step without stepping through the ones before it.
 
-    def __init__(self, num_atoms: np.ndarray, tokens: int, seed: int) -> None:
+    Args:
+        num_atoms: ``(crystals,)``.
+        tokens: see :func:`bucketed_batches`.
+        seed: of the order.
+        weights: ``(crystals,)`` share of the epochs in which each crystal takes part, in (0, 1];
+            all of them in all epochs when not given.
+    """
+
+    def __init__(
+        self, num_atoms: np.ndarray, tokens: int, seed: int, weights: np.ndarray | None = None
+    ) -> None:
         self._num_atoms = num_atoms
         self._tokens = tokens
         self._seed = seed
+        self._weights = weights
+        self._phase = np.random.default_rng((seed, 103)).random(len(num_atoms))
         self._epoch = -1
         self._batches: list[np.ndarray] = []
-        self.per_epoch = len(bucketed_batches(num_atoms, tokens, seed, 0))
+        self._begins = [0]
+        self.per_epoch = len(self._of_epoch(0))
+
+    def _of_epoch(self, epoch: int) -> list[np.ndarray]:
+        rows = np.arange(len(self._num_atoms))
+        if self._weights is not None:
+            # Each crystal at even distances: after 1/w epochs it has been there once.
+            before = np.floor(epoch * self._weights + self._phase)
+            rows = rows[np.floor((epoch + 1) * self._weights + self._phase) > before]
+            if not len(rows):
+                rows = np.arange(len(self._num_atoms))
+        found = bucketed_batches(self._num_atoms[rows], self._tokens, self._seed, epoch)
+        return [rows[batch] for batch in found]
 
     def batch(self, step: int) -> np.ndarray:
         """Indices of the crystals of a step."""
-        epoch, position = divmod(step, self.per_epoch)
+        while step >= self._begins[-1]:
+            self._begins.append(self._begins[-1] + len(self._of_epoch(len(self._begins) - 1)))
+        epoch = int(np.searchsorted(self._begins, step, side="right")) - 1
         if epoch != self._epoch:
-            self._epoch = epoch
-            self._batches = bucketed_batches(self._num_atoms, self._tokens, self._seed, epoch)
-        return self._batches[position]
+            self._epoch, self._batches = epoch, self._of_epoch(epoch)
+        return self._batches[step - self._begins[epoch]]
+
+
+def size_weights(num_atoms: np.ndarray, power: float, full: int = 20) -> np.ndarray | None:
+    """Weights (full/N)^power of crystals with more than ``full`` atoms, 1 for the others.
+
+    A step over large crystals costs as N² and a small one teaches almost as much of chemistry.
+    """
+    if power <= 0 or not len(num_atoms) or int(num_atoms.max()) <= full:
+        return None
+    weights: np.ndarray = np.minimum(1.0, (full / num_atoms) ** power)
+    return weights
 
 
 def draw_levels(

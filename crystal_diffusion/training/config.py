@@ -35,6 +35,9 @@ class TrainingConfig:
         exchange: match noise to equal atoms (optimal transport).
         translate: move each crystal by a random vector in each step; the transformer cannot see
             it, the U-Net learns from it that the origin means nothing.
+        symmetric: share of the crystals whose elements are given that get noise and states of
+            their own space group, where the symmetry of the data is known.
+        large_power: crystals of N > 20 atoms take part in (20/N)^large_power of the epochs.
     """
 
     steps: int = 2000
@@ -51,6 +54,8 @@ class TrainingConfig:
     tasks: Mapping[str, float] = field(default_factory=lambda: dict(DEFAULT_TASKS))
     exchange: bool = True
     translate: bool = True
+    symmetric: float = 0.0
+    large_power: float = 0.0
     lattice_weight: float = 0.25
     element_weight: float = 0.25
     physics_weight: float = 0.0

@@ -24,11 +24,14 @@ from crystal_diffusion.diffusion.joint import JointDiffusion, Levels, LossTerms,
 from crystal_diffusion.diffusion.penalty import training_penalty
 from crystal_diffusion.errors import TrainingError
 from crystal_diffusion.seeding import stream_seed
-from crystal_diffusion.training.batches import BatchPlan, Upcoming, draw_levels
+from crystal_diffusion.symmetry.cells import niggli_change
+from crystal_diffusion.symmetry.orbits import OrbitProjection, SymmetryTable
+from crystal_diffusion.training.batches import BatchPlan, Upcoming, draw_levels, size_weights
 from crystal_diffusion.training.checkpoint import MODEL_FILE, save_model
 from crystal_diffusion.training.config import TrainingConfig
 from crystal_diffusion.training.distributed import Workers
 from crystal_diffusion.training.run_state import Interrupt, Metrics, RunState
+from crystal_diffusion.training.symmetry import find_symmetry
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +57,7 @@ class _StepInputs:
     coord_noise: Tensor
     lattice_noise: Tensor
     mask_noise: Tensor
+    subspace: OrbitProjection | None = None
 
     def part(self, rows: slice, device: torch.device) -> _StepInputs:
         batch = self.batch[rows]
@@ -69,13 +73,23 @@ class _StepInputs:
             self.coord_noise[rows, :width].to(device),
             self.lattice_noise[rows].to(device),
             self.mask_noise[rows, :width].to(device),
+            None if self.subspace is None else self.subspace.part(rows, width, device),
         )
 
 
 def prepare_step(
-    model: JointDiffusion, data: CrystalBatch, rows: np.ndarray, config: TrainingConfig, step: int
+    model: JointDiffusion,
+    data: CrystalBatch,
+    rows: np.ndarray,
+    config: TrainingConfig,
+    step: int,
+    symmetry: SymmetryTable | None = None,
 ) -> _StepInputs:
-    """Everything random of one step, on the CPU, from (seed, step) alone."""
+    """Everything random of one step, on the CPU, from (seed, step) alone.
+
+    Args:
+        symmetry: of all crystals in ``data``; without it every crystal gets free noise.
+    """
     generator = torch.Generator().manual_seed(stream_seed(config.seed, "step", step))
     batch = data[torch.from_numpy(rows)]
     crystals, atoms = batch.atomic_numbers.shape
@@ -90,7 +104,76 @@ def prepare_step(
         shift = torch.rand(crystals, 1, 3, generator=generator)
         moved = geometry.wrap(batch.frac_coords + shift) * batch.mask.unsqueeze(-1)
         batch = CrystalBatch(moved, batch.lattice, batch.atomic_numbers)
-    return _StepInputs(batch, levels, coord_noise, lattice_noise, mask_noise)
+    inputs = _StepInputs(batch, levels, coord_noise, lattice_noise, mask_noise)
+    if symmetry is None or not config.symmetric:
+        return inputs
+    chosen = torch.rand(crystals, generator=generator) < config.symmetric
+    # Elements are drawn before a symmetry is; frozen atoms of a host belong to no orbit.
+    whole = (levels.coords > 0).eq(batch.mask).all(-1)
+    use = (chosen & whole & (levels.elements <= 0)).numpy() & symmetry.symmetric(rows)
+    return _symmetric_step(model, inputs, symmetry.batch(rows, use, atoms), uniform, use)
+
+
+def _symmetric_step(
+    model: JointDiffusion,
+    inputs: _StepInputs,
+    subspace: OrbitProjection,
+    uniform: Tensor,
+    use: np.ndarray,
+) -> _StepInputs:
+    """Noise of the crystals' own groups, in the reduced basis of each noisy cell.
+
+    The sampler projects its states and asks the network in the reduced cell of each; so does
+    this: the noisy cell is projected on the metrics that the group allows and reduced, and the
+    crystal is described in that basis. The lattice noise that leads to the projected state from
+    the clean one stands for the noise drawn, so the loss needs to know nothing of it.
+    """
+    batch, levels = inputs.batch, inputs.levels
+    rows = torch.from_numpy(use)
+    spread = model.coordinates.unit_noise(uniform)
+    if model.coordinates.exchangeable:
+        metric = batch.lattice @ batch.lattice.mT
+        spread = subspace.noise(spread, metric)
+    else:
+        spread = subspace.displacement(spread)
+    coord_noise = torch.where(rows[:, None, None], spread, inputs.coord_noise)
+
+    count, level = batch.num_atoms, levels.lattice.unsqueeze(-1)
+    clean = _encode(model, batch.lattice, count)
+    noisy = model.lattice.noisy(clean, inputs.lattice_noise.double(), level.double())
+    cell = subspace.lattice(_decode(model, noisy, count))
+    moves = rows & (levels.lattice > 0)
+    basis = torch.eye(3, dtype=torch.float64).repeat(len(use), 1, 1)
+    for row in torch.nonzero(moves).flatten().tolist():
+        basis[row] = torch.from_numpy(niggli_change(cell[row].numpy()))
+    back = torch.linalg.inv(basis)
+    lattice = basis @ batch.lattice.double()
+    alpha, sigma = model.lattice.alpha_sigma(level.double())
+    ends = _encode(model, basis @ cell, count) - alpha * _encode(model, lattice, count)
+    lattice_noise = torch.where(
+        moves.unsqueeze(-1), (ends / sigma.clamp_min(1e-9)).float(), inputs.lattice_noise
+    )
+    turned = CrystalBatch(
+        geometry.wrap((batch.frac_coords.double() @ back).float()) * batch.mask.unsqueeze(-1),
+        lattice.float(),
+        batch.atomic_numbers,
+    )
+    return _StepInputs(
+        turned,
+        levels,
+        (coord_noise.double() @ back).float(),
+        lattice_noise,
+        inputs.mask_noise,
+        subspace.in_basis(basis),
+    )
+
+
+def _encode(model: JointDiffusion, lattice: Tensor, count: Tensor) -> Tensor:
+    return model.encode_lattice(lattice.double().to(model.device), count.to(model.device)).cpu()
+
+
+def _decode(model: JointDiffusion, state: Tensor, count: Tensor) -> Tensor:
+    return model.decode_lattice(state.to(model.device), count.to(model.device)).cpu()
 
 
 def step_loss(
@@ -106,6 +189,7 @@ def step_loss(
         config.lattice_weight,
         config.element_weight,
         bfloat16=bfloat16,
+        subspace=inputs.subspace,
     )
     if config.physics_weight:
         penalty = training_penalty(
@@ -119,6 +203,13 @@ def step_loss(
         total = terms.total + config.physics_weight * penalty
         return LossTerms(total, terms.coords, terms.lattice, terms.elements)
     return terms
+
+
+def batch_plan(data: CrystalBatch, config: TrainingConfig) -> BatchPlan:
+    """Which crystals go into which step of a run."""
+    sizes = data.num_atoms.numpy()
+    weights = size_weights(sizes, config.large_power)
+    return BatchPlan(sizes, config.tokens, config.seed, weights)
 
 
 def use_bfloat16(precision: str, device: torch.device) -> bool:
@@ -162,7 +253,15 @@ def fit(
     """
     with Interrupt() as interrupt:
         return _fit(
-            model, data, config, out, header, monitor, on_step, stop_after_seconds, interrupt
+            model,
+            data,
+            config,
+            out,
+            header,
+            monitor,
+            on_step,
+            stop_after_seconds,
+            interrupt,
         )
 
 
@@ -192,15 +291,18 @@ def _fit(
         fused=device.type == "cuda",
     )
     average = {name: p.detach().clone() for name, p in parameters.items()}
-    plan = BatchPlan(data.num_atoms.numpy(), config.tokens, config.seed)
+    plan = batch_plan(data, config)
     state = RunState(out, config, data)
     start, running = state.restore(parameters, average, optimiser)
     bf16 = use_bfloat16(config.precision, device)
     metrics = Metrics(out / "metrics.jsonl", start, workers.first)
+    symmetry = None
+    if config.symmetric:
+        data, symmetry = find_symmetry(data)
 
     def prepared(step: int) -> tuple[np.ndarray, _StepInputs]:
         rows = plan.batch(step)
-        return rows, prepare_step(model, data, rows, config, step)
+        return rows, prepare_step(model, data, rows, config, step, symmetry)
 
     # On a processor both would want the same cores.
     upcoming = Upcoming(prepared, start, config.steps, ahead=0 if device.type == "cpu" else 2)

@@ -129,7 +129,9 @@ class RunState:
         tensors, header = read_tensors(self.path)
         stored = header["settings"]
         wanted = json.loads(json.dumps(self.settings))
-        changed = sorted(k for k in wanted if wanted[k] != stored.get(k))
+        # A run begun before a setting existed had its default.
+        defaults = json.loads(json.dumps(asdict(TrainingConfig())))
+        changed = sorted(k for k in wanted if wanted[k] != stored.get(k, defaults.get(k)))
         if changed:
             raise CheckpointError(
                 f"{self.path}: was started with other settings ({', '.join(changed)}); use the "
