@@ -28,6 +28,12 @@ def train(
     ] = None,
     accumulate: Annotated[int, typer.Option(help="Slices per step; raise to save memory.")] = 1,
     translate: Annotated[bool, typer.Option(help="Move crystals at random in training.")] = True,
+    symmetric_noise: Annotated[
+        float, typer.Option(help="Share of crystals with noise of their own space group.")
+    ] = 0.0,
+    large_power: Annotated[
+        float, typer.Option(help="N > 20 atoms come in (20/N)^this of the passes.")
+    ] = 0.0,
     precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
     physics_weight: Annotated[float, typer.Option(help="Weight of the overlap penalty.")] = 0.0,
     patience: Annotated[
@@ -86,6 +92,8 @@ def train(
             tokens=tokens,
             accumulate=accumulate,
             translate=translate,
+            symmetric_noise=symmetric_noise,
+            large_power=large_power,
             precision=precision,
             physics_weight=physics_weight,
             patience=patience,

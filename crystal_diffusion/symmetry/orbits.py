@@ -292,7 +292,7 @@ class SymmetryTable:
             key = np.round(found.point_group).astype(np.int8).tobytes()
             if key not in index:
                 index[key] = len(self._laue)
-                self._laue.append(_laue(found.point_group))
+                self._laue.append(_laue(found.point_group.astype(np.float64)))
             self._group[row] = index[key]
         self._metrics = np.stack(self._laue)
 

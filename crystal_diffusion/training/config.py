@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -69,6 +70,12 @@ class TrainingConfig:
             raise InputError(f"steps is {self.steps}; give at least 1.")
         if self.tokens < 2:
             raise InputError(f"tokens is {self.tokens}; give at least 2, one atom and one lattice.")
+        if not 0 <= self.symmetric <= 1:
+            raise InputError(
+                f"the share of symmetric noise is {self.symmetric}; give a number between 0 and 1."
+            )
+        if not 0 <= self.large_power < math.inf:
+            raise InputError(f"large_power is {self.large_power}; give 0 or a positive number.")
         if self.precision not in ("auto", "float32", "bfloat16"):
             raise InputError(
                 f"precision {self.precision!r} is not known; use auto, float32 or bfloat16."

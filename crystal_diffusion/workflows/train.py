@@ -30,6 +30,7 @@ from crystal_diffusion.training.config import TrainingConfig
 from crystal_diffusion.training.distributed import Workers
 from crystal_diffusion.training.loop import (
     TrainingResult,
+    batch_plan,
     fit,
     prepare_step,
     step_loss,
@@ -131,6 +132,8 @@ def train(
     physics_weight: float = 0.0,
     accumulate: int = 1,
     translate: bool = True,
+    symmetric_noise: float = 0.0,
+    large_power: float = 0.0,
     disorder: str = "skip",
     largest_volume: float = 6.0,
     start_from: str | Path | None = None,
@@ -148,6 +151,8 @@ def train(
         reduce: reduce cells to primitive Niggli cells.
         holdout: share of crystals kept for early stopping, where there are 50 or more.
         patience: monitorings without improvement before training stops early; 0 never stops.
+        symmetric_noise: share of the crystals that get noise of their own space group.
+        large_power: crystals of N > 20 atoms take part in (20/N)^large_power of the passes.
         largest_volume: crystals of more than this many times the volume that their elements take
             elsewhere are left out: the Materials Project holds some two thousand whose cells are
             2.4 times too long, and a model that has met them makes more of them.
@@ -213,6 +218,8 @@ def train(
         physics_weight=physics_weight,
         accumulate=accumulate,
         translate=translate,
+        symmetric=symmetric_noise,
+        large_power=large_power,
         patience=patience if len(held) or crystals < 50 else 0,
     )
     workers = Workers.from_environment(resolved)
@@ -288,9 +295,7 @@ def measure(
     model: JointDiffusion, data: CrystalBatch, config: TrainingConfig, workers: Workers
 ) -> Estimate:
     """Time two real forward and backward passes of this process's share; no weight changes."""
-    from crystal_diffusion.training.batches import BatchPlan
-
-    plan = BatchPlan(data.num_atoms.numpy(), config.tokens, config.seed)
+    plan = batch_plan(data, config)
     bf16 = use_bfloat16(config.precision, model.device)
     took = math.inf
     for parameter in model.parameters():
@@ -323,7 +328,6 @@ def _steps(
     config: TrainingConfig,
     estimate: Estimate,
 ) -> int:
-    from crystal_diffusion.training.batches import BatchPlan
 
     if sum(x is not None for x in (steps, epochs, minutes)) > 1:
         raise InputError("steps, epochs and minutes exclude each other; give one of them.")
@@ -331,5 +335,5 @@ def _steps(
         return steps
     if minutes is not None:
         return max(20, int(minutes * 60 / estimate.seconds_per_step))
-    per_epoch = BatchPlan(data.num_atoms.numpy(), config.tokens, config.seed).per_epoch
+    per_epoch = batch_plan(data, config).per_epoch
     return max(20, per_epoch * (epochs or chosen.epochs))

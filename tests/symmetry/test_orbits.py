@@ -6,6 +6,7 @@ import moyopy
 import numpy as np
 import pytest
 import torch
+from random_templates import GROUPS, random_crystal, random_template
 
 from crystal_diffusion import geometry
 from crystal_diffusion.crystal import CrystalBatch
@@ -15,8 +16,6 @@ from crystal_diffusion.symmetry.orbits import OrbitProjection, SymmetryTable, cr
 from crystal_diffusion.training.config import TrainingConfig
 from crystal_diffusion.training.loop import prepare_step
 from crystal_diffusion.training.symmetry import find_symmetry
-
-from random_templates import GROUPS, random_crystal, random_template
 
 #: A change of basis that makes any cell triclinic to look at.
 SHEAR = np.array([[1, 1, 0], [0, 1, 0], [1, 0, 1]])
