@@ -12,6 +12,7 @@ import pytest
 from typer.main import get_command
 
 from crystal_diffusion.cli import app
+from crystal_diffusion.pretrained import asset_files, card_of
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -88,3 +89,9 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), f"{page.name}: {target}"
     for script in re.findall(r"\b(?:benchmarks|examples|recipes)/\w+\.py\b", text):
         assert (ROOT / script).exists(), f"{page.name}: {script}"
+
+
+def test_every_shipped_file_has_a_card() -> None:
+    """See tests/test_assets.py for what a card says."""
+    without = [path.name for path in asset_files() if not card_of(path).is_file()]
+    assert not without, "write a card like pretrained/ranker.md, then recipes/stamp_cards.py"

@@ -31,7 +31,7 @@ LAYERS = {
     "crystal": 1,
     "symmetry": 1,
     "device": 1,
-    "pretrained": 1,
+    "pretrained": 0,
     "geometry": 0,
     "chemistry": 0,
     "seeding": 0,

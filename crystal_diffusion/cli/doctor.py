@@ -81,7 +81,7 @@ def _machine() -> None:
     except ImportError:
         return
     from crystal_diffusion.parallel import usable_cores
-    from crystal_diffusion.pretrained import model_path
+    from crystal_diffusion.pretrained import assets
     from crystal_diffusion.training.loop import use_bfloat16
 
     cores = usable_cores()
@@ -91,6 +91,6 @@ def _machine() -> None:
     out.print(f"CUDA device: {cuda}; MPS: {torch.backends.mps.is_available()}", highlight=False)
     bf16 = use_bfloat16("auto", torch.device("cpu"))
     out.print(f"bfloat16 on this processor: {'yes' if bf16 else 'no, float32 is used'}")
-    path = model_path()
-    here = f"{path.stat().st_size / 1e6:.1f} MB" if path.is_file() else "not in this package"
-    out.print(f"model in the box: {here}", highlight=False)
+    for asset in assets():
+        state = f"{asset.path.stat().st_size / 1e6:.2f} MB" if asset.intact else "[red]damaged[/]"
+        out.print(f"{asset.file}: {state}, {asset.license}", highlight=False)

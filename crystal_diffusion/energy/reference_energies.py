@@ -21,6 +21,7 @@ import numpy as np
 
 from crystal_diffusion.energy.potentials import Potential
 from crystal_diffusion.energy.relaxation import RelaxResult
+from crystal_diffusion.pretrained import asset_path
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -93,8 +94,7 @@ def cache_folder() -> Path:
 
 def shipped_file(potential: Potential) -> Path:
     """Where the package keeps the references of a potential, whether or not there are any."""
-    folder = Path(__file__).resolve().parent.parent / "pretrained"
-    return folder / f"references_{potential.name}.json"
+    return asset_path(f"references_{potential.name}.json")
 
 
 def _safe(text: str) -> str:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.files import atomic_write
+from crystal_diffusion.pretrained import asset_path
 from crystal_diffusion.proposals.quantisation import (
     ANGLE_STEPS_PER_DEGREE,
     COORD_STEPS,
@@ -45,7 +46,7 @@ _FORMAT = "crystal-diffusion reference library 1"
 
 def default_library_path() -> Path:
     """Where the shipped library lies."""
-    return Path(__file__).resolve().parent.parent / "pretrained" / "library.npz"
+    return asset_path("library.npz")
 
 
 @lru_cache(maxsize=1)

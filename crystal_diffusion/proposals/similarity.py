@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.files import atomic_write
+from crystal_diffusion.pretrained import asset_path
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -33,7 +34,7 @@ MAX_ELEMENT = 100
 
 def default_tables_path() -> Path:
     """Where the shipped tables lie."""
-    return Path(__file__).resolve().parent.parent / "pretrained" / "ranker_similarity.npz"
+    return asset_path("ranker_similarity.npz")
 
 
 @lru_cache(maxsize=1)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.files import atomic_write
+from crystal_diffusion.pretrained import asset_path
 from crystal_diffusion.proposals.alignment import Frame, neighbour_fingerprint
 from crystal_diffusion.proposals.environments import Environments, environments
 from crystal_diffusion.proposals.prototypes import Proposal, PrototypeProposer
@@ -51,7 +52,7 @@ SAME_TYPE = 0.08
 
 def default_ranker_path() -> Path:
     """Where the shipped ranker lies."""
-    return Path(__file__).resolve().parent.parent / "pretrained" / "ranker.npz"
+    return asset_path("ranker.npz")
 
 
 def feature_matrix(proposals: Sequence[Proposal]) -> NDArray[np.float64]:

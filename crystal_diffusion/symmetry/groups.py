@@ -11,18 +11,18 @@ import difflib
 import re
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crystal_diffusion.errors import InputError, RequestError
+from crystal_diffusion.pretrained import asset_path
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-TABLE = Path(__file__).parent.parent / "pretrained" / "wyckoff.npz"
+TABLE = asset_path("wyckoff.npz")
 #: Translations are stored in 24ths, which all standard settings are multiples of.
 GRID = 24
 

@@ -22,6 +22,7 @@ import numpy as np
 
 from crystal_diffusion import chemistry
 from crystal_diffusion.errors import InputError, RequestError
+from crystal_diffusion.pretrained import asset_path
 from crystal_diffusion.symmetry.assignments import (
     Assignment,
     Site,
@@ -41,7 +42,7 @@ from crystal_diffusion.symmetry.patterns import (
 
 __all__ = ["SHIPPED", "WyckoffPrior", "draw_assignment", "role_counts"]
 
-SHIPPED = Path(__file__).parent.parent / "pretrained" / "wyckoff.prior.npz"
+SHIPPED = asset_path("wyckoff.prior.npz")
 
 #: Crystals' worth of belief in the elements' overall frequency, for each role.
 ELEMENT_SMOOTHING = 2.0
