@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from crystal_diffusion.crystal import CrystalBatch
     from crystal_diffusion.data.dataset import CrystalStructureDataset
     from crystal_diffusion.data.demo import create_demo_dataset
+    from crystal_diffusion.data.sources.fetching import fetch
     from crystal_diffusion.diffusion.joint import JointConfig, JointDiffusion
     from crystal_diffusion.diffusion.reference import CrystalDiffusionModel
     from crystal_diffusion.diffusion.sampler import SamplerSettings
@@ -44,6 +45,7 @@ _HOMES = {
     "SamplerSettings": "diffusion.sampler",
     "SinusoidalPositionEmbeddings": "networks.embeddings",
     "create_demo_dataset": "data.demo",
+    "fetch": "data.sources.fetching",
     "load": "generation.loading",
     "main": "workflows.demo",
     "train": "workflows.train",
@@ -65,6 +67,7 @@ __all__ = [
     "SamplerSettings",
     "SinusoidalPositionEmbeddings",
     "create_demo_dataset",
+    "fetch",
     "load",
     "main",
     "train",
@@ -73,6 +76,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name == "data":
+        return importlib.import_module(f"{__name__}.data")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

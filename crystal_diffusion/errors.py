@@ -26,5 +26,9 @@ class TrainingError(CrystalDiffusionError):
     """Training stopped: the message gives the step, the batch and the remedy."""
 
 
+class SourceError(CrystalDiffusionError):
+    """A database that cannot be reached, refuses, or sends something else than was asked for."""
+
+
 class MissingDependencyError(CrystalDiffusionError, ImportError):
     """An optional package is needed; the message gives the command that installs it."""

@@ -42,6 +42,7 @@ app = typer.Typer(
 
 #: verb -> file of that name in this folder; the function has the verb's name too.
 VERBS: tuple[str, ...] = (
+    "fetch",
     "check",
     "train",
     "generate",
@@ -94,5 +95,8 @@ def main() -> None:
             from crystal_diffusion.cli.console import err
 
             kept = "; what was finished is kept, the same command goes on from there"
-            err.print("interrupted" + (kept if sys.argv[1:2] in (["train"], ["screen"]) else ""))
+            err.print(
+                "interrupted"
+                + (kept if sys.argv[1:2] in (["fetch"], ["train"], ["screen"]) else "")
+            )
         raise

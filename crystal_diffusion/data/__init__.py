@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from crystal_diffusion.data.readers import iter_crystals
     from crystal_diffusion.data.records import CrystalRecord
     from crystal_diffusion.data.reduction import reduce_cell
+    from crystal_diffusion.data.sources.fetching import fetch
     from crystal_diffusion.data.tables import CrystalArrays, parquet_arrays
 
 _HOMES = {
@@ -24,6 +25,7 @@ _HOMES = {
     "CrystalStructureDataset": "dataset",
     "check_source": "check",
     "create_demo_dataset": "demo",
+    "fetch": "sources.fetching",
     "iter_crystals": "readers",
     "parquet_arrays": "tables",
     "reduce_cell": "reduction",
@@ -36,6 +38,7 @@ __all__ = [
     "CrystalStructureDataset",
     "check_source",
     "create_demo_dataset",
+    "fetch",
     "iter_crystals",
     "parquet_arrays",
     "reduce_cell",
