@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def distance_moved(start: Structure | None, end: Structure, free: slice) -> float | None:
     """Root mean square displacement in Å between start and end, net translation removed.
 
-    Measured in the final cell on wrapped fractional differences; None without a start.
+    Measured in the final cell on wrapped fractional differences; None without a start. They are
+    wrapped relative to the first atom: a common shift of half a cell would part them otherwise.
     """
     if start is None or len(start) < len(end.frac_coords[free]):
         return None
@@ -27,6 +28,7 @@ def distance_moved(start: Structure | None, end: Structure, free: slice) -> floa
     if len(before) != len(after) or not len(after):
         return None
     difference = after - before
+    difference -= difference[0]
     difference -= np.round(difference)
     difference -= difference.mean(0)
     cartesian = difference @ end.lattice.matrix

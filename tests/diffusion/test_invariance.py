@@ -25,9 +25,9 @@ from crystal_diffusion.diffusion.penalty import (
     stretch_cell,
     training_penalty,
 )
-from crystal_diffusion.diffusion.residual import denoising_residual
 from crystal_diffusion.diffusion.sampler import SamplerSettings, Start, sample
-from crystal_diffusion.generation.sampling import smallest_distances, volume_limits
+from crystal_diffusion.generation.sampling import Guards
+from crystal_diffusion.ranking.residual import denoising_residual
 from crystal_diffusion.seeding import CrystalStreams
 from crystal_diffusion.symmetry.assignments import parse_wyckoff
 from crystal_diffusion.symmetry.projection import TemplateBatch
@@ -137,7 +137,11 @@ def test_one_crystal_for_a_given_cell_and_its_symmetric_form(physics: bool) -> N
             lattice=lattice,
             lattice_given=torch.ones(2, dtype=torch.bool),
         )
-        limits = {"smallest": smallest_distances, "volumes": volume_limits} if physics else {}
+        limits = (
+            {"smallest": Guards().smallest_distances, "volumes": Guards().volume_limits}
+            if physics
+            else {}
+        )
         found = sample(model, start, CrystalStreams([1, 2], [6, 6]), settings, **limits)
         assert torch.equal(found.lattice, lattice)
         return found.frac_coords
@@ -233,7 +237,7 @@ def crowded() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Positions, cells, mask and limits of triclinic crystals in which pairs are too close."""
     batch = triclinic_batch(crystals=3, atoms=6, seed=2)
     lattice = 0.75 * batch.lattice
-    return batch.frac_coords, lattice, batch.mask, smallest_distances(batch.atomic_numbers)
+    return batch.frac_coords, lattice, batch.mask, Guards().smallest_distances(batch.atomic_numbers)
 
 
 def test_rotation_leaves_the_overlap_and_the_push() -> None:
