@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
 
+from crystal_diffusion.data.bounds import EXPANDED_FREE, EXPANDED_TIMES
+from crystal_diffusion.data.records import shorten
 from crystal_diffusion.data.tables import CrystalArrays
 from crystal_diffusion.errors import CheckpointError
 from crystal_diffusion.files import atomic_write
 
 TRAINING_SET_FILE = "training_set.npz"
+#: Bytes; a million crystals take some 300 MB.
+LARGEST = 4 * 2**30
 
 
 def save_training_set(path: Path, arrays: CrystalArrays) -> None:
@@ -40,16 +45,49 @@ def load_training_set(path: Path) -> CrystalArrays:
         CheckpointError: when the file is missing or damaged.
     """
     try:
+        if path.stat().st_size > LARGEST:
+            raise ValueError("it is larger than any training set")
+        with zipfile.ZipFile(path) as archive:
+            announced = sum(part.file_size for part in archive.infolist())
+        if announced > EXPANDED_FREE + EXPANDED_TIMES * path.stat().st_size:
+            raise ValueError(f"it announces {announced} bytes")
         with np.load(path, allow_pickle=False) as stored:
-            return CrystalArrays(
-                tuple(str(name) for name in stored["ids"]),
-                stored["lattice"].astype(np.float64),
-                stored["frac_coords"].astype(np.float64),
-                stored["atomic_numbers"].astype(np.int64),
-                stored["offsets"].astype(np.int64),
-                {},
+            return _sound(
+                CrystalArrays(
+                    tuple(str(name) for name in stored["ids"]),
+                    stored["lattice"].astype(np.float64),
+                    stored["frac_coords"].astype(np.float64),
+                    stored["atomic_numbers"].astype(np.int64),
+                    stored["offsets"].astype(np.int64),
+                    {},
+                )
             )
-    except (OSError, KeyError, ValueError, EOFError) as error:
+    # Damaged archives make numpy and zlib fail in every way there is.
+    except Exception as error:
         raise CheckpointError(
-            f"{path}: missing or damaged ({error}); copy the whole model folder again."
+            f"{path}: missing or damaged ({shorten(error)}); copy the whole model folder again. "
+            "Without this file the model works, but knows no training crystals."
         ) from error
+
+
+def _sound(arrays: CrystalArrays) -> CrystalArrays:
+    """The arrays where they fit each other.
+
+    Raises:
+        ValueError: says what does not.
+    """
+    crystals, atoms = len(arrays.ids), len(arrays.atomic_numbers)
+    offsets = arrays.offsets
+    if offsets.shape != (crystals + 1,) or offsets[0] != 0 or offsets[-1] != atoms:
+        raise ValueError("its crystals do not fit its atoms")
+    if (np.diff(offsets) < 1).any() or len(set(arrays.ids)) < crystals:
+        raise ValueError("it has crystals without atoms, or ids twice")
+    if arrays.lattice.shape != (crystals, 3, 3) or arrays.frac_coords.shape != (atoms, 3):
+        raise ValueError("its arrays have other shapes")
+    if not (np.isfinite(arrays.lattice).all() and np.isfinite(arrays.frac_coords).all()):
+        raise ValueError("it has numbers that are not finite")
+    if np.abs(np.linalg.det(arrays.lattice)).min(initial=1.0) < 1e-3:
+        raise ValueError("it has cells without volume")
+    if arrays.atomic_numbers.min(initial=1) < 1 or arrays.atomic_numbers.max(initial=1) > 118:
+        raise ValueError("it has atomic numbers of no element")
+    return arrays

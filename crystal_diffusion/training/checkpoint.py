@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -21,15 +22,18 @@ from crystal_diffusion.files import atomic_write
 #: Raised when the meaning of a stored field changes.
 FORMAT = 1
 MODEL_FILE = "model.safetensors"
+#: Entry of the header with the checksum of the tensors.
+CHECKSUM = "tensors_sha256"
 STATE_FILE = "state.safetensors"
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     """Write atomically: a kill or a full disk leaves the file that was there before."""
-    metadata = {"crystal_diffusion": json.dumps(header)}
+    plain = {k: v.detach().contiguous().cpu() for k, v in tensors.items()}
+    whole = {**header, CHECKSUM: checksum(plain)}
+    metadata = {"crystal_diffusion": json.dumps(whole, default=str)}
     try:
         with atomic_write(path, flush=True) as part:
-            plain = {k: v.detach().contiguous().cpu() for k, v in tensors.items()}
             save_file(plain, part, metadata)
     except (InputError, SafetensorError) as error:
         raise CheckpointError(
@@ -46,9 +50,16 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     header = read_header(path)
     try:
-        return load_file(path), header
-    except (OSError, SafetensorError) as error:
+        tensors = load_file(path)
+    # Damaged headers make the library fail in more ways than it says.
+    except Exception as error:
         raise CheckpointError(f"{path}: truncated or damaged ({error}); copy it again.") from error
+    if header.get(CHECKSUM, checksum(tensors)) != checksum(tensors):
+        raise CheckpointError(
+            f"{path}: damaged, its numbers are not those that were written; copy it again, or "
+            "train again: what is in the other files of the folder is not concerned."
+        )
+    return tensors, header
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -60,17 +71,64 @@ def read_header(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="pt") as handle:
             metadata = handle.metadata() or {}
-    except (OSError, SafetensorError) as error:
+    # Damaged headers make the library fail in more ways than it says.
+    except Exception as error:
         raise CheckpointError(f"{path}: truncated or damaged ({error}); copy it again.") from error
     if "crystal_diffusion" not in metadata:
         raise CheckpointError(f"{path}: not written by crystal_diffusion; give a model of ours.")
-    header: dict[str, Any] = json.loads(metadata["crystal_diffusion"])
+    try:
+        header = json.loads(metadata["crystal_diffusion"])
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: its header is damaged ({error}); copy it again.") from error
+    if not isinstance(header, dict):
+        raise CheckpointError(f"{path}: its header is damaged (no mapping); copy it again.")
     if header.get("format") != FORMAT:
         raise CheckpointError(
             f"{path}: format {header.get('format')}, this version reads format {FORMAT}; "
             "install the crystal_diffusion version named in its header or train again."
         )
     return header
+
+
+def checksum(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of names, shapes and numbers, so that one flipped bit is noticed."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().contiguous().cpu()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def sound_config(
+    path: Path, header: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> JointConfig:
+    """The model configuration of a header, after a look at whether it can be that of the tensors.
+
+    Raises:
+        CheckpointError: when entries are missing, of another kind, or announce a network that is
+            larger than the file.
+    """
+    largest = max([len(tensors), *(n for t in tensors.values() for n in t.shape)])
+    try:
+        config = config_from_header(header)
+        sizes = [v for v in config.network_options.values() if isinstance(v, int)]
+        numbers = [config.statistics.volume_per_atom, *config.statistics.mean]
+        numbers += config.statistics.deviation
+        if any(not 0 <= n <= largest for n in sizes):
+            raise ValueError("it announces a larger network than the file holds")
+        if not all(math.isfinite(x) for x in numbers) or config.statistics.volume_per_atom <= 0:
+            raise ValueError("its statistics are no finite numbers")
+        if not isinstance(config.max_train_atoms, int) or config.max_train_atoms < 1:
+            raise ValueError("its largest cell is no number of atoms")
+        if not all(isinstance(z, int) and 1 <= z <= 118 for z in config.elements):
+            raise ValueError("its elements are none")
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        text = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise CheckpointError(
+            f"{path}: its header is damaged ({text}); copy it again, or train again."
+        ) from error
+    return config
 
 
 def config_from_header(header: Mapping[str, Any]) -> JointConfig:
@@ -109,7 +167,20 @@ def load_model(
     """
     file = path / MODEL_FILE if path.is_dir() else path
     tensors, header = read_tensors(file)
-    model = JointDiffusion(config_from_header(header))
+    config = sound_config(file, header, tensors)
+    wrong = [name for name, t in tensors.items() if not bool(torch.isfinite(t).all())]
+    if wrong:
+        raise CheckpointError(
+            f"{file}: weight {wrong[0]} holds numbers that are not finite; the model is spoilt, "
+            "train again."
+        )
+    try:
+        model = JointDiffusion(config)
+    # A network refuses sizes that do not fit each other, each layer in its own way.
+    except Exception as error:
+        raise CheckpointError(
+            f"{file}: its header describes no network ({error}); copy it again, or train again."
+        ) from error
     wanted = dict(model.named_parameters())
     missing = sorted(set(wanted) - set(tensors))
     if missing:

@@ -68,6 +68,16 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise InputError(f"steps is {self.steps}; give at least 1.")
+        if not 0 < self.learning_rate < math.inf:
+            raise InputError(f"learning_rate is {self.learning_rate}; give a number above 0.")
+        if not 0 <= self.physics_weight < math.inf:
+            raise InputError(f"physics_weight is {self.physics_weight}; give 0 or more.")
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"seed is {self.seed}; give a whole number from 0 on.")
+        if self.accumulate < 1:
+            raise InputError(f"accumulate is {self.accumulate}; give at least 1.")
+        if self.patience < 0:
+            raise InputError(f"patience is {self.patience}; give 0 or more.")
         if self.tokens < 2:
             raise InputError(f"tokens is {self.tokens}; give at least 2, one atom and one lattice.")
         if not 0 <= self.symmetric <= 1:

@@ -23,6 +23,7 @@ from crystal_diffusion.crystal import CrystalBatch
 from crystal_diffusion.diffusion.joint import JointDiffusion, Levels, LossTerms, exchange_noise
 from crystal_diffusion.diffusion.penalty import training_penalty
 from crystal_diffusion.errors import TrainingError
+from crystal_diffusion.files import make_folder
 from crystal_diffusion.seeding import stream_seed
 from crystal_diffusion.symmetry.cells import niggli_change
 from crystal_diffusion.symmetry.orbits import OrbitProjection, SymmetryTable
@@ -30,7 +31,7 @@ from crystal_diffusion.training.batches import BatchPlan, Upcoming, draw_levels,
 from crystal_diffusion.training.checkpoint import MODEL_FILE, save_model
 from crystal_diffusion.training.config import TrainingConfig
 from crystal_diffusion.training.distributed import Workers
-from crystal_diffusion.training.run_state import Interrupt, Metrics, RunState
+from crystal_diffusion.training.run_state import Interrupt, Metrics, Progress, RunState
 from crystal_diffusion.training.symmetry import find_symmetry
 
 log = logging.getLogger(__name__)
@@ -233,6 +234,7 @@ def fit(
     monitor: Monitor | None = None,
     on_step: Callable[[int, float], None] | None = None,
     stop_after_seconds: float = math.inf,
+    identity: Mapping[str, Any] | None = None,
 ) -> TrainingResult:
     """Train ``model`` in place and write checkpoints into ``out``; resumes by itself.
 
@@ -246,6 +248,8 @@ def fit(
         monitor: see :data:`Monitor`.
         on_step: called after each step with the number of steps done and the loss.
         stop_after_seconds: end the slice early, with a checkpoint to go on from.
+        identity: what else a run depends on, beside data and settings; a run resumes only where
+            it agrees.
 
     Raises:
         TrainingError: when the loss is not finite; names the step, the batch and the remedy.
@@ -262,6 +266,7 @@ def fit(
             on_step,
             stop_after_seconds,
             interrupt,
+            identity,
         )
 
 
@@ -275,8 +280,9 @@ def _fit(
     on_step: Callable[[int, float], None] | None,
     stop_after_seconds: float,
     interrupt: Interrupt,
+    identity: Mapping[str, Any] | None,
 ) -> TrainingResult:
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     device = model.device
     workers = Workers.from_environment(device)
     parameters = dict(model.named_parameters())
@@ -292,8 +298,8 @@ def _fit(
     )
     average = {name: p.detach().clone() for name, p in parameters.items()}
     plan = batch_plan(data, config)
-    state = RunState(out, config, data)
-    start, running = state.restore(parameters, average, optimiser)
+    state = RunState(out, config, data, identity)
+    start, running, progress = state.restore(parameters, average, optimiser)
     bf16 = use_bfloat16(config.precision, device)
     metrics = Metrics(out / "metrics.jsonl", start, workers.first)
     symmetry = None
@@ -307,10 +313,9 @@ def _fit(
     # On a processor both would want the same cores.
     upcoming = Upcoming(prepared, start, config.steps, ahead=0 if device.type == "cpu" else 2)
     began = last_saved = time.monotonic()
-    best, since_best = -math.inf, 0
-    stopped, interrupted = "finished", False
+    stopped, interrupted = "early" if progress.stopped_early else "finished", False
     step = start
-    while step < config.steps:
+    while step < config.steps and not progress.stopped_early:
         rows, inputs = upcoming(step)
         for group in optimiser.param_groups:
             group["lr"] = config.rate(step)
@@ -363,10 +368,12 @@ def _fit(
             figures = workers.share(figures)
             metrics.write(step=step, **figures)
             if "score" in figures and config.patience:
-                improved = figures["score"] > best + 1e-9
-                best, since_best = max(best, figures["score"]), 0 if improved else since_best + 1
+                improved = figures["score"] > progress.best + 1e-9
+                since_best = 0 if improved else progress.since_best + 1
                 # The first half always runs: early samples say little about the end.
-                if since_best >= config.patience and step > config.steps // 2:
+                early = since_best >= config.patience and step > config.steps // 2
+                progress = Progress(max(progress.best, figures["score"]), since_best, early)
+                if early:
                     stopped = "early"
                     break
         now = time.monotonic()
@@ -375,11 +382,11 @@ def _fit(
             stopped = "slice"
             break
         if now - last_saved > config.checkpoint_seconds and workers.first:
-            state.save(step, running, parameters, average, optimiser)
+            state.save(step, running, parameters, average, optimiser, progress)
             _save_average(out, model, average, step, header, running)
             last_saved = now
     if workers.first:
-        state.save(step, running, parameters, average, optimiser)
+        state.save(step, running, parameters, average, optimiser, progress)
         _save_average(out, model, average, step, header, running)
     workers.wait()
     if interrupted:

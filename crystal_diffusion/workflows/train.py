@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,10 @@ from crystal_diffusion.data.training_set import (
 from crystal_diffusion.device import resolve_device
 from crystal_diffusion.diffusion.joint import JointConfig, JointDiffusion, LatticeStatistics
 from crystal_diffusion.errors import InputError
+from crystal_diffusion.files import locked, make_folder
 from crystal_diffusion.generation.generator import CrystalGenerator
 from crystal_diffusion.generation.loading import load
+from crystal_diffusion.training.checkpoint import checksum
 from crystal_diffusion.training.config import TrainingConfig
 from crystal_diffusion.training.distributed import Workers
 from crystal_diffusion.training.loop import (
@@ -37,6 +40,7 @@ from crystal_diffusion.training.loop import (
     use_bfloat16,
 )
 from crystal_diffusion.training.plots import plot_losses
+from crystal_diffusion.training.run_state import RunState
 from crystal_diffusion.workflows.data_card import describe_data, without_oversized
 from crystal_diffusion.workflows.model_card import inherited, write_card
 from crystal_diffusion.workflows.monitor import Monitor, verdict
@@ -55,6 +59,8 @@ class Defaults:
     learning_rate: float
 
 
+#: Attention heads of the transformer; its width is a multiple of them.
+HEADS = 8
 #: A graphics processor is idle with batches that suit a processor; this many times larger ones,
 #: and as many more passes, keep the number of steps.
 _ACCELERATOR_BATCH = 8
@@ -164,6 +170,12 @@ def train(
         The generator, ready to use, and a summary with a verdict.
     """
     folder = Path(out)
+    _check_arguments(
+        {"epochs": epochs, "steps": steps, "dim": dim, "layers": layers, "tokens": tokens},
+        {"minutes": minutes, "learning_rate": learning_rate, "largest_volume": largest_volume},
+    )
+    if dim is not None and network == "transformer" and dim % HEADS:
+        raise InputError(f"dim is {dim}; the transformer has {HEADS} heads, give a multiple of it.")
     dataset = without_oversized(_dataset(source, reduce, disorder), largest_volume)
     arrays = dataset.arrays
     if network not in ("transformer", "unet"):
@@ -192,7 +204,7 @@ def train(
             else {
                 "dim": dim or chosen.dim,
                 "layers": layers or chosen.layers,
-                "heads": 8,
+                "heads": HEADS,
             }
         )
         with torch.random.fork_rng(devices=[]):
@@ -237,36 +249,63 @@ def train(
     estimate = replace(estimate, steps=total)
     if on_estimate:
         on_estimate(estimate)
-    if workers.first:
-        folder.mkdir(parents=True, exist_ok=True)
-        save_training_set(folder / TRAINING_SET_FILE, arrays.take(used))
-    header = describe_data(dataset, arrays.take(used), held) if workers.first else {}
-    if before:
-        header["steps_before"] = before
-        header |= inherited(started.header)
-    monitor = (
-        Monitor(arrays.take(used), arrays.take(held) if len(held) else None, seed)
-        if workers.first
-        else _figures_of_the_first
-    )
-    result = fit(
-        model,
-        data,
-        config,
-        folder,
-        header=header,
-        monitor=monitor,
-        on_step=(lambda step, loss: on_step(step, total, loss)) if on_step else None,
-    )
-    final = workers.share(monitor(result.steps, model))
-    if workers.first:
-        plot_losses(folder / "metrics.jsonl", folder / "loss.png")
-        write_card(folder)
-    workers.wait()
-    summary = TrainingSummary(
-        result, estimate, verdict(result, final, total), final["validity"], final["copies"], folder
-    )
-    return load(folder, device), summary
+    identity = {
+        "network": asdict(model.config),
+        "start_from": None if start_from is None else checksum(model.state_dict()),
+        "held_out": [int(i) for i in held],
+    }
+    with locked(make_folder(folder)) if workers.first else contextlib.nullcontext():
+        if workers.first:
+            # Nothing is written before it is clear that the run may go on here.
+            RunState(folder, config, data, identity).check()
+            save_training_set(folder / TRAINING_SET_FILE, arrays.take(used))
+        header = describe_data(dataset, arrays.take(used), held) if workers.first else {}
+        if before:
+            header["steps_before"] = before
+            header |= inherited(started.header)
+        monitor = (
+            Monitor(arrays.take(used), arrays.take(held) if len(held) else None, seed)
+            if workers.first
+            else _figures_of_the_first
+        )
+        result = fit(
+            model,
+            data,
+            config,
+            folder,
+            header=header,
+            monitor=monitor,
+            identity=identity,
+            on_step=(lambda step, loss: on_step(step, total, loss)) if on_step else None,
+        )
+        final = workers.share(monitor(result.steps, model))
+        if workers.first:
+            plot_losses(folder / "metrics.jsonl", folder / "loss.png")
+            write_card(folder)
+        workers.wait()
+        summary = TrainingSummary(
+            result,
+            estimate,
+            verdict(result, final, total),
+            final["validity"],
+            final["copies"],
+            folder,
+        )
+        return load(folder, device), summary
+
+
+def _check_arguments(counts: Mapping[str, int | None], amounts: Mapping[str, float | None]) -> None:
+    """Numbers that no training can use, told before anything is read.
+
+    Raises:
+        InputError: names the argument.
+    """
+    for name, count in counts.items():
+        if count is not None and not 1 <= count < 2**31:
+            raise InputError(f"{name} is {count}; give at least 1.")
+    for name, amount in amounts.items():
+        if amount is not None and not 0 < amount < math.inf:
+            raise InputError(f"{name} is {amount}; give a number above 0.")
 
 
 def _dataset(source: Any, reduce: bool, disorder: str) -> CrystalStructureDataset:

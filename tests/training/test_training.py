@@ -166,10 +166,14 @@ def test_broken_checkpoints_are_named(tmp_path: Path) -> None:
         load_model(tmp_path)
 
 
-def test_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+def test_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "x.safetensors"
     write_tensors(file, {"a": torch.ones(2)}, {"format": 1})
-    (tmp_path / "x.safetensors.part").mkdir()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("crystal_diffusion.files.os.replace", full)
     with pytest.raises((CheckpointError, OSError)):
         write_tensors(file, {"a": torch.zeros(2)}, {"format": 1})
     assert torch.equal(load_file(file)["a"], torch.ones(2))
