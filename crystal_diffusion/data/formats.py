@@ -16,9 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from crystal_diffusion.data.archives import archive_stem, is_archive, members
 from crystal_diffusion.data.ase_files import read_database, read_extxyz_frames, read_trajectory
 from crystal_diffusion.data.bounds import expand_gzip, seconds_for, time_limit
 from crystal_diffusion.data.cif import parse_cif
+from crystal_diffusion.data.generator_tensors import read_generated_tensors
 from crystal_diffusion.data.json_format import parse_json, parse_jsonl
 from crystal_diffusion.data.poscar import parse_poscar
 from crystal_diffusion.data.records import (
@@ -32,6 +34,7 @@ from crystal_diffusion.data.records import (
     to_float,
 )
 from crystal_diffusion.data.tables import read_csv, read_parquet
+from crystal_diffusion.files import file_name
 
 #: What follows a stem: ``.cif`` and so on, ``.gz`` taken off before.
 SUFFIXES: dict[str, str] = {
@@ -48,11 +51,14 @@ SUFFIXES: dict[str, str] = {
     ".jsonl": "jsonl",
     ".csv": "csv",
     ".parquet": "parquet",
+    ".pt": "tensors",
 }
 
 
 def format_of(path: Path) -> str | None:
     """The format that a file name stands for; ``None`` for a name that stands for none."""
+    if is_archive(path):
+        return "archive"
     name = path.name.lower().removesuffix(".gz")
     if re.match(r"(poscar|contcar)($|[._-])", name) and Path(name).suffix not in SUFFIXES:
         return "poscar"
@@ -61,6 +67,8 @@ def format_of(path: Path) -> str | None:
 
 def stem_of(path: Path) -> str:
     """The file name without its format suffix and ``.gz``."""
+    if is_archive(path):
+        return archive_stem(path)
     name = path.name
     if name.lower().endswith(".gz"):
         name = name[:-3]
@@ -81,6 +89,9 @@ def read_file(path: Path, name: str) -> Iterator[PlainCrystal]:
         known = ", ".join(sorted(SUFFIXES))
         yield failed(name, source, f"unknown file format; known are {known}, POSCAR and CONTCAR")
         return
+    if kind == "archive":
+        yield from _read_archive(path, name)
+        return
     crystals = _read_whole(path, name, kind)
     seconds = seconds_for(path)
     while True:
@@ -97,6 +108,34 @@ def read_file(path: Path, name: str) -> Iterator[PlainCrystal]:
             yield failed(name, source, f"cannot be read as {kind} ({shorten(error)}); correct it")
             return
         yield crystal
+
+
+def _read_archive(path: Path, name: str) -> Iterator[PlainCrystal]:
+    """The crystals of all files in an archive; those files are named after their place in it."""
+    known = 0
+    try:
+        for member in members(path, lambda text: format_of(Path(text)) is not None):
+            known += 1
+            inside = Path(member.name)
+            label, source = (
+                "/".join((*inside.parts[:-1], stem_of(inside))),
+                f"{path}: {member.name}",
+            )
+            if is_archive(inside):
+                yield failed(label, source, "an archive in an archive is not read; unpack it first")
+                continue
+            with tempfile.TemporaryDirectory() as folder:
+                # A name of ours: those in the archive are not to be trusted.
+                copy = Path(folder) / file_name(inside.name)
+                copy.write_bytes(member.content)
+                for crystal in read_file(copy, label):
+                    words = crystal.problem and crystal.problem.replace(str(copy), member.name)
+                    yield replace(crystal, source=source, problem=words)
+    except ValueError as error:
+        yield failed(name, str(path), f"cannot be read as archive ({shorten(error)}); correct it")
+        return
+    if known == 0:
+        yield failed(name, str(path), "the archive holds no crystal file; remove it", "empty")
 
 
 def _read_whole(path: Path, name: str, kind: str) -> Iterator[PlainCrystal]:
@@ -266,4 +305,5 @@ _READERS: dict[str, Callable[[Path, str], Iterator[PlainCrystal]]] = {
     "jsonl": _jsonl,
     "csv": read_csv,
     "parquet": read_parquet,
+    "tensors": read_generated_tensors,
 }

@@ -165,15 +165,15 @@ def find_files(source: str | Path) -> tuple[list[tuple[Path, str]], list[Path]]:
         if format_of(path) is None:
             raise InputError(
                 f"{path} has a name of no known format; rename it to .cif, .vasp, .extxyz, .traj, "
-                ".db, .json, .csv or .parquet, or name it POSCAR."
+                ".db, .json, .csv, .parquet, .pt, .zip or .tar.gz, or name it POSCAR."
             )
     elif glob.has_magic(text):
         found = sorted(Path(p) for p in glob.glob(str(path), recursive=True) if Path(p).is_file())
         root = Path(os.path.commonpath([p.parent for p in found])) if found else path.parent
     else:
         raise InputError(f"{source} does not exist; give a file, a folder or a glob.")
-    known = [p for p in found if format_of(p) is not None]
-    ignored = [p for p in found if format_of(p) is None]
+    known = _among_others(found) if path.is_dir() else [p for p in found if format_of(p)]
+    ignored = sorted(set(found) - set(known))
     if not known:
         raise InputError(
             f"{source} holds no crystal file ({len(found)} files looked at); give CIF, POSCAR, "
@@ -182,6 +182,18 @@ def find_files(source: str | Path) -> tuple[list[tuple[Path, str]], list[Path]]:
     if ignored:
         _log.info("%s: %d files of other formats left out", source, len(ignored))
     return [(p, _name_of(p, root)) for p in known], ignored
+
+
+def _among_others(found: list[Path]) -> list[Path]:
+    """The crystal files of a folder: an archive only where there is nothing else.
+
+    Generators leave the same crystals as an archive and as single files, and beside them archives
+    of their trajectories, which are no results; other ``.pt`` files are weights.
+    """
+    known = [p for p in found if format_of(p) is not None]
+    known = [p for p in known if p.suffix.lower() != ".pt" or p.name.startswith("eval_")]
+    plain = [p for p in known if format_of(p) != "archive"]
+    return plain or [p for p in known if "trajector" not in p.name.lower()]
 
 
 def _hidden(path: Path, root: Path) -> bool:

@@ -105,7 +105,7 @@ def test_empty_files(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize("suffix", sorted(SUFFIXES))
 @pytest.mark.parametrize("content", [b"hello\nworld\n", b"\x00\xff\xfe" * 50, b"\n \n"])
 def test_files_with_something_else_inside(tmp_path: Path, suffix: str, content: bytes) -> None:
-    (tmp_path / f"bad{suffix}").write_bytes(content)
+    (tmp_path / f"eval_bad{suffix}").write_bytes(content)
     Structure(CUBE, ["Na"], [[0, 0, 0]]).to(filename=str(tmp_path / "good.cif"))
     records = {record.id: record for record in iter_crystals(tmp_path)}
     assert records["good"].problem is None
@@ -113,7 +113,7 @@ def test_files_with_something_else_inside(tmp_path: Path, suffix: str, content: 
     assert bad and all(record.structure is None for record in bad)
     assert all(record.problem for record in bad)
     # A file of another kind is left as it was, also one that only has the name of a database.
-    assert (tmp_path / f"bad{suffix}").read_bytes() == content
+    assert (tmp_path / f"eval_bad{suffix}").read_bytes() == content
 
 
 @pytest.mark.parametrize("suffix", [".cif", ".extxyz", ".traj", ".db", ".json", ".csv", ".vasp"])
