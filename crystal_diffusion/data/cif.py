@@ -1,69 +1,56 @@
-"""CIF text to crystals: gemmi reads, the symmetry operations of the file are applied here.
+"""CIF text to crystals: gemmi reads the text; symmetry, labels and occupancy are settled here.
 
-An ordinary file (operations listed, or a space group without choice of setting; whole
-occupancies; elements spelled as elements) gives the same crystal as pymatgen's parser, with the
-sites in the order of the file and without oxidation states, at a small part of its cost.
-Everything else (partial occupancy, groups with several settings named without operations, magnetic
-CIF, odd symbols) goes through pymatgen itself.
+What the file says twice is compared: operations with names, names with the cell, the atoms with
+the formula, Z, density and volume. Where statements disagree, each way to understand the symmetry
+is tried and the file's own formula decides; what is still open is a problem, never a guess.
 """
 
 from __future__ import annotations
 
-import functools
-import re
-import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import gemmi
 import numpy as np
 
-from crystal_diffusion.data.bounds import (
-    LARGEST_COORDINATE,
-    MOST_ATOMS,
-    MOST_IMAGES,
-    MOST_IMAGES_SLOW,
-    MOST_OPERATIONS,
-    TooMuch,
-)
+from crystal_diffusion.chemistry import covalent_radii
+from crystal_diffusion.data.bounds import MOST_IMAGES, TooMuch
+from crystal_diffusion.data.cif_sites import BadTable, Sites, read_sites
+from crystal_diffusion.data.cif_species import choose_readings
+from crystal_diffusion.data.cif_symmetry import Candidate, NoSymmetry, symmetry_of
+from crystal_diffusion.data.cif_tags import NoNumber, Tags, number
+from crystal_diffusion.data.encodings import decode
+from crystal_diffusion.data.labels import Reading
+from crystal_diffusion.data.orbits import Orbits, expand
+from crystal_diffusion.data.overlaps import IMPOSSIBLE_A, close_pairs
 from crystal_diffusion.data.records import (
+    LAST_ELEMENT,
     Occupancy,
+    Place,
     PlainCrystal,
+    cell_problem,
     failed,
     lattice_from_parameters,
     shorten,
 )
+from crystal_diffusion.data.witness import Comparison, Statement, compare, read_formula
 
-#: Two sites nearer than this in every fractional coordinate are one site; pymatgen's value.
-SITE_TOLERANCE = 1e-4
-#: Coordinates this near (relative) to 1/3 and 2/3 are those; pymatgen's value.
-THIRD_TOLERANCE = 1e-4
-#: Above this many atoms, coinciding sites are looked for with a tree instead of a table.
-TREE_FROM = 400
-#: Pairs of images compared at once.
-_TABLE = 200_000
+#: Å; rows of the atom table nearer than this describe one site.
+SAME_SITE_A = 0.1
+#: Å; images of a partly occupied site nearer than this are one: rounding, not a split position.
+SPLIT_A = 0.15
+#: Å; a site that moved further onto its special position is named.
+MOVED_A = 0.05
+#: Occupancies of one site may sum to so much more than 1.
+SUM_ROUNDING = 0.03
+#: Of two ways to understand a symmetry, one with atoms nearer than this part of the sum of their
+#: covalent radii is not meant.
+CONTACT_PART = 0.6
 
 _CELL_TAGS = (
     *(f"_cell_length_{x}" for x in "abc"),
     *(f"_cell_angle_{x}" for x in ("alpha", "beta", "gamma")),
 )
-_OPERATION_TAGS = ("_symmetry_equiv_pos_as_xyz", "_space_group_symop_operation_xyz")
-#: In the order in which pymatgen asks for them.
-_GROUP_TAGS = (
-    "_symmetry_space_group_name_H-M",
-    "_space_group_name_Hall",
-    "_space_group_name_H-M_alt",
-    "_symmetry_space_group_name_Hall",
-    "_space_group_IT_number",
-    "_symmetry_Int_Tables_number",
-)
-#: Tags of magnetic CIFs and labels of water groups, which only pymatgen's parser understands.
-_MAGNETIC = ("_atom_site_moment", "_space_group_magn", "_space_group_symop_magn")
-_GROUPS = re.compile(r"Hw|Ow|Wat|wat|OH|NO3|O-H")
-_LETTERS = re.compile(r"[A-Za-z]+")
-
-
-class _NotOrdinary(Exception):
-    """This block needs pymatgen's parser."""
 
 
 def parse_cif(text: str | bytes, name: str, source: str) -> list[PlainCrystal]:
@@ -74,327 +61,302 @@ def parse_cif(text: str | bytes, name: str, source: str) -> list[PlainCrystal]:
         name: id for a file with one crystal; the others get ``name#block``.
         source: where the text came from, for messages.
     """
-    raw = text if isinstance(text, bytes) else text.encode("utf-8", "replace")
-    if not raw.strip():
+    plain = decode(text) if isinstance(text, bytes) else text.removeprefix("\ufeff")
+    if not plain.strip():
         return [failed(name, source, "the file is empty; write it again or remove it", "empty")]
     try:
         # Level 0: duplicated names are for us to report, not a reason to refuse the whole file.
-        document = gemmi.cif.read_string(raw, 0)
-    except (RuntimeError, ValueError) as error:
-        return _with_pymatgen(raw, name, source, f"it is no CIF ({shorten(error)})")
-    blocks = [block for block in document if _has_sites(block)]
+        document = gemmi.cif.read_string(plain, 0)
+    except (RuntimeError, ValueError, UnicodeError) as error:
+        return [failed(name, source, f"it is no CIF ({shorten(error)}); correct or remove it")]
+    blocks = [tags for tags in map(Tags.of, document) if "_atom_site_fract_x" in tags.values]
     if not blocks:
-        return [
-            failed(
-                name,
-                source,
-                "no atoms with fractional coordinates in the CIF; add or remove it",
-                "empty",
-            )
-        ]
-    names = _block_names(name, blocks)
-    if len({block.name for block in blocks}) < len(blocks):
-        # pymatgen keeps only the last of equally named blocks, so it must not see such a file.
-        return [_parse_block(b, n, source, None) for b, n in zip(blocks, names, strict=True)]
-    return [_parse_block(b, n, source, raw) for b, n in zip(blocks, names, strict=True)]
-
-
-def _has_sites(block: gemmi.cif.Block) -> bool:
-    return len(block.find_values("_atom_site_fract_x")) > 0
-
-
-def _block_names(name: str, blocks: Sequence[gemmi.cif.Block]) -> list[str]:
+        text = "no atoms with fractional coordinates in the CIF; add or remove it"
+        return [failed(name, source, text, "empty")]
     if len(blocks) == 1:
-        return [name]
-    return [f"{name}#{i + 1}" for i in range(len(blocks))]
+        return [_parse_block(blocks[0], name, source)]
+    return [_parse_block(b, f"{name}#{i}", source) for i, b in enumerate(blocks, 1)]
 
 
-def _parse_block(
-    block: gemmi.cif.Block, name: str, source: str, whole: bytes | None
-) -> PlainCrystal:
+def _parse_block(tags: Tags, name: str, source: str) -> PlainCrystal:
     try:
-        sites, operations = _announced(block)
-        return _ordinary(block, name, source)
-    except _NotOrdinary as reason:
-        if whole is None:
-            return failed(name, source, f"{reason}, and its data_ name occurs twice; rename it")
-        if sites * operations > MOST_IMAGES_SLOW:
-            text = f"{reason}, with {sites} sites and {operations} operations"
-            return failed(name, source, f"cannot be read: {text}; give a smaller cell")
-        single = block_text(whole, block)
-        return _with_pymatgen(single, name, source, str(reason))[0]
-    # One block that makes a reader fail must not cost those after it.
+        lattice = _lattice(tags)
+        problem = cell_problem(lattice)
+        if problem is not None:
+            return failed(name, source, *problem)
+        sites = read_sites(tags)
+        attempt = _settled(tags, sites, lattice)
+    except BadTable as error:
+        return failed(name, source, str(error), error.kind)
+    except (NoSymmetry, NoNumber) as error:
+        return failed(name, source, str(error))
+    # One block that makes a library fail must not cost those after it.
     except Exception as error:
         return failed(name, source, f"cannot be read ({shorten(error)}); correct or remove it")
-
-
-def _announced(block: gemmi.cif.Block) -> tuple[int, int]:
-    """Sites and operations of a block.
-
-    Raises:
-        TooMuch: when they are more than the bounds allow.
-    """
-    sites = len(block.find_values("_atom_site_fract_x"))
-    operations = max(1, *(len(block.find_values(tag)) for tag in _OPERATION_TAGS))
-    if operations > MOST_OPERATIONS:
-        raise TooMuch(f"{operations} symmetry operations; no group has more than 192")
-    if sites > MOST_ATOMS or sites * operations > MOST_IMAGES:
-        raise TooMuch(f"{sites} sites and {operations} operations; {MOST_ATOMS} atoms are the most")
-    return sites, operations
-
-
-def block_text(whole: bytes, block: gemmi.cif.Block) -> bytes:
-    """The text of one block, written anew by gemmi; the whole text when there is no other."""
-    if whole.count(b"data_") <= 1:
-        return whole
-    return str(block.as_string()).encode("utf-8", "replace")
-
-
-def _number(text: str) -> float:
-    """A CIF number without its uncertainty; NaN for ``?``, ``.`` and what is no number."""
-    try:
-        return float(gemmi.cif.as_string(text).split("(", 1)[0])
-    except ValueError:
-        return float("nan")
-
-
-def _ordinary(block: gemmi.cif.Block, name: str, source: str) -> PlainCrystal:
-    """The crystal of an ordinary block.
-
-    Raises:
-        _NotOrdinary: when pymatgen has to read it.
-    """
-    cell = np.array([_number(block.find_value(tag) or "?") for tag in _CELL_TAGS])
-    if not np.all(np.isfinite(cell)):
-        raise _NotOrdinary("cell parameters are missing or not numbers")
-    columns = [block.find_values(f"_atom_site_fract_{x}") for x in "xyz"]
-    coords = np.array([[_number(v) for v in column] for column in columns]).T
-    symbols = block.find_values("_atom_site_type_symbol") or block.find_values("_atom_site_label")
-    if len(symbols) != len(coords):
-        raise _NotOrdinary("the atom table has no symbols")
-    if any(item_tag.startswith(_MAGNETIC) for item_tag in _tags(block)):
-        raise _NotOrdinary("magnetic CIF")
-    texts = [gemmi.cif.as_string(s) for s in symbols]
-    strict = bool(block.find_values("_atom_site_type_symbol"))
-    numbers = np.array([atomic_number(s, strict) for s in texts])
-    if (numbers == 0).any():
-        bad = texts[int(np.flatnonzero(numbers == 0)[0])]
-        return failed(
-            name, source, f"unknown element {bad!r}; correct its symbol", "unknown element"
+    if attempt.comparison.agrees is False:
+        text = (
+            f"read by {attempt.candidate.says}, {attempt.comparison.text}; "
+            "correct the symmetry, the atoms or the formula"
         )
-    if (numbers < 0).any():
-        raise _NotOrdinary("symbols that stand for groups of atoms")
-    occupancy = np.array([_occupancy(v) for v in block.find_values("_atom_site_occupancy")])
-    if len(occupancy):
-        if len(occupancy) != len(coords) or not np.isin(occupancy, (0.0, 1.0)).all():
-            raise _NotOrdinary("partial occupancy")
-        coords, numbers = coords[occupancy > 0], numbers[occupancy > 0]
-    if not np.all(np.isfinite(coords)):
-        bad_row = int(np.flatnonzero(~np.isfinite(coords).all(-1))[0])
-        return failed(
-            name,
-            source,
-            f"atom {bad_row + 1} has coordinates that are not finite; correct them",
-            "not finite",
-        )
-    if np.abs(coords).max(initial=0.0) > LARGEST_COORDINATE:
-        far = float(np.abs(coords).max())
-        text = f"a coordinate of {far:.0e} is no fraction of a cell; correct it"
-        return failed(name, source, text, "not finite")
-    rotations, translations = _operations(block)
-    full, rows = expand(_snap_thirds(coords), rotations, translations)
-    if _coincide(full):
-        raise _NotOrdinary("two rows of the atom table describe one site")
-    notes: tuple[str, ...] = ()
-    if any(_number(v) > 0 for v in block.find_values("_atom_site_attached_hydrogens")):
-        notes = ("hydrogens that the CIF only counts are not in the structure",)
-    return PlainCrystal(
-        name, lattice_from_parameters(cell), full, numbers[rows], {}, source, notes=notes
+        return failed(name, source, text, "contradiction")
+    crystal = replace(attempt.crystal, id=name, source=source)
+    return replace(crystal, notes=_notes(attempt, sites))
+
+
+def _lattice(tags: Tags) -> np.ndarray:
+    values = []
+    for tag in _CELL_TAGS:
+        text = tags.text(tag)
+        if not text:
+            raise NoNumber(f"the cell has no {tag.removeprefix('_cell_')}; add {tag}")
+        try:
+            values.append(number(text))
+        except NoNumber as error:
+            raise NoNumber(f"{tag}: {error}") from error
+    return lattice_from_parameters(values)
+
+
+def _statement(tags: Tags) -> Statement:
+    return Statement(
+        read_formula(tags.text("_chemical_formula_sum")),
+        tags.number("_cell_formula_units_z"),
+        tags.number("_exptl_crystal_density_diffrn"),
+        tags.number("_cell_volume"),
     )
 
 
-def _tags(block: gemmi.cif.Block) -> list[str]:
-    tags: list[str] = []
-    for item in block:
-        if item.pair is not None:
-            tags.append(str(item.pair[0]).lower())  # type: ignore[index]
-        elif item.loop is not None:
-            tags.extend(tag.lower() for tag in item.loop.tags)
-    return tags
+@dataclass(frozen=True)
+class _Attempt:
+    """The crystal by one way to understand the symmetry."""
+
+    candidate: Candidate
+    crystal: PlainCrystal
+    readings: Sequence[Reading]
+    comparison: Comparison
+    multiplicities: bool
+    moved: float
+    notes: tuple[str, ...]
 
 
-def _occupancy(text: str) -> float:
-    value = _number(text)
-    return 1.0 if np.isnan(value) else value
+def _settled(tags: Tags, sites: Sites, lattice: np.ndarray) -> _Attempt:
+    """The crystal by the symmetry that is meant.
 
-
-@functools.lru_cache(maxsize=4096)
-def atomic_number(symbol: str, strict: bool = True) -> int:
-    """The element in a CIF symbol or label: ``Fe3+``, ``O1``, ``CA2``.
-
-    Args:
-        symbol: text of the type symbol or the label.
-        strict: the leading letters must be the element and nothing else; labels (``OW1``,
-            ``Fe1A``) may say more after it.
-
-    Returns:
-        1 to 118; 0 for no known element; -1 for a symbol that stands for a group of atoms.
+    Raises:
+        BadTable, NoSymmetry: when there is none.
     """
-    if _GROUPS.match(symbol) or " + " in symbol or symbol[:2].title() in ("D", "T"):
-        return -1
-    match = _LETTERS.match(symbol)
-    if match is None:
-        return 0
-    letters = match.group()
-    if strict and len(letters) > 2:
-        return 0
-    for length in (2, 1) if not strict else (len(letters),):
-        number = int(gemmi.Element(letters[:length].title()).atomic_number)
-        if number and len(letters) >= length:
-            return number if letters[:length].title() != "D" else -1
-    return 0
-
-
-@functools.lru_cache(maxsize=1024)
-def _parse_operations(triplets: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-    rotations, translations = [], []
-    try:
-        for triplet in triplets:
-            operation = gemmi.Op(triplet)
-            rotations.append(operation.rot)
-            translations.append(operation.tran)
-    except RuntimeError as error:
-        raise _NotOrdinary(f"symmetry operations that gemmi cannot read ({error})") from error
-    turn = np.array(rotations) / gemmi.Op.DEN
-    if not np.array_equal(turn, np.round(turn)):
-        raise _NotOrdinary("symmetry operations with broken rotations")
-    if not np.allclose(np.abs(np.linalg.det(turn)), 1.0):
-        wrong = triplets[int(np.flatnonzero(np.abs(np.abs(np.linalg.det(turn)) - 1) > 0.1)[0])]
-        raise ValueError(f"'{wrong}' is no symmetry operation: it changes volumes")
-    return turn, np.array(translations) / gemmi.Op.DEN
-
-
-def _operations(block: gemmi.cif.Block) -> tuple[np.ndarray, np.ndarray]:
-    """Rotations ``(operations, 3, 3)`` and translations ``(operations, 3)`` of a block."""
-    for tag in _OPERATION_TAGS:
-        values = block.find_values(tag)
-        if len(values):
-            return _parse_operations(tuple(gemmi.cif.as_string(v) for v in values))
-    for tag in _GROUP_TAGS:
-        given = gemmi.cif.as_string(block.find_value(tag) or "?")
-        if given:
-            return _group_operations(given)
-    return np.eye(3)[None], np.zeros((1, 3))
-
-
-@functools.lru_cache(maxsize=256)
-def _group_operations(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Operations of a group named without them, where the name leaves no choice of setting."""
-    bare = "".join(name.split())
-    if bare.isdigit():
-        group = gemmi.find_spacegroup_by_number(int(bare))
-    else:
-        group = gemmi.find_spacegroup_by_name(bare)
-    if group is None or sum(other.hm == group.hm for other in gemmi.spacegroup_table()) > 1:
-        raise _NotOrdinary(f"the space group '{name}' without its operations")
-    return _parse_operations(tuple(op.triplet() for op in group.operations()))
-
-
-def _snap_thirds(coords: np.ndarray) -> np.ndarray:
-    """0.3333 and 0.6667 as 1/3 and 2/3, so that special positions close under the operations."""
-    snapped = coords.copy()
-    for third in (1 / 3, 2 / 3):
-        snapped[np.abs(coords / third - 1) <= THIRD_TOLERANCE] = third
-    return snapped
-
-
-def expand(
-    coords: np.ndarray, rotations: np.ndarray, translations: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """All images of the sites under the operations, equal images once.
-
-    Args:
-        coords: ``(sites, 3)`` fractional.
-        rotations: ``(operations, 3, 3)``.
-        translations: ``(operations, 3)``.
-
-    Returns:
-        ``(atoms, 3)`` in [0, 1], and ``(atoms,)`` the site that each is an image of.
-    """
-    images = np.einsum("oij,sj->soi", rotations, coords) + translations
-    images -= np.floor(images)
-    if len(rotations) == 1:
-        return images[:, 0], np.arange(len(coords))
-    keep = np.concatenate([_first_images(part) for part in _portions(images)])
-    rows = np.repeat(np.arange(len(coords)), keep.sum(1))
-    return images[keep], rows
-
-
-def _portions(images: np.ndarray) -> list[np.ndarray]:
-    """The orbits in groups small enough for a table of all pairs of images."""
-    step = max(1, _TABLE // images.shape[1] ** 2)
-    return [images[i : i + step] for i in range(0, len(images), step)]
-
-
-def _first_images(images: np.ndarray) -> np.ndarray:
-    """``(sites, operations)``: which images equal none that was kept before, as pymatgen does."""
-    count = images.shape[1]
-    delta = images[:, :, None] - images[:, None]
-    delta -= np.round(delta)
-    earlier = (np.abs(delta) < SITE_TOLERANCE).all(-1) & np.tril(np.ones((count, count), bool), -1)
-    keep = ~earlier.any(-1)
-    explained = (earlier & keep[:, None]).any(-1)
-    for site in np.flatnonzero((~keep & ~explained).any(-1)):
-        # Near the tolerance, equal to one that equals another is not yet equal to that other.
-        for index in np.flatnonzero(~keep[site]):
-            keep[site, index] = not (earlier[site, index] & keep[site]).any()
-    return np.asarray(keep)
-
-
-def _coincide(coords: np.ndarray) -> bool:
-    """Whether any two of the sites are one."""
-    count = len(coords)
-    if count > TREE_FROM:
-        from scipy.spatial import cKDTree
-
-        boxed = coords - np.floor(coords)
-        # Sites on one spot first: the tree would list every pair of them.
-        if len(np.unique(np.floor(boxed / SITE_TOLERANCE), axis=0)) < count:
-            return True
-        tree = cKDTree(np.where(boxed >= 1.0, 0.0, boxed), boxsize=1.0)
-        return bool(tree.query_pairs(SITE_TOLERANCE, p=np.inf, output_type="ndarray").size)
-    delta = coords[:, None] - coords[None]
-    delta -= np.round(delta)
-    return int((np.abs(delta) < SITE_TOLERANCE).all(-1).sum()) > count
-
-
-def _with_pymatgen(raw: bytes, name: str, source: str, reason: str) -> list[PlainCrystal]:
-    """The crystals as pymatgen's parser understands the text."""
-    from pymatgen.io.cif import CifParser
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    statement = _statement(tags)
+    candidates = symmetry_of(tags, lattice)
+    if len(candidates) == 1 and candidates[0].sure:
+        return _attempt(candidates[0], sites, lattice, statement)
+    attempts: list[_Attempt] = []
+    problem: BadTable | None = None
+    for candidate in candidates:
         try:
-            # Tolerance 1.02: occupancies are rounded to two or three digits in print.
-            parser = CifParser.from_str(raw.decode("utf-8", "replace"), occupancy_tolerance=1.02)
-            structures = parser.parse_structures(primitive=False, on_error="ignore")
-        # Parsers of foreign text fail in every way there is; each is a recorded problem here.
-        except Exception as error:
-            return [_explain(name, source, reason, shorten(error))]
-    if not structures:
-        return [_explain(name, source, reason, "no structure found")]
-    names = [name] if len(structures) == 1 else [f"{name}#{i + 1}" for i in range(len(structures))]
-    return [from_sites(s, n, source) for s, n in zip(structures, names, strict=True)]
+            attempts.append(_attempt(candidate, sites, lattice, statement))
+        except BadTable as error:
+            problem = problem or error
+    if not attempts:
+        raise problem or NoSymmetry("no symmetry fits; correct it")
+    return _decided(attempts, candidates)
 
 
-def _explain(name: str, source: str, reason: str, detail: str) -> PlainCrystal:
-    causes = [w for w in _UNHELPFUL if w in detail]
-    text = reason if causes else f"{reason}; pymatgen says: {detail}"
-    return failed(name, source, f"cannot be read: {text}; correct or remove it")
+def _decided(attempts: Sequence[_Attempt], candidates: Sequence[Candidate]) -> _Attempt:
+    agreeing = [a for a in attempts if a.comparison.agrees]
+    if len(agreeing) > 1 or not agreeing:
+        open_ones = agreeing or [a for a in attempts if a.comparison.agrees is None]
+        kept = [a for a in open_ones if a.multiplicities and _plausible(a.crystal)]
+        agreeing = kept or agreeing
+    if not agreeing and any(a.comparison.agrees is False for a in attempts):
+        return attempts[0]
+    sure = [a for a in agreeing if a.candidate.sure]
+    if sure:
+        return sure[0]
+    alike = bool(agreeing) and all(_same_atoms(agreeing[0], a) for a in agreeing[1:])
+    # One way left of several tried, or one that something confirms, is what is meant.
+    confirmed = bool(agreeing) and (len(attempts) > 1 or agreeing[0].comparison.agrees is True)
+    if alike and confirmed:
+        return agreeing[0]
+    says = " or ".join(dict.fromkeys(c.says for c in candidates))
+    causes = [note for c in candidates[:1] for note in c.notes]
+    text = f"the symmetry is open: {says}"
+    raise NoSymmetry(
+        f"{'; '.join(causes) + '; ' if causes else ''}{text}, and nothing in the file decides; "
+        "add the setting (:1, :2, :H, :R), the Hall symbol, the operations, or formula and Z"
+    )
 
 
-#: What pymatgen says when it has nothing to say.
-_UNHELPFUL = ("Invalid CIF file with no structures", "no structure found")
+def _plausible(crystal: PlainCrystal) -> bool:
+    """Whether no two atoms of a crystal are far too close."""
+    if crystal.occupancy is not None or crystal.atomic_numbers.max() > 103:
+        return True
+    radii = covalent_radii(crystal.atomic_numbers)
+    pairs = close_pairs(
+        crystal.lattice, crystal.frac_coords, CONTACT_PART * 2.0 * float(radii.max())
+    )
+    delta = crystal.frac_coords[pairs[:, 0]] - crystal.frac_coords[pairs[:, 1]]
+    distance = np.linalg.norm((delta - np.round(delta)) @ crystal.lattice, axis=-1)
+    limit = CONTACT_PART * (radii[pairs[:, 0]] + radii[pairs[:, 1]])
+    return not bool((distance < limit).any())
+
+
+def _same_atoms(one: _Attempt, two: _Attempt) -> bool:
+    """Whether two attempts gave the same atoms at the same places."""
+    a, b = one.crystal, two.crystal
+    if a.occupancy is not None or b.occupancy is not None:
+        return False
+    if len(a.atomic_numbers) != len(b.atomic_numbers):
+        return False
+    both = np.concatenate([a.frac_coords, b.frac_coords])
+    numbers = np.concatenate([a.atomic_numbers, b.atomic_numbers])
+    count = len(a.atomic_numbers)
+    pairs = close_pairs(a.lattice, both, SAME_SITE_A)
+    across = pairs[(pairs[:, 0] < count) & (pairs[:, 1] >= count)]
+    across = across[numbers[across[:, 0]] == numbers[across[:, 1]]]
+    return len(set(across[:, 0].tolist())) == count == len(set(across[:, 1].tolist()))
+
+
+def _attempt(
+    candidate: Candidate, sites: Sites, lattice: np.ndarray, statement: Statement
+) -> _Attempt:
+    volume = abs(float(np.linalg.det(lattice)))
+    operations = candidate.operations
+    if len(sites.labels) * len(operations) > MOST_IMAGES:
+        raise TooMuch(
+            f"{len(sites.labels)} sites and {len(operations)} operations; {MOST_IMAGES} images "
+            "are the most that are read"
+        )
+    merge = np.where(sites.occupancy > 0.98, IMPOSSIBLE_A, SPLIT_A)
+    orbits = expand(
+        sites.frac_coords, operations.rotations, operations.translations, lattice, merge
+    )
+    counts = np.bincount(orbits.rows, minlength=len(sites.labels))
+    readings, notes = choose_readings(
+        sites.readings, sites.labels, counts * sites.occupancy, volume, statement
+    )
+    crystal, more = _crystal(orbits, readings, sites, lattice)
+    amounts = _amounts(crystal)
+    comparison = compare(amounts, volume, statement, crystal.occupancy is None)
+    said = sites.multiplicity
+    matches = (said == 0) | (said == counts) | (said * counts == len(operations))
+    if comparison.agrees is None and not candidate.sure and (said > 0).any() and matches.all():
+        comparison = Comparison(True)
+    moved = float(orbits.moved.max(initial=0.0))
+    return _Attempt(
+        candidate, crystal, readings, comparison, bool(matches.all()), moved, (*notes, *more)
+    )
+
+
+def _amounts(crystal: PlainCrystal) -> dict[int, float]:
+    if crystal.occupancy is None:
+        values, counts = np.unique(crystal.atomic_numbers, return_counts=True)
+        return dict(zip(values.tolist(), counts.astype(float).tolist(), strict=True))
+    amounts: dict[int, float] = {}
+    for species in crystal.occupancy.species:
+        for z, share in species.items():
+            amounts[z] = amounts.get(z, 0.0) + share
+    return amounts
+
+
+def _crystal(
+    orbits: Orbits, readings: Sequence[Reading], sites: Sites, lattice: np.ndarray
+) -> tuple[PlainCrystal, tuple[str, ...]]:
+    """All atoms with what is on them; rows of the table that describe one site are put together."""
+    coords, rows = orbits.frac_coords, orbits.rows
+    real = np.array([bool(reading.shares) for reading in readings])
+    notes: tuple[str, ...] = ()
+    if not real.all():
+        names = [label for label, atom in zip(sites.labels, real, strict=True) if not atom]
+        notes = (f"left out: points that are no atoms {', '.join(names[:5])}",)
+        kept = real[rows]
+        coords, rows = coords[kept], rows[kept]
+        orbits = Orbits(coords, rows, orbits.operations[kept], orbits.moved)
+    if not len(coords):
+        raise BadTable("the atom table has no atoms; add or remove it", "empty")
+    single = all(len(reading.shares) < 2 for reading in readings)
+    pairs = close_pairs(lattice, coords, SAME_SITE_A)
+    pairs = pairs[rows[pairs[:, 0]] != rows[pairs[:, 1]]]
+    if single and not len(pairs) and (sites.occupancy >= 1.0).all():
+        first = np.array([r.shares[0][0] if r.shares else 0 for r in readings], dtype=np.int64)
+        _check_elements(first[rows])
+        return PlainCrystal("", lattice, coords, first[rows]), notes
+    leader = np.arange(len(coords))
+    for one, two in pairs.tolist():
+        leader[two] = min(leader[one], leader[two])
+    species: dict[int, dict[int, float]] = {}
+    twice: set[str] = set()
+    for atom, row in enumerate(rows.tolist()):
+        target = species.setdefault(int(leader[atom]), {})
+        for z, share in readings[row].shares:
+            amount = share * float(sites.occupancy[row])
+            if target.get(z, 0.0) + amount > 1.0 + SUM_ROUNDING and len({*target, z}) == 1:
+                twice.add(sites.labels[row])
+                target[z] = 1.0
+                continue
+            target[z] = target.get(z, 0.0) + amount
+    for atom, shares in species.items():
+        total = sum(shares.values())
+        if total > 1.0 + SUM_ROUNDING:
+            members = sorted({sites.labels[rows[i]] for i in np.flatnonzero(leader == atom)})
+            raise BadTable(
+                f"{' and '.join(members)} share one site, and their occupancies sum to "
+                f"{total:.3g}; correct them"
+            )
+    if twice:
+        names = ", ".join(sorted(twice)[:5])
+        notes = (*notes, f"listed more than once, taken once: {names}")
+    atoms = np.array(sorted(species))
+    shares_of = [species[atom] for atom in atoms.tolist()]
+    _check_elements(np.array([z for shares in shares_of for z in shares]))
+    if all(len(s) == 1 and abs(next(iter(s.values())) - 1.0) < 1e-6 for s in shares_of):
+        numbers = np.array([next(iter(s)) for s in shares_of], dtype=np.int64)
+        return PlainCrystal("", lattice, coords[atoms], numbers), notes
+    places = _places(sites, rows[atoms], orbits.operations[atoms])
+    occupancy = Occupancy(coords[atoms], tuple(shares_of), places)
+    return PlainCrystal("", lattice, occupancy=occupancy), notes
+
+
+def _check_elements(numbers: np.ndarray) -> None:
+    if numbers.max(initial=1) > LAST_ELEMENT:
+        name = gemmi.Element(int(numbers.max())).name
+        raise BadTable(
+            f"element {name} ({numbers.max()}) is beyond the tables of this program, which end "
+            f"at {LAST_ELEMENT}; is the label meant so?",
+            "unknown element",
+        )
+
+
+def _places(sites: Sites, rows: np.ndarray, operations: np.ndarray) -> tuple[Place | None, ...]:
+    """The copy of a disordered assembly that each atom belongs to."""
+    if not any(group for _, group in sites.places):
+        return ()
+    found: list[Place | None] = []
+    for row, operation in zip(rows.tolist(), operations.tolist(), strict=True):
+        assembly, group = sites.places[row]
+        found.append(Place(assembly, group, operation) if group else None)
+    return tuple(found)
+
+
+def _notes(attempt: _Attempt, sites: Sites) -> tuple[str, ...]:
+    candidate, comparison = attempt.candidate, attempt.comparison
+    notes = [*candidate.notes, *sites.notes, *attempt.notes, *comparison.notes]
+    if not candidate.sure:
+        notes.append(f"the symmetry was open; read by {candidate.says}, which the file confirms")
+    if comparison.missing_hydrogens:
+        notes.append(
+            f"{comparison.missing_hydrogens:g} hydrogens of the formula have no coordinates and "
+            "are not in the structure"
+        )
+    elif comparison.agrees is None and (
+        sites.attached or any(reading.hydrogens for reading in attempt.readings)
+    ):
+        notes.append("hydrogens that the CIF only counts are not in the structure")
+    if any(not reading.known_shares for reading in attempt.readings):
+        notes.append("the parts of the elements on a mixed site are not given; taken as equal")
+    if attempt.moved > MOVED_A:
+        notes.append(f"a site was moved {attempt.moved:.2f} Å onto its special position")
+    if comparison.agrees is None and not attempt.multiplicities:
+        notes.append("multiplicities of sites in the file are not those of its symmetry")
+    return tuple(dict.fromkeys(notes))
 
 
 def from_sites(structure: object, name: str, source: str) -> PlainCrystal:

@@ -7,9 +7,9 @@ from typing import Any
 import gemmi
 import numpy as np
 
-from crystal_diffusion.data.cif import expand
 from crystal_diffusion.data.demo_table import DEMO_CRYSTALS
 from crystal_diffusion.data.demo_types import DemoCrystal
+from crystal_diffusion.data.orbits import expand
 from crystal_diffusion.data.records import lattice_from_parameters
 from crystal_diffusion.data.reduction import reduce_arrays
 
@@ -20,10 +20,11 @@ def build_crystal(crystal: DemoCrystal) -> dict[str, Any]:
     rotations = np.array([op.rot for op in operations]) / gemmi.Op.DEN
     translations = np.array([op.tran for op in operations]) / gemmi.Op.DEN
     sites = np.array([site[1:] for site in crystal.sites])
-    coords, rows = expand(sites, rotations, translations)
-    numbers = np.array([gemmi.Element(site[0]).atomic_number for site in crystal.sites])[rows]
+    cell = lattice_from_parameters(crystal.cell)
+    orbits = expand(sites, rotations, translations, cell)
+    numbers = np.array([gemmi.Element(site[0]).atomic_number for site in crystal.sites])
     lattice, coords, numbers = reduce_arrays(
-        lattice_from_parameters(crystal.cell), coords, numbers.astype(np.int64)
+        cell, orbits.frac_coords, numbers[orbits.rows].astype(np.int64)
     )
     return {
         "positions": coords,

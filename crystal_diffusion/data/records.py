@@ -15,6 +15,7 @@ import numpy as np
 
 from crystal_diffusion.data.bounds import LARGEST_COORDINATE, LONGEST_ID, MOST_ATOMS
 from crystal_diffusion.data.provenance import NOT_KNOWN, Provenance
+from crystal_diffusion.data.overlaps import IMPOSSIBLE_A, close_pairs
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -33,10 +34,12 @@ ProblemKind = Literal[
     "not finite",
     "no volume",
     "left-handed",
+    "contradiction",
+    "overlap",
 ]
 
-#: Elements known to pymatgen and ASE; what a model knows may be less.
-LAST_ELEMENT = 118
+#: The last element of the tables of radii and masses; what a model knows may be less.
+LAST_ELEMENT = 103
 #: Names of crystals in info dictionaries and JSON, first found wins.
 ID_KEYS = ("id", "material_id", "name", "structure_id", "jid", "entry_id")
 #: A cell is called flat when volume / (a b c) is below this; 5 degrees between two axes give 0.09.
@@ -51,16 +54,33 @@ _LEFT_HANDED = (
 
 
 @dataclass(frozen=True)
+class Place:
+    """The part that a site has in a disorder of whole groups of atoms.
+
+    Attributes:
+        assembly: the groups that take turns, as the CIF names them.
+        group: which of them; a negative one is disordered about a symmetry element.
+        copy: which symmetry image of the assembly.
+    """
+
+    assembly: str
+    group: str
+    copy: int
+
+
+@dataclass(frozen=True)
 class Occupancy:
     """A crystal with partial occupancy, before a choice is made.
 
     Attributes:
         frac_coords: ``(sites, 3)``.
         species: one ``{atomic number: occupancy}`` a site; what is missing to 1 is vacancy.
+        places: one a site, None for a site that is in no group; empty when no site is in one.
     """
 
     frac_coords: np.ndarray
     species: tuple[dict[int, float], ...]
+    places: tuple[Place | None, ...] = ()
 
     def describe(self) -> str:
         """The worst site in words, for a message."""
@@ -87,6 +107,8 @@ class PlainCrystal:
         occupancy: given for a crystal with partial occupancy that waits for a choice.
         notes: what was changed on reading, in words.
         provenance: the database entry that it is; all empty when not known.
+        frozen: ``(atoms, 3)`` true where a coordinate (along a, b, c) must not move; None where
+            all are free.
     """
 
     id: str
@@ -100,15 +122,28 @@ class PlainCrystal:
     occupancy: Occupancy | None = None
     notes: tuple[str, ...] = ()
     provenance: Provenance = NOT_KNOWN
+    frozen: np.ndarray | None = None
 
     def to_structure(self) -> Structure:
-        """The pymatgen ``Structure`` of a crystal without a problem."""
+        """The pymatgen ``Structure`` of a crystal without a problem.
+
+        Frozen coordinates become the site property ``selective_dynamics`` (true: free to move),
+        as pymatgen's own POSCAR reader has it.
+        """
         from pymatgen.core import Lattice, Structure
 
         if self.occupancy is not None:
             species: list[dict[int, float]] = list(self.occupancy.species)
             return Structure(Lattice(self.lattice), species, self.occupancy.frac_coords)
-        return Structure(Lattice(self.lattice), self.atomic_numbers.tolist(), self.frac_coords)
+        free = None
+        if self.frozen is not None and self.frozen.any():
+            free = {"selective_dynamics": (~self.frozen).tolist()}
+        return Structure(
+            Lattice(self.lattice),
+            self.atomic_numbers.tolist(),
+            self.frac_coords,
+            site_properties=free,
+        )
 
 
 @dataclass(frozen=True)
@@ -303,7 +338,18 @@ def _problem_of(crystal: PlainCrystal) -> tuple[str, ProblemKind] | None:
         return text, "unreadable"
     if numbers.min() < 1 or numbers.max() > LAST_ELEMENT:
         unknown = numbers[(numbers < 1) | (numbers > LAST_ELEMENT)][0]
-        return f"atomic number {unknown} is no element; use 1 to {LAST_ELEMENT}", "unknown element"
+        text = f"atomic number {unknown} is no element of the tables; use 1 to {LAST_ELEMENT}"
+        return text, "unknown element"
+    pairs = close_pairs(crystal.lattice, coords, IMPOSSIBLE_A)
+    if len(pairs):
+        one, two = pairs[0].tolist()
+        step = coords[one] - coords[two]
+        apart = float(np.linalg.norm((step - np.round(step)) @ crystal.lattice))
+        text = (
+            f"atoms {one + 1} and {two + 1} are on top of each other ({apart:.3f} Å apart, "
+            f"{len(pairs)} such pairs); remove one of each"
+        )
+        return text, "overlap"
     return None
 
 
@@ -318,16 +364,18 @@ def settle(crystal: PlainCrystal, left_handed: LeftHanded = "skip") -> PlainCrys
         return crystal
     problem = _problem_of(crystal)
     coords, lattice, notes = crystal.frac_coords, crystal.lattice, crystal.notes
+    frozen = crystal.frozen
     if problem is None and np.linalg.det(lattice) < 0:
         if left_handed == "swap":
             lattice, coords = lattice[[1, 0, 2]], coords[:, [1, 0, 2]]
+            frozen = None if frozen is None else frozen[:, [1, 0, 2]]
             notes = (*notes, "left-handed cell: a and b exchanged")
         else:
             problem = (_LEFT_HANDED, "left-handed")
     if problem is not None:
         lost = failed(crystal.id, crystal.source, *problem)
         return replace(lost, provenance=crystal.provenance)
-    return replace(crystal, lattice=lattice, frac_coords=wrap(coords), notes=notes)
+    return replace(crystal, lattice=lattice, frac_coords=wrap(coords), notes=notes, frozen=frozen)
 
 
 def wrap(frac_coords: np.ndarray) -> np.ndarray:

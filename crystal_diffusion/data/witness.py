@@ -1,0 +1,210 @@
+"""The file's own word on what is in the cell: formula, formula units, density, volume.
+
+A misread symmetry or label nearly always changes the composition, and most files say it once
+more. What they say is compared with what was read; a disagreement is a problem that names both.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import gemmi
+
+from crystal_diffusion.data.labels import element_number
+
+#: Relative and absolute (atoms per formula unit) tolerance of amounts, all sites fully occupied.
+EXACT = (0.02, 0.05)
+#: The same with partial occupancies, which are printed rounded and refined apart from analyses.
+ROUNDED = (0.05, 0.1)
+#: Parts of the stated density and volume by which the crystal may differ.
+DENSITY_PART, VOLUME_PART = 0.1, 0.05
+#: g/cm3 of one atomic mass unit per Å3.
+_GRAMS = 1.66053907
+_AMOUNT = r"(\d*\.?\d+|\d+\.)?"
+_TOKEN = re.compile(rf"([A-Za-z]{{1,2}}){_AMOUNT}")
+_BRACKET = re.compile(rf"\(([^()]*)\)\s*{_AMOUNT}")
+_PART = re.compile(rf"([A-Z][a-z]?){_AMOUNT}")
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What a file says of its own crystal; what it does not say is None.
+
+    Attributes:
+        formula: amounts by atomic number, deuterium as hydrogen.
+        units: formula units in the cell (Z).
+        density: g/cm3, as computed from the crystal.
+        volume: Å3 of the cell.
+        num_atoms: atoms in the cell.
+    """
+
+    formula: Mapping[int, float] | None = None
+    units: float | None = None
+    density: float | None = None
+    volume: float | None = None
+    num_atoms: int | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What came out of comparing a crystal with a statement.
+
+    Attributes:
+        agrees: None when the file says nothing that could be compared.
+        text: what disagrees, naming both sides; empty unless ``agrees`` is False.
+        notes: disagreements that do not matter to what was read.
+        missing_hydrogens: in the cell, of those that the formula has.
+    """
+
+    agrees: bool | None = None
+    text: str = ""
+    notes: tuple[str, ...] = field(default=())
+    missing_hydrogens: float = 0.0
+
+
+def read_formula(text: str) -> dict[int, float] | None:
+    """Amounts by atomic number of ``C26 H26 O``, ``Al2O3``, ``NA1 CL1``; None if it is none."""
+    bracket = _BRACKET.search(text)
+    if bracket:
+        inner, rest = read_formula(bracket[1]), text[: bracket.start()] + text[bracket.end() :]
+        outer = read_formula(rest) if rest.strip(" ,") else {}
+        if inner is None or outer is None:
+            return None
+        times = float(bracket[2] or 1.0)
+        return {z: outer.get(z, 0.0) + times * inner.get(z, 0.0) for z in {*outer, *inner}}
+    amounts: dict[int, float] = {}
+    words = text.replace(",", " ").split()
+    # NA1 CL1 is sodium chloride, but CO alone is carbon and oxygen.
+    capitals = len(words) > 1 and text.isupper()
+    for word in words:
+        token = _TOKEN.fullmatch(word)
+        if token and (len(token[1]) == 1 or not token[1].isupper() or capitals):
+            tokens = [token]
+        else:
+            tokens = list(_PART.finditer(word))
+            if "".join(t[0] for t in tokens) != word:
+                # A charge (2+) says nothing of the composition.
+                if re.fullmatch(r"\d*[+-]+|[+-]\d*", word):
+                    continue
+                return None
+        for part in tokens:
+            number = element_number(part[1])
+            if not number:
+                return None
+            amounts[number] = amounts.get(number, 0.0) + float(part[2] or 1.0)
+    return {z: n for z, n in amounts.items() if n > 0} or None
+
+
+def formula_text(amounts: Mapping[int, float]) -> str:
+    """``Al2 O3``, in alphabetic order."""
+    names = {gemmi.Element(int(z)).name: n for z, n in amounts.items()}
+    return " ".join(f"{name}{names[name]:.4g}" for name in sorted(names))
+
+
+def compare(
+    amounts: Mapping[int, float], volume: float, statement: Statement, ordered: bool = True
+) -> Comparison:
+    """Whether a crystal is what its file says.
+
+    Hydrogens may be missing (they often have no coordinates); everything else must agree.
+
+    Args:
+        amounts: atoms in the cell by atomic number, occupancies counted in.
+        volume: Å3 of the cell.
+        statement: what the file says.
+        ordered: whether all sites are fully occupied, which leaves less room for rounding.
+    """
+    if statement.volume and abs(volume / statement.volume - 1) > VOLUME_PART:
+        text = f"the cell has {volume:.2f} Å3, the file says {statement.volume:.2f} Å3"
+        return Comparison(False, text)
+    stated = statement.formula
+    if statement.num_atoms is not None and ordered and not _missing(amounts, stated):
+        count = sum(amounts.values())
+        if abs(count - statement.num_atoms) > 0.5:
+            text = f"{count:g} atoms were read, the file says {statement.num_atoms}"
+            return Comparison(False, text)
+    if not stated:
+        return _by_density(amounts, volume, statement)
+    found = f"the atoms are {formula_text(amounts)}"
+    factor = _factor(amounts, stated)
+    said = f"the formula of the file is {formula_text(stated)}"
+    if statement.units:
+        said += f" with Z = {statement.units:g}"
+    if not factor or not _same(amounts, stated, factor, EXACT if ordered else ROUNDED):
+        return Comparison(False, f"{found}, but {said}")
+    missing = max(0.0, stated.get(1, 0.0) * factor - amounts.get(1, 0.0))
+    missing = missing if missing > 0.05 * max(1.0, stated.get(1, 0.0) * factor) else 0.0
+    complete = {**amounts, 1: amounts.get(1, 0.0) + missing}
+    density = _off(complete, volume, statement.density)
+    if statement.units and not _is_multiple(factor, stated, statement.units):
+        if density is None or density > DENSITY_PART:
+            return Comparison(False, f"{found}, but {said}", (), missing)
+        note = f"Z = {statement.units:g} in the file, but the cell holds {factor:g} formula units"
+        return Comparison(True, "", (note,), missing)
+    if density is not None and density > DENSITY_PART:
+        text = f"{_density(complete, volume):.3f} g/cm3, but the file says {statement.density:g}"
+        if not statement.units:
+            return Comparison(False, f"{found}, which gives {text}", (), missing)
+        return Comparison(True, "", (f"the cell gives {text}",), missing)
+    return Comparison(True, "", (), missing)
+
+
+def _missing(amounts: Mapping[int, float], stated: Mapping[int, float] | None) -> bool:
+    """Whether hydrogens may be missing, so that a number of atoms says nothing."""
+    return bool(stated and stated.get(1) and amounts.get(1, 0.0) < stated[1])
+
+
+def _by_density(amounts: Mapping[int, float], volume: float, statement: Statement) -> Comparison:
+    off = _off(amounts, volume, statement.density)
+    if off is None:
+        return Comparison()
+    if off <= DENSITY_PART:
+        return Comparison(True)
+    text = (
+        f"the atoms ({formula_text(amounts)}) give {_density(amounts, volume):.3f} g/cm3, "
+        f"the file says {statement.density:g}"
+    )
+    return Comparison(False, text)
+
+
+def _factor(amounts: Mapping[int, float], stated: Mapping[int, float]) -> float:
+    """How many of the stated formula are in the cell, by everything but hydrogen."""
+    heavy = sum(n for z, n in stated.items() if z != 1)
+    if not heavy:
+        return amounts.get(1, 0.0) / stated[1]
+    return sum(n for z, n in amounts.items() if z != 1) / heavy
+
+
+def _same(
+    amounts: Mapping[int, float],
+    stated: Mapping[int, float],
+    factor: float,
+    tolerance: tuple[float, float],
+) -> bool:
+    relative, absolute = tolerance
+    for number in {*amounts, *stated}:
+        wanted, found = stated.get(number, 0.0), amounts.get(number, 0.0) / factor
+        room = max(relative * wanted, absolute if wanted else 0.01)
+        if found - wanted > room or (number != 1 and wanted - found > room):
+            return False
+    return True
+
+
+def _is_multiple(factor: float, stated: Mapping[int, float], units: float) -> bool:
+    """Whether the cell holds Z formulas, or one where the formula is that of the whole cell."""
+    whole = all(abs(n / units - round(n / units)) < 1e-6 for n in stated.values())
+    near = 0.03 * max(factor, 1.0)
+    return abs(factor - units) < near or (whole and abs(factor - 1.0) < near)
+
+
+def _density(amounts: Mapping[int, float], volume: float) -> float:
+    mass = sum(n * float(gemmi.Element(int(z)).weight) for z, n in amounts.items())
+    return _GRAMS * mass / volume
+
+
+def _off(amounts: Mapping[int, float], volume: float, density: float | None) -> float | None:
+    if not density or volume <= 0:
+        return None
+    return abs(_density(amounts, volume) / density - 1.0)
