@@ -81,8 +81,8 @@ def parse_cif(text: str | bytes, name: str, source: str) -> list[PlainCrystal]:
 def _parse_block(tags: Tags, name: str, source: str) -> PlainCrystal:
     try:
         lattice = _lattice(tags)
-        problem = cell_problem(lattice)
-        if problem is not None:
+        if not abs(np.linalg.det(lattice)) > 1e-3:
+            problem = cell_problem(lattice) or ("the cell has no volume; correct it", "no volume")
             return failed(name, source, *problem)
         sites = read_sites(tags)
         attempt = _settled(tags, sites, lattice)
@@ -226,9 +226,7 @@ def _attempt(
             "are the most that are read"
         )
     merge = np.where(sites.occupancy > 0.98, IMPOSSIBLE_A, SPLIT_A)
-    orbits = expand(
-        sites.frac_coords, operations.rotations, operations.translations, lattice, merge
-    )
+    orbits = expand(sites.frac_coords, operations, lattice, merge)
     counts = np.bincount(orbits.rows, minlength=len(sites.labels))
     readings, notes = choose_readings(
         sites.readings, sites.labels, counts * sites.occupancy, volume, statement
@@ -248,8 +246,8 @@ def _attempt(
 
 def _amounts(crystal: PlainCrystal) -> dict[int, float]:
     if crystal.occupancy is None:
-        values, counts = np.unique(crystal.atomic_numbers, return_counts=True)
-        return dict(zip(values.tolist(), counts.astype(float).tolist(), strict=True))
+        counts = np.bincount(crystal.atomic_numbers)
+        return {int(z): float(counts[z]) for z in np.flatnonzero(counts)}
     amounts: dict[int, float] = {}
     for species in crystal.occupancy.species:
         for z, share in species.items():
@@ -302,8 +300,7 @@ def _crystal(
                 f"{total:.3g}; correct them"
             )
     if twice:
-        names = ", ".join(sorted(twice)[:5])
-        notes = (*notes, f"listed more than once, taken once: {names}")
+        notes = (*notes, f"listed more than once, taken once: {', '.join(sorted(twice)[:5])}")
     atoms = np.array(sorted(species))
     shares_of = [species[atom] for atom in atoms.tolist()]
     _check_elements(np.array([z for shares in shares_of for z in shares]))

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import gemmi
 import numpy as np
 
+from crystal_diffusion.data.bounds import LARGEST_COORDINATE, MOST_ATOMS, TooMuch
 from crystal_diffusion.data.cif_tags import NoNumber, Tags, number
 from crystal_diffusion.data.labels import Reading, read_label, read_type
-from crystal_diffusion.data.bounds import LARGEST_COORDINATE, MOST_ATOMS, TooMuch
 from crystal_diffusion.data.records import ProblemKind
 
 #: Printed occupancies of one atom may exceed 1 by so much.
@@ -40,7 +40,8 @@ class Sites:
         frac_coords: ``(sites, 3)``.
         occupancy: ``(sites,)`` in (0, 1].
         readings: what each can stand for; a certain one is alone.
-        places: assembly and group of disorder; empty texts for ordered atoms.
+        places: assembly and group of disorder, empty texts for ordered atoms; empty where no atom
+            is in a group.
         multiplicity: ``(sites,)`` atoms of the cell as the file says; 0 where it does not.
         notes: what was left out.
         attached: hydrogens that the table only counts.
@@ -73,9 +74,12 @@ def read_sites(tags: Tags) -> Sites:
     if not any(labels) and not any(types):
         raise BadTable("the atom table has no symbols; add _atom_site_type_symbol")
     labels = [label or symbol for label, symbol in zip(labels, types, strict=True)]
-    dummy = [flag.lower() == "dum" for flag in _texts(tags, count, "_atom_site_calc_flag")]
+    flags = tags.values.get("_atom_site_calc_flag", ())
+    dummy = [flag.lower() == "dum" for flag in flags] if len(flags) == count else [False] * count
     coords = _coordinates(columns, dummy, labels)
     occupancy = _occupancies(tags, count, labels)
+    finite = np.isfinite(coords).all(1).tolist()
+    shares = occupancy.tolist()
     readings: list[tuple[Reading, ...]] = []
     kept: list[int] = []
     left_out: dict[str, list[str]] = {}
@@ -83,11 +87,14 @@ def read_sites(tags: Tags) -> Sites:
         if dummy[row]:
             left_out.setdefault("dummy sites", []).append(labels[row])
             continue
-        if occupancy[row] == 0.0:
+        if shares[row] == 0.0:
             left_out.setdefault("sites of occupancy 0", []).append(labels[row])
             continue
-        found = _readings(types[row], labels[row])
-        if not np.all(np.isfinite(coords[row])):
+        found = read_type(types[row]) if types[row] else read_label(labels[row])
+        if not found:
+            text = f"unknown element {types[row] or labels[row]!r}; correct its symbol"
+            raise BadTable(text, "unknown element")
+        if not finite[row]:
             if not all(reading.elements == {1} for reading in found):
                 raise BadTable(
                     f"atom {row + 1} ({labels[row]}) has coordinates that are not finite; "
@@ -96,7 +103,7 @@ def read_sites(tags: Tags) -> Sites:
                 )
             left_out.setdefault("hydrogens without coordinates", []).append(labels[row])
             continue
-        if all(not reading.shares for reading in found):
+        if not found[0].shares and len(found) == 1:
             left_out.setdefault("points that are no atoms", []).append(labels[row])
             continue
         kept.append(row)
@@ -107,13 +114,17 @@ def read_sites(tags: Tags) -> Sites:
     attached = sum(max(0.0, _or_zero(v)) for v in tags.column("_atom_site_attached_hydrogens"))
     places = _places(tags, count)
     multiplicity = _multiplicities(tags, count)
+    if len(kept) < count:
+        labels = [labels[row] for row in kept]
+        places = tuple(places[row] for row in kept) if places else ()
+        coords, occupancy, multiplicity = coords[kept], occupancy[kept], multiplicity[kept]
     return Sites(
-        tuple(labels[row] for row in kept),
-        coords[kept],
-        occupancy[kept],
+        tuple(labels),
+        coords,
+        occupancy,
         tuple(readings),
-        tuple(places[row] for row in kept),
-        multiplicity[kept],
+        places,
+        multiplicity,
         notes,
         attached,
     )
@@ -129,7 +140,10 @@ def _texts(tags: Tags, count: int, *names: str) -> list[str]:
     values = tags.column(*names)
     if len(values) != count:
         return [""] * count
-    return ["" if v in ("?", ".") else str(gemmi.cif.as_string(v)).strip() for v in values]
+    return [
+        v if v[0].isalnum() else "" if v in ("?", ".") else str(gemmi.cif.as_string(v)).strip()
+        for v in values
+    ]
 
 
 def _or_zero(text: str) -> float:
@@ -144,6 +158,12 @@ def _coordinates(
     columns: Sequence[Sequence[str]], dummy: Sequence[bool], labels: Sequence[str]
 ) -> np.ndarray:
     """``(rows, 3)``; NaN where the file has none."""
+    try:
+        coords = np.array([[number(text) for text in column] for column in columns]).T
+        if np.abs(coords).max(initial=0.0) <= LARGEST_COORDINATE:
+            return coords
+    except NoNumber:
+        pass
     coords = np.full((len(dummy), 3), np.nan)
     for axis, column in enumerate(columns):
         for row, text in enumerate(column):
@@ -173,6 +193,8 @@ def _occupancies(tags: Tags, count: int, labels: Sequence[str]) -> np.ndarray:
         return np.ones(count)
     found = np.ones(count)
     for row, text in enumerate(values):
+        if text in ("1", "1.0", "1.00"):
+            continue
         try:
             value = number(text)
         except NoNumber as error:
@@ -187,22 +209,16 @@ def _occupancies(tags: Tags, count: int, labels: Sequence[str]) -> np.ndarray:
     return found
 
 
-def _readings(symbol: str, label: str) -> tuple[Reading, ...]:
-    """What a row can stand for: its type symbol, or without one its label."""
-    found = read_type(symbol) if symbol else read_label(label)
-    if not found:
-        text = symbol or label
-        raise BadTable(f"unknown element {text!r}; correct its symbol", "unknown element")
-    return found
-
-
-def _places(tags: Tags, count: int) -> list[tuple[str, str]]:
-    assemblies = _texts(tags, count, "_atom_site_disorder_assembly")
+def _places(tags: Tags, count: int) -> tuple[tuple[str, str], ...]:
+    """Assembly and group of each row; empty where the file has no groups."""
+    if len(tags.values.get("_atom_site_disorder_group", ())) != count:
+        return ()
     groups = _texts(tags, count, "_atom_site_disorder_group")
-    return [
-        (assembly or "", group) if group and group != "0" else ("", "")
+    assemblies = _texts(tags, count, "_atom_site_disorder_assembly")
+    return tuple(
+        (assembly, group) if group and group != "0" else ("", "")
         for assembly, group in zip(assemblies, groups, strict=True)
-    ]
+    )
 
 
 def _multiplicities(tags: Tags, count: int) -> np.ndarray:

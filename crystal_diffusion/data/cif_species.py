@@ -44,8 +44,11 @@ def choose_readings(
         return _with_shares([found[0] for found in options], weights, statement), ()
     formula = statement.formula
     if formula is None:
-        return [_by_spelling(found, options, label) for found, label in zip(options, labels, strict=True)], ()
-    allowed = [_allowed(found, formula.keys()) for found in options]
+        return [
+            _by_spelling(found, options, label)
+            for found, label in zip(options, labels, strict=True)
+        ], ()
+    allowed = [_allowed(found, frozenset(formula)) for found in options]
     chosen = _tried(allowed, labels, weights, volume, statement)
     changed = [
         f"{label} as {_describe(reading)}"
@@ -64,12 +67,9 @@ def _describe(reading: Reading) -> str:
     return "/".join(gemmi.Element(number).name for number, _ in reading.shares)
 
 
-def _allowed(found: tuple[Reading, ...], elements: Sequence[int] | object) -> tuple[Reading, ...]:
-    """The readings whose elements are in the formula; all of them when none are."""
-    known = frozenset(elements)  # type: ignore[arg-type]
-    kept = tuple(r for r in found if r.elements <= known)
-    real = tuple(r for r in kept if r.shares)
-    return kept if real else found[:1] if not kept else kept
+def _allowed(found: tuple[Reading, ...], known: frozenset[int]) -> tuple[Reading, ...]:
+    """The readings whose elements are in the formula; the first of them when none are."""
+    return tuple(r for r in found if r.elements <= known) or found[:1]
 
 
 def _by_spelling(

@@ -9,6 +9,8 @@ the cell, and what disagrees is tried out: the formula of the file decides betwe
 from __future__ import annotations
 
 import functools
+import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,6 +23,7 @@ from crystal_diffusion.data.space_groups import (
     METRIC_ROUNDING,
     Operations,
     Setting,
+    from_arrays,
     key_of,
     make_operations,
     misfit,
@@ -102,6 +105,9 @@ def symmetry_of(tags: Tags, lattice: np.ndarray) -> tuple[Candidate, ...]:
     said = _Statements.of(tags)
     listed = _listed(tags)
     if listed:
+        shifted = _off_origin(listed)
+        if shifted is not None:
+            return _that_fits([Candidate(shifted, "its symmetry operations")], lattice, "the list")
         known = _known_group(listed, said)
         if known is not None and misfit(known.operations, lattice) < METRIC_ROUNDING:
             return (known,)
@@ -152,9 +158,9 @@ def _parsed(texts: tuple[str, ...]) -> tuple[gemmi.Op, ...]:
             f"{LARGEST_GROUP}; correct the list"
         )
     for text in texts:
-        plain = str(gemmi.cif.as_string(text)).strip()
+        plain = _plain_operation(text)
         try:
-            operation = gemmi.Op(plain.strip("()[] ").replace("*", ""))
+            operation = gemmi.Op(plain)
         except (RuntimeError, ValueError) as error:
             raise NoSymmetry(f"{plain!r} is no symmetry operation ({error}); correct it") from error
         entries = {value for row in operation.rot for value in row}
@@ -166,6 +172,50 @@ def _parsed(texts: tuple[str, ...]) -> tuple[gemmi.Op, ...]:
             )
         found.setdefault(key_of(operation), operation)
     return tuple(found.values())
+
+
+def _plain_operation(text: str) -> str:
+    return str(gemmi.cif.as_string(text)).strip().strip("()[] ").replace("*", "")
+
+
+@functools.lru_cache(maxsize=1024)
+def _off_origin(texts: tuple[str, ...]) -> Operations | None:
+    """The operations of a group whose origin is at no place of the tables (``-x+5/297, y, z``).
+
+    None where all translations are those of the tables, or the list is no group.
+    """
+    rotations, translations, ordinary = [], [], True
+    for text in texts:
+        plain = _plain_operation(text).replace(" ", "")
+        try:
+            operation = gemmi.Op(plain)
+            shift = [value / gemmi.Op.DEN for value in operation.tran]
+        except (RuntimeError, ValueError):
+            parts = plain.split(",")
+            bare = [re.sub(r"[-+]?(\d+/\d+|\d*\.\d+|\d+)(?![xyzXYZ\d])", "", p) for p in parts]
+            try:
+                operation = gemmi.Op(",".join(bare))
+                shift = [_shift_of(part) for part in parts]
+            except (RuntimeError, ValueError, ZeroDivisionError):
+                return None
+            ordinary = False
+        rotations.append(operation.rot)
+        translations.append(shift)
+    if ordinary:
+        return None
+    turns = np.array(rotations, dtype=np.float64) / gemmi.Op.DEN
+    if not np.isin(turns, (-1.0, 0.0, 1.0)).all() or len(turns) > LARGEST_GROUP:
+        return None
+    operations = from_arrays(turns, np.array(translations))
+    return operations if (operations.products >= 0).all() else None
+
+
+def _shift_of(text: str) -> float:
+    total = 0.0
+    for sign, upper, lower in re.findall(r"([-+]?)(\d*\.?\d+)(?:/(\d+))?(?![xyzXYZ\d.])", text):
+        value = float(upper) / (float(lower) if lower else 1.0)
+        total += -value if sign == "-" else value
+    return total
 
 
 @functools.lru_cache(maxsize=1024)
@@ -225,8 +275,8 @@ def _from_list(
         says = f"the {len(listed)} listed operations"
         off = misfit(own, lattice)
         if _agrees(own, named) and off <= METRIC_LIMIT:
-            note = (f"the cell differs from the symmetry by {off:.1%}",)
-            return (Candidate(own, says, True, note if off > METRIC_ROUNDING else ()),)
+            loose = (f"the cell differs from the symmetry by {off:.1%}",)
+            return (Candidate(own, says, True, loose if off > METRIC_ROUNDING else ()),)
         if off <= METRIC_LIMIT:
             # A program that does not know the group writes P 1 and the true operations.
             lazy = bool(named) and all(setting.number == 1 for setting in named)
@@ -388,20 +438,21 @@ def _names_of(settings: Sequence[Setting]) -> str:
 @functools.lru_cache(maxsize=1024)
 def _number_of_keys(keys: frozenset[tuple[int, ...]]) -> int | None:
     operations = gemmi.GroupOps([_as_operation(key) for key in sorted(keys)])
-    group = gemmi.find_spacegroup_by_ops(operations)
+    group: gemmi.SpaceGroup | None = gemmi.find_spacegroup_by_ops(operations)
     if group is not None:
         return int(group.number)
     import spglib
 
     table = np.array(sorted(keys), dtype=np.float64) / gemmi.Op.DEN
-    try:
+    with warnings.catch_warnings():
+        # Spglib announces that a later version will raise where this one returns None.
+        warnings.simplefilter("ignore", DeprecationWarning)
         found = spglib.get_spacegroup_type_from_symmetry(
             np.rint(table[:, :9]).astype(np.intc).reshape(-1, 3, 3), table[:, 9:]
         )
-    # Raised for operations that make no group of any lattice.
-    except spglib.SpglibError:
-        return None
-    return int(found.number) if found is not None else None
+    # None for operations that make no group of any lattice.
+    number = getattr(found, "number", None)
+    return None if number is None else int(number)
 
 
 def _number_of(operations: Operations) -> int | None:

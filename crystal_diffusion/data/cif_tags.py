@@ -6,6 +6,7 @@ import functools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import gemmi
 
@@ -55,8 +56,8 @@ class Tags:
         values: dict[str, Sequence[str]] = {}
         for item in block:
             if item.pair is not None:
-                tag, value = item.pair
-                values.setdefault(_plain(tag), (value,))
+                pair: Any = item.pair
+                values.setdefault(_plain(pair[0]), (pair[1],))
             elif item.loop is not None:
                 loop = item.loop
                 cells, width = loop.values, loop.width()

@@ -12,16 +12,15 @@ from crystal_diffusion.data.demo_types import DemoCrystal
 from crystal_diffusion.data.orbits import expand
 from crystal_diffusion.data.records import lattice_from_parameters
 from crystal_diffusion.data.reduction import reduce_arrays
+from crystal_diffusion.data.space_groups import make_operations
 
 
 def build_crystal(crystal: DemoCrystal) -> dict[str, Any]:
     """The crystal in its primitive Niggli cell, as a dict of the data set class."""
     operations = list(gemmi.SpaceGroup(crystal.space_group).operations())
-    rotations = np.array([op.rot for op in operations]) / gemmi.Op.DEN
-    translations = np.array([op.tran for op in operations]) / gemmi.Op.DEN
     sites = np.array([site[1:] for site in crystal.sites])
     cell = lattice_from_parameters(crystal.cell)
-    orbits = expand(sites, rotations, translations, cell)
+    orbits = expand(sites, make_operations(operations), cell)
     numbers = np.array([gemmi.Element(site[0]).atomic_number for site in crystal.sites])
     lattice, coords, numbers = reduce_arrays(
         cell, orbits.frac_coords, numbers[orbits.rows].astype(np.int64)

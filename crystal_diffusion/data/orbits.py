@@ -14,13 +14,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from crystal_diffusion.data.overlaps import IMPOSSIBLE_A
+from crystal_diffusion.data.space_groups import Operations
 
-#: Fractional; images of a site that is exactly on its special position agree far better.
-_SAME = 1e-5
+#: Å; a site that is on its special position is brought back to itself far better than this.
+_FIXED_A = 1e-3
 #: Tolerances tried one after the other where the nearest images are those of no group.
 _SMALLER = (0.5, 0.25, 0.1, 0.03, 0.01)
-#: Pairs of images compared at once.
-_TABLE = 200_000
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,7 @@ class Orbits:
 
 def expand(
     frac_coords: np.ndarray,
-    rotations: np.ndarray,
-    translations: np.ndarray,
+    operations: Operations,
     lattice: np.ndarray,
     merge: np.ndarray | float = IMPOSSIBLE_A,
 ) -> Orbits:
@@ -51,46 +49,48 @@ def expand(
 
     Args:
         frac_coords: ``(sites, 3)``.
-        rotations: ``(operations, 3, 3)``; the operations form a group, the first is the identity.
-        translations: ``(operations, 3)``.
+        operations: a group.
         lattice: ``(3, 3)`` rows in Å.
         merge: Å; images of one site nearer than this are one atom. One value or one for each site.
     """
-    sites, count = len(frac_coords), len(rotations)
-    images = _images(frac_coords, rotations, translations)
+    sites, count = len(frac_coords), len(operations)
     if count == 1:
         rows = np.arange(sites)
-        return Orbits(images[:, 0], rows, np.zeros(sites, np.int64), np.zeros(sites))
+        inside = frac_coords - np.floor(frac_coords)
+        return Orbits(inside, rows, np.zeros(sites, np.int64), np.zeros(sites))
+    images = _images(frac_coords, operations)
     reach = np.broadcast_to(np.asarray(merge, dtype=np.float64), (sites,))
     keep = np.ones((sites, count), bool)
     moved = np.zeros(sites)
     shift, distance = _from_site(images, frac_coords, lattice)
     near = distance < reach[:, None]
-    special = np.flatnonzero(near.sum(1) > 1)
+    special = np.flatnonzero(np.count_nonzero(near, axis=1) > 1)
     if len(special):
-        target = _projected(frac_coords[special], near[special], shift[special])
-        again = _images(target, rotations, translations)
+        stabilizers = near[special]
+        target = _projected(frac_coords[special], stabilizers, shift[special])
+        again = _images(target, operations)
         apart = _from_site(again, target, lattice)[1]
-        for place in np.flatnonzero(((apart < 1e-3) != near[special]).any(1)):
-            site = special[place]
-            target[place] = _shrink(
-                frac_coords[site], rotations, translations, lattice, float(reach[site])
+        for place in np.flatnonzero(((apart < _FIXED_A) != stabilizers).any(1)).tolist():
+            site = int(special[place])
+            target[place], stabilizers[place] = _shrink(
+                frac_coords[site], operations, lattice, float(reach[site])
             )
-            again[place] = _images(target[place : place + 1], rotations, translations)[0]
+            again[place] = _images(target[place : place + 1], operations)[0]
         images[special] = again
-        step = target - frac_coords[special]
-        moved[special] = np.linalg.norm(step @ lattice, axis=-1)
-        step_size = max(1, _TABLE // count**2)
-        for start in range(0, len(special), step_size):
-            part = special[start : start + step_size]
-            keep[part] = _first_images(images[part])
-    rows, operations = np.nonzero(keep)
-    return Orbits(images[keep], rows, operations, moved)
+        moved[special] = np.linalg.norm((target - frac_coords[special]) @ lattice, axis=-1)
+        order = np.arange(count)
+        for place, site in enumerate(special.tolist()):
+            # g and g s make the same image for every s that leaves the site where it is.
+            same = operations.products[:, stabilizers[place]]
+            keep[site] = same.min(1) >= order
+    rows, made_by = np.nonzero(keep)
+    return Orbits(images[keep], rows, made_by, moved)
 
 
-def _images(frac_coords: np.ndarray, rotations: np.ndarray, translations: np.ndarray) -> np.ndarray:
+def _images(frac_coords: np.ndarray, operations: Operations) -> np.ndarray:
     """``(sites, operations, 3)`` in [0, 1]."""
-    images = np.einsum("oij,sj->soi", rotations, frac_coords) + translations
+    turned = np.einsum("oij,sj->soi", operations.rotations, frac_coords)
+    images = turned + operations.translations
     return np.asarray(images - np.floor(images))
 
 
@@ -110,28 +110,18 @@ def _projected(frac_coords: np.ndarray, near: np.ndarray, shift: np.ndarray) -> 
 
 
 def _shrink(
-    site: np.ndarray,
-    rotations: np.ndarray,
-    translations: np.ndarray,
-    lattice: np.ndarray,
-    reach: float,
-) -> np.ndarray:
-    """The special position for the largest tolerance whose near images belong to one group."""
+    site: np.ndarray, operations: Operations, lattice: np.ndarray, reach: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Special position and site symmetry for the largest tolerance whose near images belong to
+    one group."""
+    images = _images(site[None], operations)
+    shift, distance = _from_site(images, site[None], lattice)
     for part in _SMALLER:
-        images = _images(site[None], rotations, translations)
-        shift, distance = _from_site(images, site[None], lattice)
         near = distance < part * reach
         target = _projected(site[None], near, shift)
-        images = _images(target, rotations, translations)
-        if not ((_from_site(images, target, lattice)[1] < 1e-3) != near).any():
-            return np.asarray(target[0])
-    return site
-
-
-def _first_images(images: np.ndarray) -> np.ndarray:
-    """``(sites, operations)``: which images equal no earlier one."""
-    count = images.shape[1]
-    delta = images[:, :, None] - images[:, None]
-    delta -= np.round(delta)
-    same = (np.abs(delta) < _SAME).all(-1) & np.tril(np.ones((count, count), bool), -1)
-    return np.asarray(~same.any(-1))
+        apart = _from_site(_images(target, operations), target, lattice)[1]
+        if not ((apart < _FIXED_A) != near).any():
+            return target[0], near[0]
+    alone = np.zeros(len(operations), bool)
+    alone[0] = True
+    return site, alone

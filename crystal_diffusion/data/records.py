@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from crystal_diffusion.data.bounds import LARGEST_COORDINATE, LONGEST_ID, MOST_ATOMS
-from crystal_diffusion.data.provenance import NOT_KNOWN, Provenance
 from crystal_diffusion.data.overlaps import IMPOSSIBLE_A, close_pairs
+from crystal_diffusion.data.provenance import NOT_KNOWN, Provenance
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

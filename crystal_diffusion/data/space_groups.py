@@ -18,6 +18,8 @@ import numpy as np
 
 #: Part by which a metric may differ from what the operations demand: rounding, and nonsense.
 METRIC_ROUNDING, METRIC_LIMIT = 0.003, 0.03
+#: Translations this near (fractional) are one: printed with four digits, or as fractions.
+SAME_TRANSLATION = 2e-3
 _CHOICE = re.compile(r"[:;]\s*([-\w]+)\s*$")
 _WORD_CHOICE = re.compile(r"\s+([12HRSZ]|HR|hex\w*|rhomb\w*)$")
 _ORIGIN = re.compile(
@@ -43,6 +45,31 @@ class Operations:
     def __len__(self) -> int:
         return len(self.rotations)
 
+    @functools.cached_property
+    def products(self) -> np.ndarray:
+        """``(operations, operations)``: the index of one operation after another (row: applied
+        last); -1 where the product is no operation of the list, so that it is no group."""
+        return _products(self.rotations, self.translations)
+
+    @functools.cached_property
+    def point_rotations(self) -> np.ndarray:
+        """The different rotations."""
+        return np.unique(self.rotations, axis=0)
+
+
+def _products(rotations: np.ndarray, translations: np.ndarray) -> np.ndarray:
+    powers = 3 ** np.arange(9)
+    codes = (rotations.reshape(-1, 9) + 1.0) @ powers
+    turned = np.einsum("aij,bjk->abik", rotations, rotations).reshape(*[len(codes)] * 2, 9)
+    wanted = (turned + 1.0) @ powers
+    shifted = np.einsum("aij,bj->abi", rotations, translations) + translations[:, None]
+    index = np.full(wanted.shape, -1)
+    for place, code in enumerate(codes):
+        delta = shifted - translations[place]
+        same = np.abs(delta - np.round(delta)).max(-1) < SAME_TRANSLATION
+        index[(wanted == code) & same] = place
+    return index
+
 
 def key_of(operation: gemmi.Op) -> tuple[int, ...]:
     """An operation as whole numbers, its translation reduced to [0, 1)."""
@@ -52,11 +79,21 @@ def key_of(operation: gemmi.Op) -> tuple[int, ...]:
 
 def make_operations(listed: Sequence[gemmi.Op]) -> Operations:
     """A group from its operations, the identity put first."""
-    identity = key_of(gemmi.Op("x,y,z"))
     keys = [key_of(operation) for operation in listed]
-    order = sorted(range(len(keys)), key=lambda i: keys[i] != identity)
-    table = np.array([keys[i] for i in order], dtype=np.float64) / gemmi.Op.DEN
-    return Operations(table[:, :9].reshape(-1, 3, 3), table[:, 9:], frozenset(keys))
+    table = np.array(keys, dtype=np.float64) / gemmi.Op.DEN
+    return from_arrays(table[:, :9].reshape(-1, 3, 3), table[:, 9:])
+
+
+def from_arrays(rotations: np.ndarray, translations: np.ndarray) -> Operations:
+    """A group from its operations as arrays, the identity put first."""
+    shifts = translations - np.floor(translations)
+    whole = np.rint(rotations.reshape(-1, 9) * gemmi.Op.DEN).astype(int)
+    fine = np.rint(shifts * gemmi.Op.DEN).astype(int) % gemmi.Op.DEN
+    table = np.concatenate([whole, fine], 1)
+    identity = (rotations == np.eye(3)).all((1, 2)) & (fine == 0).all(1)
+    order = np.argsort(~identity, kind="stable")
+    keys = frozenset(tuple(row) for row in table.tolist())
+    return Operations(rotations[order], shifts[order], keys)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -71,7 +108,7 @@ def operations_of(hall: str) -> Operations:
 
 def misfit(operations: Operations, lattice: np.ndarray) -> float:
     """How far the operations are from leaving the metric of the cell as it is, relatively."""
-    rotations = np.unique(operations.rotations, axis=0)
+    rotations = operations.point_rotations
     if len(rotations) <= 1:
         return 0.0
     metric = lattice @ lattice.T

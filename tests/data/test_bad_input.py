@@ -208,11 +208,11 @@ def test_the_dataset_records_the_bad_and_keeps_the_good() -> None:
 
 def test_the_dataset_leaves_out_large_cells_and_elements_no_model_knows() -> None:
     two = {"positions": [[0, 0, 0], [0.5] * 3], "atom_types": [11, 17], "lattice": CUBE}
-    heavy = {**GOOD, "atom_types": [105]}
+    heavy = {**GOOD, "atom_types": [102]}
     dataset = CrystalStructureDataset([GOOD, two, heavy], max_atoms=1)
     assert [s.reason.split(";")[0] for s in dataset.skipped] == [
         "2 atoms are more than max_atoms=1",
-        "element 105 is beyond number 100, which no model here knows",
+        "element 102 is beyond number 100, which no model here knows",
     ]
 
 
@@ -302,7 +302,7 @@ def test_what_is_read_from_dicts_is_the_same_crystal(
     entry = {"positions": coords, "atom_types": [6] * len(coords), "lattice": lattice}
     (record,) = iter_crystals([entry])
     if record.problem is not None:
-        assert record.problem_kind in ("no volume", "left-handed")
+        assert record.problem_kind in ("no volume", "left-handed", "overlap")
         return
     assert record.structure is not None
     found = record.structure.frac_coords
