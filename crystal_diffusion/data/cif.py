@@ -81,7 +81,7 @@ def parse_cif(text: str | bytes, name: str, source: str) -> list[PlainCrystal]:
 def _parse_block(tags: Tags, name: str, source: str) -> PlainCrystal:
     try:
         lattice = _lattice(tags)
-        if not abs(np.linalg.det(lattice)) > 1e-3:
+        if not (np.isfinite(lattice).all() and abs(np.linalg.det(lattice)) > 1e-3):
             problem = cell_problem(lattice) or ("the cell has no volume; correct it", "no volume")
             return failed(name, source, *problem)
         sites = read_sites(tags)
