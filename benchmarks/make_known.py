@@ -1,0 +1,135 @@
+"""Make the index of known crystals that ships with the package.
+
+The crystals of the library, the validation rows of all sets (with structure), the test rows
+without coordinates, and for each the energy of diep at its published cell
+(`benchmarks/known_energies.py`).
+
+    python benchmarks/make_known.py ENERGIES.jsonl --data ../shared/data
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import math
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+
+from crystal_diffusion.known.index import KnownCrystals, empty_rows, known_path
+from crystal_diffusion.proposals.library import ReferenceLibrary
+from crystal_diffusion.proposals.quantisation import COORD_STEPS, encode_cell
+
+#: Validation sets with structure, and the name of their rows.
+VALIDATION = {
+    "mp_20/val.parquet": "MP-20 (Materials Project), validation",
+    "mpts_52/val.parquet": "MPTS-52 (Materials Project), validation",
+    "perov_5/val.parquet": "Perov-5 (computed), validation",
+    "carbon_24/val.parquet": "Carbon-24 (computed), validation",
+}
+HELD_OUT = "Materials Project, no coordinates at hand"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("energies", type=Path)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--date", default=datetime.date.today().isoformat())
+    parser.add_argument("--out", type=Path, default=known_path())
+    options = parser.parse_args()
+    import pyarrow.parquet
+    from pymatgen.core import Composition, Element, Lattice
+
+    energies: dict[str, float] = {}
+    for line in options.energies.read_text().splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if row["energy_per_atom"] is not None:
+            energies[row["id"]] = row["energy_per_atom"]
+    library = ReferenceLibrary.load()
+    ids = set(library.ids)
+    energy = [energies.get(key, math.nan) for key in library.ids]
+    origins = ["Materials Project v2025.02.12"]
+    names, origin, groups, volumes, compositions = [], [], [], [], []
+    cells, coords, numbers, sizes = [], [], [], []
+    for file, name in VALIDATION.items():
+        origins.append(name)
+        for row in pyarrow.parquet.read_table(options.data / file).to_pylist():
+            if row["material_id"] in ids:
+                continue
+            ids.add(row["material_id"])
+            cell = [row[k] for k in ("a", "b", "c", "alpha", "beta", "gamma")]
+            matrix = np.array(Lattice.from_parameters(*cell).matrix)
+            kinds, counts = np.unique(row["atomic_numbers"], return_counts=True)
+            names.append(row["material_id"])
+            origin.append(len(origins) - 1)
+            groups.append(row["spacegroup_number"])
+            volumes.append(abs(np.linalg.det(matrix)) / counts.sum())
+            compositions.append((kinds, counts))
+            cells.append(encode_cell(matrix))
+            fractional = np.reshape(row["frac_coords"], (-1, 3)) % 1
+            coords.append(np.rint(fractional * COORD_STEPS).astype(np.int64) % COORD_STEPS)
+            numbers.append(np.array(row["atomic_numbers"], np.uint8))
+            sizes.append(len(numbers[-1]))
+            energy.append(energies.get(row["material_id"], math.nan))
+    origins.append(HELD_OUT)
+    for row in pyarrow.parquet.read_table(options.data / "known/held_out.parquet").to_pylist():
+        if row["material_id"] in ids:
+            continue
+        ids.add(row["material_id"])
+        reduced = Composition(row["formula"])
+        factor = row["num_sites"] / reduced.num_atoms
+        kinds = np.array([Element(symbol).Z for symbol in reduced.get_el_amt_dict()])
+        counts = np.array([round(n * factor) for n in reduced.get_el_amt_dict().values()])
+        names.append(row["material_id"])
+        origin.append(len(origins) - 1)
+        groups.append(row["spacegroup_number"])
+        volumes.append(row["volume_per_atom"])
+        compositions.append((kinds, counts))
+        energy.append(row["diep_energy_per_atom"])
+    elements, amounts = empty_rows(len(names))
+    for place, (kinds, counts) in enumerate(compositions):
+        elements[place, : len(kinds)], amounts[place, : len(kinds)] = kinds, counts
+    own = np.array(origin, np.uint8)
+    known = KnownCrystals(
+        library,
+        tuple(names),
+        np.concatenate([library.elements, elements]),
+        np.concatenate([library.type_counts[library.entry_type], amounts]),
+        np.concatenate([library.space_group, np.array(groups, np.uint8)]),
+        np.concatenate([library.volume_per_atom, np.array(volumes)]),
+        np.array(energy, float),
+        np.concatenate([np.zeros(len(library), np.uint8), own]),
+        tuple(origins),
+        np.array(cells, np.uint16),
+        np.concatenate(coords).astype(np.uint16),
+        np.concatenate(numbers),
+        np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
+        options.date,
+        "diep",
+        "2.0.0",
+    )
+    known.save(options.out)
+    began = time.process_time()
+    again = KnownCrystals.load(options.out, library)
+    seconds = time.process_time() - began
+    assert np.array_equal(again.energy, known.energy, equal_nan=True) or (
+        np.nanmax(np.abs(again.energy - known.energy)) < 1e-4
+    )
+    print(f"{len(again):,} rows, {os.path.getsize(options.out) / 1e6:.2f} MB, {seconds:.2f} s")
+    for place, name in enumerate(again.origins):
+        rows = again.origin == place
+        print(f"{rows.sum():8,} {name}, energy for {np.isfinite(again.energy[rows]).sum():,}")
+    missing = ~np.isfinite(again.energy)
+    print(f"without energy: {missing.sum():,}")
+
+
+if __name__ == "__main__":
+    main()
