@@ -1,6 +1,6 @@
 """Formation energy and energy above hull, from references of the same potential.
 
-The convex hull is pymatgen's `PhaseDiagram` over the references of the crystal's chemical system.
+The convex hull is taken over the references of the crystal's chemical system.
 The crystal itself is not among them, so a crystal below the hull of what is known has a negative
 energy above hull: it would be a new stable phase (for this potential and these references).
 """
@@ -12,8 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from crystal_diffusion.energy.potentials import Potential
-from crystal_diffusion.energy.reference_energies import ReferenceEnergies
+from crystal_diffusion.energy.reference_energies import ReferenceEnergies, ReferenceEntry
+from crystal_diffusion.errors import InputError
 from crystal_diffusion.runs.rows import rounded
 
 if TYPE_CHECKING:
@@ -41,30 +45,100 @@ class HullResult:
     problem: str = ""
 
 
+@dataclass(frozen=True)
+class _System:
+    """References of a chemical system, for each composition the lowest.
+
+    Attributes:
+        entries: the lowest of each composition.
+        fractions: ``(elements, entries)`` share of the atoms, elements in alphabetical order.
+        energies: ``(entries,)`` eV/atom.
+    """
+
+    entries: tuple[ReferenceEntry, ...]
+    fractions: NDArray[np.float64]
+    energies: NDArray[np.float64]
+
+
 @dataclass
 class HullBuilder:
-    """Hulls by chemical system, each built once."""
+    """Energies above the hull, each system's references looked up once.
+
+    The hull at a composition is the mixture of references with the least energy there, a linear
+    program; what a full diagram of many elements would cost is not spent.
+    """
 
     references: ReferenceEnergies
-    _diagrams: dict[frozenset[str], Any] = field(default_factory=dict)
+    _systems: dict[frozenset[str], _System] = field(default_factory=dict)
+    _ground: dict[str, float | None] = field(default_factory=dict)
+
+    def elemental_energy(self, element: str) -> float | None:
+        """Lowest energy per atom (eV) of an element; None where there is no reference."""
+        if element not in self._ground:
+            self._ground[element] = self.references.elemental_energy(element)
+        return self._ground[element]
 
     def missing_elements(self, elements: frozenset[str]) -> list[str]:
         """Elements without a reference energy."""
-        return sorted(e for e in elements if self.references.elemental_energy(e) is None)
+        return sorted(e for e in elements if self.elemental_energy(e) is None)
 
-    def diagram(self, elements: frozenset[str]) -> Any:
-        """pymatgen's phase diagram of the references made of these elements."""
-        if elements not in self._diagrams:
-            from pymatgen.analysis.phase_diagram import PDEntry, PhaseDiagram
-            from pymatgen.core import Composition
+    def system(self, elements: frozenset[str]) -> _System:
+        """The references made of these elements."""
+        if elements not in self._systems:
+            order = sorted(elements)
+            lowest: dict[tuple[float, ...], ReferenceEntry] = {}
+            for entry in self.references.of_system(elements):
+                atoms = sum(entry.composition.values())
+                key = tuple(round(entry.composition.get(e, 0.0) / atoms, 6) for e in order)
+                if key not in lowest or entry.energy_per_atom < lowest[key].energy_per_atom:
+                    lowest[key] = entry
+            entries = tuple(lowest.values())
+            shares = [
+                [entry.composition.get(e, 0.0) / sum(entry.composition.values()) for e in order]
+                for entry in entries
+            ]
+            self._systems[elements] = _System(
+                entries,
+                np.array(shares, dtype=float).reshape(-1, len(order)).T,
+                np.array([entry.energy_per_atom for entry in entries], dtype=float),
+            )
+        return self._systems[elements]
 
-            entries = []
-            for reference in self.references.of_system(elements):
-                composition = Composition(dict(reference.composition))
-                total = reference.energy_per_atom * composition.num_atoms
-                entries.append(PDEntry(composition, total, name=reference.id))
-            self._diagrams[elements] = PhaseDiagram(entries)
-        return self._diagrams[elements]
+    def mixture(self, composition: Mapping[str, float]) -> tuple[float, dict[str, float]]:
+        """Least energy (eV/atom) of a mixture of references with this composition.
+
+        Returns:
+            The energy, and the share of the atoms by id of the reference.
+
+        Raises:
+            InputError: no mixture has this composition (an element has no reference).
+        """
+        from scipy.optimize import linprog
+
+        elements = frozenset(composition)
+        system = self.system(elements)
+        atoms = sum(composition.values())
+        target = np.array([composition[e] / atoms for e in sorted(elements)])
+        found = linprog(system.energies, A_eq=system.fractions, b_eq=target, method="highs")
+        if not found.success:
+            raise InputError(
+                f"no mixture of the references has the composition {dict(composition)} "
+                f"({found.message}); every element needs a reference energy"
+            )
+        parts = {
+            entry.id: float(share)
+            for entry, share in zip(system.entries, found.x, strict=True)
+            if share > 1e-6
+        }
+        return float(found.fun), parts
+
+    def near_hull(self, elements: frozenset[str], window: float) -> list[ReferenceEntry]:
+        """References of a system that are at most ``window`` (eV/atom) above its hull."""
+        return [
+            entry
+            for entry in self.system(elements).entries
+            if entry.energy_per_atom - self.mixture(entry.composition)[0] <= window
+        ]
 
     def place(self, composition: Mapping[str, float], energy_per_atom: float) -> HullResult:
         """Formation energy and energy above hull of a crystal.
@@ -74,30 +148,32 @@ class HullBuilder:
             energy_per_atom: eV, of the references' own potential.
         """
         elements = frozenset(composition)
-        own = self.references.of_system(elements)
-        competing = sum(1 for entry in own if len(entry.elements) > 1)
-        date = max((entry.date for entry in own), default="")
+        entries = self.system(elements).entries
+        competing = sum(1 for entry in entries if len(entry.elements) > 1)
+        date = max((entry.date for entry in entries), default="")
         missing = self.missing_elements(elements)
         if missing:
             text = f"no reference energy for {', '.join(missing)} with {self.references.potential}"
             return HullResult(None, None, competing, {}, date, text)
         atoms = sum(composition.values())
         formation = energy_per_atom - sum(
-            n / atoms * (self.references.elemental_energy(e) or 0.0) for e, n in composition.items()
+            n / atoms * (self.elemental_energy(e) or 0.0) for e, n in composition.items()
         )
-        if len(elements) == 1:
-            only = next(iter(elements))
-            return HullResult(formation, formation, competing, {only: 1.0}, date)
-        from pymatgen.analysis.phase_diagram import PDEntry
-        from pymatgen.core import Composition
+        below, parts = self.mixture(composition)
+        by_id = {entry.id: entry for entry in self.system(elements).entries}
+        products: dict[str, float] = {}
+        for key, share in parts.items():
+            formula = formula_of(by_id[key].composition)
+            products[formula] = products.get(formula, 0.0) + share
+        return HullResult(formation, energy_per_atom - below, competing, products, date)
 
-        whole = Composition(dict(composition))
-        entry = PDEntry(whole, energy_per_atom * whole.num_atoms)
-        parts, above = self.diagram(elements).get_decomp_and_e_above_hull(
-            entry, allow_negative=True, check_stable=False
-        )
-        products = {part.composition.reduced_formula: float(x) for part, x in parts.items()}
-        return HullResult(formation, float(above), competing, products, date)
+
+def formula_of(composition: Mapping[str, float]) -> str:
+    """The reduced formula; an element is its symbol (not O2)."""
+    from pymatgen.core import Composition
+
+    kinds = [symbol for symbol, count in composition.items() if count > 0]
+    return kinds[0] if len(kinds) == 1 else str(Composition(dict(composition)).reduced_formula)
 
 
 def hull_row(

@@ -79,6 +79,21 @@ class ReferenceEntry:
         return frozenset(self.composition)
 
 
+class ReferenceTable(Protocol):
+    """Energies of all known crystals with one potential (`known.index`)."""
+
+    @property
+    def potential(self) -> str:
+        """Whose energies they are."""
+
+    @property
+    def potential_version(self) -> str:
+        """Version of the potential."""
+
+    def entries_of(self, symbols: Iterable[str]) -> list[ReferenceEntry]:
+        """For each composition made of these elements the lowest crystal."""
+
+
 def cache_folder() -> Path:
     """Folder for what was computed once and is worth keeping; made when first written to."""
     if sys.platform == "win32":
@@ -109,24 +124,43 @@ class ReferenceEnergies:
         potential: its name; ``version``: its version.
         entries: by id.
         cache: file to which new entries are appended; None to keep them in memory only.
+        table: energies of all known crystals, where the potential has such a table.
     """
 
     potential: str
     version: str
     entries: dict[str, ReferenceEntry] = field(default_factory=dict)
     cache: Path | None = None
+    table: ReferenceTable | None = None
 
     @classmethod
-    def load(cls, potential: Potential, cache: Path | None = None) -> ReferenceEnergies:
+    def load(
+        cls,
+        potential: Potential,
+        cache: Path | None = None,
+        table: ReferenceTable | None = None,
+    ) -> ReferenceEnergies:
         """References of a potential: the shipped ones and those in the cache folder.
 
         Args:
             potential: whose energies.
             cache: folder of the cache; `cache_folder` by default.
+            table: energies of known crystals; used where they are of this potential and version.
         """
         folder = cache if cache is not None else cache_folder()
         name = f"references_{_safe(potential.name)}_{_safe(potential.version)}.jsonl"
         own = cls(potential.name, potential.version, cache=folder / name)
+        if table is not None and potential.name == table.potential:
+            if potential.version == table.potential_version:
+                own.table = table
+            else:
+                log.warning(
+                    "the table of known crystals has energies of %s %s, but %s is installed: "
+                    "competing phases are relaxed on demand",
+                    table.potential,
+                    table.potential_version,
+                    potential.version,
+                )
         shipped = shipped_file(potential)
         if shipped.is_file():
             own._read_shipped(shipped)
@@ -188,13 +222,17 @@ class ReferenceEnergies:
         )
 
     def of_system(self, elements: Iterable[str]) -> list[ReferenceEntry]:
-        """Entries made of these elements only."""
+        """Entries made of these elements only; one relaxed here counts before the table's."""
         allowed = frozenset(elements)
-        return [entry for entry in self.usable() if entry.elements <= allowed]
+        own = [entry for entry in self.usable() if entry.elements <= allowed]
+        if self.table is None:
+            return own
+        ids = {entry.id for entry in own}
+        return own + [e for e in self.table.entries_of(allowed) if e.id not in ids]
 
     def elemental_energy(self, element: str) -> float | None:
         """Lowest energy per atom (eV) of that element; None where there is no reference."""
-        energies = [e.energy_per_atom for e in self.usable() if e.elements == {element}]
+        energies = [e.energy_per_atom for e in self.of_system([element])]
         return min(energies) if energies else None
 
 

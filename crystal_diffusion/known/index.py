@@ -174,6 +174,30 @@ class KnownCrystals:
         counts = np.array(list(composition.values()), dtype=np.int64)
         return np.flatnonzero(self.composition_codes == composition_code(elements, counts))
 
+    def reduced(self, row: int) -> tuple[tuple[int, int], ...]:
+        """Atomic numbers and counts of the reduced formula of a row, in ascending order."""
+        present = self.elements[row] > 0
+        counts = self.counts[row][present].astype(int)
+        counts //= np.gcd.reduce(counts)
+        return tuple(sorted(zip(self.elements[row][present].tolist(), counts.tolist(), strict=True)))
+
+    @cached_property
+    def _proportions(self) -> dict[tuple[int, ...], NDArray[np.int64]]:
+        """Rows with a structure by the sorted counts of their reduced formula."""
+        counts = np.sort(self.counts[: self.structures].astype(np.int64), axis=1)
+        counts //= np.gcd.reduce(counts, axis=1)[:, None]
+        kinds, kind = np.unique(counts, axis=0, return_inverse=True)
+        order = np.argsort(kind.reshape(-1), kind="stable")
+        edges = np.searchsorted(kind.reshape(-1)[order], np.arange(len(kinds) + 1))
+        return {
+            tuple(row[row > 0].tolist()): order[edges[i] : edges[i + 1]]
+            for i, row in enumerate(kinds)
+        }
+
+    def of_proportions(self, counts: tuple[int, ...]) -> NDArray[np.int64]:
+        """Rows with a structure whose reduced formula has these counts, in ascending order."""
+        return self._proportions.get(counts, np.zeros(0, np.int64))
+
     @cached_property
     def _masks(self) -> NDArray[np.uint64]:
         """``(rows, 2)`` one bit for each element."""

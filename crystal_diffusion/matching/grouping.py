@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 _LARGE_BLOCK = 150
 #: Structures of a large block that each process gets at once.
 _WAVE = 24
+#: Edges (share), positions (in units of (V/N)^(1/3)) and angles (degrees) of relaxed copies.
+RELAXED_TOLERANCES = (0.05, 0.1, 3.0)
+#: Copies of one crystal have energies within this, eV/atom.
+SAME_ENERGY_EV = 0.005
 
 
 def group_structures(
@@ -88,6 +92,54 @@ def group_structures(
     else:
         for block in work:
             settle(block, _lead([items[i] for i in block], matcher))
+    numbers: dict[int, int] = {}
+    return [numbers.setdefault(leader, len(numbers)) for leader in first]
+
+
+def group_relaxed(
+    structures: Sequence[Structure],
+    energies: Sequence[float | None],
+    matcher: StructureMatch | None = None,
+    energy_tolerance: float = SAME_ENERGY_EV,
+) -> list[int]:
+    """Group number of each relaxed structure, in order of first appearance.
+
+    Relaxed copies of one crystal lie close together and have one energy, polymorphs do not, so
+    tolerances are tight and energies must agree. A structure joins the first group whose first
+    member it fits; whether two fit does not depend on their order.
+
+    Args:
+        structures: relaxed crystals, in the order that decides who is the first of a group.
+        energies: eV/atom of each; None where it has none (then only the structure decides).
+        matcher: tolerances; the default is ``StructureMatch(0.05, 0.1, 3)``.
+        energy_tolerance: largest difference in eV/atom.
+
+    Raises:
+        InputError: lists of different length.
+    """
+    if len(structures) != len(energies):
+        raise InputError(
+            f"{len(structures)} structures and {len(energies)} energies; give one for each."
+        )
+    matcher = matcher or StructureMatch(*RELAXED_TOLERANCES)
+    forms = _reduce_chunk(structures, matcher)
+    leaders: dict[Hashable, list[int]] = defaultdict(list)
+    first = list(range(len(structures)))
+    for index, (structure, form) in enumerate(zip(structures, forms, strict=True)):
+        if isinstance(form, str):
+            continue
+        key = form.key if form is not None else structure.composition.reduced_formula
+        for leader in leaders[key]:
+            one, two = energies[leader], energies[index]
+            if one is not None and two is not None and abs(one - two) > energy_tolerance:
+                continue
+            if matcher.fit(structures[leader], structure) or matcher.fit(
+                structure, structures[leader]
+            ):
+                first[index] = leader
+                break
+        else:
+            leaders[key].append(index)
     numbers: dict[int, int] = {}
     return [numbers.setdefault(leader, len(numbers)) for leader in first]
 

@@ -135,6 +135,22 @@ def composition_fingerprint(atomic_numbers: Ints) -> Floats:
     return np.asarray(4 * _steps()[numbers].mean(0), np.float64)
 
 
+def composition_fingerprints(elements: Ints, counts: Ints) -> Floats:
+    """:func:`composition_fingerprint` of many compositions.
+
+    Args:
+        elements: ``(compositions, roles)`` atomic numbers, 0 = none.
+        counts: the same shape, atoms of each.
+
+    Returns:
+        ``(compositions, 26)``.
+    """
+    numbers = np.minimum(np.asarray(elements, np.int64), LAST_ELEMENT)
+    weights = np.where(numbers > 0, counts, 0).astype(np.float64)
+    weights /= weights.sum(1, keepdims=True)
+    return np.asarray(4 * np.einsum("ij,ijk->ik", weights, _steps()[numbers]), np.float64)
+
+
 def distance(first: Floats, second: Floats) -> Floats:
     """Root mean square difference over the last axis; a number for two vectors."""
     return np.asarray(np.sqrt(np.mean((np.asarray(first) - second) ** 2, axis=-1)), np.float64)

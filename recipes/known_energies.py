@@ -4,8 +4,8 @@ One JSON line per crystal is appended to OUT, so a stopped run goes on where it 
 need comes first: the elements, then for each reduced formula its lowest crystal (by published
 hull distance where there is one, the smallest cell otherwise), then the others by size.
 
-    python benchmarks/known_energies.py OUT.jsonl TABLE.parquet [TABLE.parquet ...]
-    python benchmarks/known_energies.py --check 60 OUT.jsonl TABLE.parquet   # against the package
+    python recipes/known_energies.py OUT.jsonl TABLE.parquet [TABLE.parquet ...]
+    python recipes/known_energies.py --check 60 OUT.jsonl TABLE.parquet   # against the package
 
 A published crystal repeats itself: atoms that symmetry maps onto each other have one energy, and
 bonds of one length and surroundings carry one message. `QuotientEnergy` evaluates each of these

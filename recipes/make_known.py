@@ -2,9 +2,9 @@
 
 The crystals of the library, the validation rows of all sets (with structure), the test rows
 without coordinates, and for each the energy of diep at its published cell
-(`benchmarks/known_energies.py`).
+(`recipes/known_energies.py`).
 
-    python benchmarks/make_known.py ENERGIES.jsonl --data ../shared/data
+    python recipes/make_known.py ENERGIES.jsonl --data ../shared/data
 """
 
 from __future__ import annotations
