@@ -49,9 +49,9 @@ class Quotient:
     Attributes:
         numbers: atomic number of each orbit ``(orbits,)``.
         multiplicity: atoms of each orbit in the primitive cell ``(orbits,)``.
-        source: orbit of the first atom of each kind of bond ``(bonds,)``; ``target``: of the second.
+        source, target: orbits of the two atoms of each kind of bond ``(bonds,)``.
         length: Å ``(bonds,)``; ``count``: bonds of the kind that leave one atom of the source.
-        pair_bond: kind of bond of each (bond, end orbit) pair ``(pairs,)``; ``pair_orbit``: its orbit.
+        pair_bond, pair_orbit: kind of bond and end orbit of each pair of these ``(pairs,)``.
         entry_pair, entry_triangle, entry_weight: sparse matrix (pairs, triangles) of the weights
             with which triangles add to a pair.
         triangle_numbers: atomic numbers (first, center, second) ``(triangles, 3)``.
@@ -154,7 +154,7 @@ def quotient(
     ).astype(np.int64)
     _, where, triangle = np.unique(key, return_index=True, return_inverse=True)
     triangle = triangle.reshape(-1)
-    # Bonds are one kind when they join the same orbits, are equally long and see the same triangles.
+    # Bonds are one kind when they join the same orbits, equally long, and see the same triangles.
     rng = np.random.default_rng(0)
     marks = rng.random(len(where)), rng.random(len(first))
     print_ = np.bincount(
@@ -243,7 +243,10 @@ class QuotientEnergy:
         corners = torch.stack([one, zero, zero, zero, zero, zero, x, y, zero], 1).view(-1, 3, 3)
         planar, ordered = _canonicalize_triplets_batch(corners.float(), numbers)
         return torch.cat(
-            [self._maps(planar[i : i + 1024], ordered[i : i + 1024]) for i in range(0, len(x), 1024)]
+            [
+                self._maps(planar[i : i + 1024], ordered[i : i + 1024])
+                for i in range(0, len(x), 1024)
+            ]
         )
 
     @torch.inference_mode()
@@ -282,7 +285,9 @@ class QuotientEnergy:
         zero = torch.zeros_like(half)
         planar = torch.stack([-half, zero, half, zero], 1).view(-1, 2, 2)
         ends = torch.tensor(np.stack([numbers[source], numbers[target]], 1)).float()
-        radial = self._maps(planar, ends) * torch.tensor(envelope(length, model.cutoff)).float()[:, None]
+        radial = (
+            self._maps(planar, ends) * torch.tensor(envelope(length, model.cutoff)).float()[:, None]
+        )
         types = torch.tensor([self.place[int(z)] for z in numbers])
         nodes, edges, _ = model.embedding(types, radial, None)
         weight = torch.tensor(count * multiplicity[source] / multiplicity[target]).float()[:, None]
@@ -401,7 +406,10 @@ def run(out: Path, paths: Sequence[Path], minutes: float) -> None:
                 evaluate()
             if number % 1000 == 0:
                 spent = time.perf_counter() - began
-                print(f"{number} crystals, {spent:.0f} s, {1000 * spent / number:.2f} ms each", flush=True)
+                print(
+                    f"{number} crystals, {spent:.0f} s, {1000 * spent / number:.2f} ms each",
+                    flush=True,
+                )
         evaluate()
     print(f"{number} crystals, {time.perf_counter() - began:.0f} s")
 
@@ -430,7 +438,9 @@ def check(paths: Sequence[Path], number: int) -> None:
     last = time.process_time()
     apart = 1000 * np.abs(np.array(own) - np.array(theirs))
     print(f"{number} crystals: graphs {1000 * (middle - began) / number:.1f} ms, energies")
-    print(f"{1000 * (ended - middle) / number:.1f} ms, diep {1000 * (last - ended) / number:.1f} ms")
+    print(
+        f"{1000 * (ended - middle) / number:.1f} ms, diep {1000 * (last - ended) / number:.1f} ms"
+    )
     print(f"apart: median {np.median(apart):.4f}, largest {apart.max():.4f} meV/atom")
     for i in np.argsort(-apart)[:5]:
         print(rows[i].key, rows[i].formula, len(rows[i].numbers), round(apart[i], 3))

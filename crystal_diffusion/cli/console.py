@@ -1,8 +1,11 @@
-"""What every verb shares: two consoles, a progress bar that is silent in logs, exit codes."""
+"""What every verb shares: two consoles, progress on a terminal and in logs, exit codes."""
 
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -16,6 +19,51 @@ OK, PARTIAL, FAILED, INTERRUPTED = 0, 1, 2, 130
 
 out = Console()
 err = Console(stderr=True)
+
+
+#: Seconds between two lines of one stage where output is no terminal.
+_LINE_EVERY_S = 20.0
+
+
+@dataclass
+class StageLines:
+    """Progress of stages as lines of text, for logs: counts, time spent, forecast.
+
+    The first and the last step of a stage are always told, those between every 20 seconds.
+
+    Attributes:
+        say: prints a line.
+        clock: seconds.
+    """
+
+    say: Callable[[str], None]
+    clock: Callable[[], float] = time.monotonic
+    _began: dict[str, tuple[float, int]] = field(default_factory=dict)
+    _told: dict[str, float] = field(default_factory=dict)
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Take note of a step."""
+        now = self.clock()
+        began, first = self._began.setdefault(stage, (now, done))
+        ended = done >= total
+        if not ended and now - self._told.get(stage, -_LINE_EVERY_S) < _LINE_EVERY_S:
+            return
+        self._told[stage] = now
+        words = f"{stage}: {done} of {total}"
+        if now - began >= 1 and done > first:
+            words += f", {spoken(now - began)}"
+            if not ended:
+                left = (now - began) * (total - done) / (done - first)
+                words += f", about {spoken(left)} to go"
+        self.say(words)
+
+
+def spoken(seconds: float) -> str:
+    """A length of time: ``45 s``, ``3 min``, ``1 h 20 min``."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def progress(quiet: bool = False) -> Progress:

@@ -26,11 +26,13 @@ _NEEDED = (
     "safetensors",
     "pyarrow",
 )
+#: Packages for more, and what they bring.
 _EXTRAS = {
-    "diep": "relax",
-    "chgnet": "relax",
-    "ray": "ray",
-    "psycopg": "postgres",
+    "diep": "energies, hulls",
+    "chgnet": "a second opinion on energies",
+    "sevenn": "a third opinion on energies",
+    "ray": "several machines",
+    "psycopg": "a PostgreSQL database",
 }
 
 
@@ -53,9 +55,9 @@ def doctor(
         if version is None:
             missing.append(name)
         table.add_row(name, version or "[red]missing[/]", "" if version else f"pip install {name}")
-    for name, extra in _EXTRAS.items():
+    for name, brings in _EXTRAS.items():
         version = _version(name)
-        hint = "" if version else f"pip install 'crystal-diffusion\\[{extra}]' (optional)"
+        hint = "" if version else f"pip install {name}  (for {brings})"
         table.add_row(name, version or "not installed", hint)
     if not quiet:
         out.print(table)

@@ -14,7 +14,10 @@ def relax(
     source: Annotated[Path, typer.Argument(help="Run folder, or folder or file of crystals.")],
     potential: Annotated[
         str | None,
-        typer.Option(help="diep, chgnet, chgnet-r2scan, sevennet or pair; diep where installed."),
+        typer.Option(
+            help="diep, chgnet, chgnet-r2scan, sevennet, or pair (distances only, no energies); "
+            "diep where installed."
+        ),
     ] = None,
     folder: Annotated[Path, typer.Option("--out", "-o", help="Where to write.")] = Path("relaxed"),
     executor: Annotated[
@@ -46,7 +49,7 @@ def relax(
 
     settings = ScreenSettings(
         stages=("relax",),
-        potentials=(potential or default_potential(),),
+        potentials=tuple(name for name in [potential or default_potential()] if name),
         limits=RelaxLimits(fmax=fmax, smax=smax, max_steps=steps, time_limit_s=time_limit),
         executor=executor,
         processes=processes,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crystal_diffusion.cli.console import FAILED, OK, PARTIAL, err, out, progress
+from crystal_diffusion.cli.console import FAILED, OK, PARTIAL, StageLines, err, out, progress
 
 if TYPE_CHECKING:
     from crystal_diffusion.screening.outcome import ScreenOutcome
@@ -29,7 +30,7 @@ def screen(
         str | None,
         typer.Option(
             help="The first relaxes, further ones give the spread: diep, chgnet, chgnet-r2scan, "
-            "sevennet, pair. diep where installed, else pair."
+            "sevennet, pair (no energies). diep where installed, else none."
         ),
     ] = None,
     reference: Annotated[
@@ -61,8 +62,20 @@ def screen(
         str, typer.Option(help="Partial occupancy: skip (recorded), or order (most probable cell).")
     ] = "skip",
     competing: Annotated[
-        int, typer.Option(help="Most competing compounds for one chemical system.")
+        int,
+        typer.Option(
+            help="Most competing compounds for one chemical system, for potentials without a table "
+            "of known crystals."
+        ),
     ] = 30,
+    refine_hull: Annotated[
+        bool,
+        typer.Option(
+            "--refine-hull",
+            help="Relax the known crystals within 0.05 eV/atom of the hulls at hand, instead of "
+            "taking their energies at the published cells.",
+        ),
+    ] = False,
     parquet: Annotated[
         Path | None, typer.Option(help="Also write the whole table as Parquet.")
     ] = None,
@@ -86,7 +99,7 @@ def screen(
     settings = ScreenSettings(
         stages=_words(stages) or STAGES,
         top=top,
-        potentials=_words(potentials) or (default_potential(),),
+        potentials=_words(potentials) or tuple(name for name in [default_potential()] if name),
         limits=RelaxLimits(fmax=fmax, smax=smax, max_steps=steps, time_limit_s=time_limit),
         reference=tuple(reference or ()),
         db=db,
@@ -94,12 +107,17 @@ def screen(
         processes=processes,
         profile=profile,
         competing=competing,
+        refine_hull=0.05 if refine_hull else None,
     )
     candidates = read_candidates(source, folder, "order" if disorder == "order" else "skip")
     with progress(quiet) as bar:
         tasks: dict[str, Any] = {}
+        lines = StageLines(lambda text: err.print(text, highlight=False, markup=False))
 
         def show(stage: str, done: int, total: int) -> None:
+            if bar.disable and not quiet:
+                lines(stage, done, total)
+                return
             if stage not in tasks:
                 tasks[stage] = bar.add_task(stage, total=total)
             bar.update(tasks[stage], completed=done, total=total)
@@ -137,16 +155,25 @@ def _tell(outcome: ScreenOutcome, top: int, quiet: bool) -> None:
 
     funnel = ", ".join(f"{count} {name}" for name, count in outcome.funnel.items())
     out.print(funnel, highlight=False)
+    for note in outcome.notes:
+        out.print(note, highlight=False, markup=False)
     failures = Counter(row["problem"] for row in outcome.rows if row["problem"])
     for reason, count in failures.most_common(8):
         out.print(f"  {count} × {reason[:160]}", highlight=False, markup=False)
     best = outcome.ranked[:top]
     if best:
         first = best[0]
+        energies = any(row["energy_per_atom_eV"] is not None for row in best)
         table = Table(
             title=f"{first['potential']} {first['potential_version']}, references of "
             f"{first['reference_date'] or 'no date'}; energies in eV/atom"
+            if energies
+            else "no energies; ranked by the built-in score within each formula"
         )
+        if not energies:
+            _tell_scores(table, best)
+            out.print(f"written to {outcome.folder}", highlight=False)
+            return
         names = ["rank", "id", "hull", "formation", "phases", "converged", "new", "nearest known"]
         several = any(row["spread_eV_atom"] is not None for row in best)
         if several:
@@ -154,7 +181,6 @@ def _tell(outcome: ScreenOutcome, top: int, quiet: bool) -> None:
         for name in names:
             table.add_column(name)
         for row in best:
-            known, distance = row["nearest_known_id"], row["nearest_known_distance"]
             table.add_row(
                 str(row["rank"]),
                 row["id"],
@@ -164,10 +190,39 @@ def _tell(outcome: ScreenOutcome, top: int, quiet: bool) -> None:
                 *([_number(row["spread_eV_atom"])] if several else []),
                 _flag(row["converged"]),
                 _flag(row["novel"]),
-                f"{known} {distance:.2f}" if known and distance is not None else "–",
+                _nearest(row),
             )
         out.print(table)
+        for row in best:
+            if row["doubt"]:
+                out.print(f"{row['id']} is doubtful: {row['doubt']}", highlight=False, markup=False)
     out.print(f"written to {outcome.folder}", highlight=False)
+
+
+def _nearest(row: Mapping[str, Any]) -> str:
+    """The nearest known crystal; how it is known where it is the same."""
+    known, distance = row["nearest_known_id"], row["nearest_known_distance"]
+    if not known:
+        return "–"
+    if row["novel"] is False:
+        return f"is {known}, by {row['known_by']}"
+    return f"{known} {distance:.2f}" if distance is not None else str(known)
+
+
+def _tell_scores(table: Any, best: list[dict[str, Any]]) -> None:
+    """The short list where nothing has an energy."""
+    for name in ("rank", "id", "formula", "score", "new", "nearest known"):
+        table.add_column(name)
+    for row in best:
+        table.add_row(
+            str(row["rank"]),
+            row["id"],
+            str(row["formula"]),
+            _number(row["score"]),
+            _flag(row["novel"]),
+            _nearest(row),
+        )
+    out.print(table)
 
 
 def _number(value: float | None) -> str:

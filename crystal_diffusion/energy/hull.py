@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
+#: A crystal further than this below the hull (eV/atom) is more likely an error than a discovery.
+DOUBTFUL_BELOW_EV = 0.1
+
+
 @dataclass(frozen=True)
 class HullResult:
     """Where a crystal stands among its references.
@@ -182,6 +186,7 @@ def hull_row(
     hull: HullBuilder,
     others: Mapping[str, HullBuilder],
     said: Mapping[str, Mapping[str, Any]],
+    known: bool = False,
 ) -> dict[str, Any]:
     """The hull columns of a crystal, with the spread of its formation energy over potentials.
 
@@ -191,6 +196,8 @@ def hull_row(
         hull: references of the first potential.
         others: elemental references of the further potentials.
         said: their energies of this structure (``energy_per_atom_eV``, ``problem``).
+        known: whether it is one of the known crystals. Then it is part of the hull, and what it
+            gains by relaxing from the published cell puts it on the hull, not below.
     """
     composition = structure.composition.get_el_amt_dict()
     place = hull.place(composition, energy_per_atom)
@@ -205,17 +212,41 @@ def hull_row(
         second = other.place(composition, energy)
         problems += [second.problem] if second.problem else []
         formation.append(second.formation_energy)
-    known = [value for value in formation if value is not None]
-    spread = max(known) - min(known) if len(known) > 1 else None
+    told = [value for value in formation if value is not None]
+    spread = max(told) - min(told) if len(told) > 1 else None
+    above = place.energy_above_hull
+    if above is not None and known:
+        above = max(above, 0.0)
     return {
         "formation_energy_eV_atom": rounded(place.formation_energy),
-        "energy_above_hull_eV_atom": rounded(place.energy_above_hull),
+        "energy_above_hull_eV_atom": rounded(above),
         "n_competing": place.n_competing,
         "reference_date": place.reference_date,
         "decomposition": {k: round(v, 4) for k, v in place.decomposition.items()},
         "spread_eV_atom": rounded(spread),
+        "doubt": doubt(len(composition), place.n_competing, above),
         "problem": "; ".join(problems),
     }
+
+
+def doubt(elements: int, competing: int, above: float | None) -> str:
+    """Why a hull distance is not to be believed; empty where nothing speaks against it.
+
+    Args:
+        elements: of the crystal.
+        competing: compounds among the references of its system.
+        above: eV/atom above (below: negative) the hull.
+    """
+    if above is None:
+        return ""
+    if elements > 1 and not competing:
+        return "no competing compound is known: the distance is to the elements only"
+    if above < -DOUBTFUL_BELOW_EV:
+        return (
+            f"more than {DOUBTFUL_BELOW_EV:g} eV/atom below all that is known: more likely an "
+            "error of the potential than a new ground state"
+        )
+    return ""
 
 
 def hull_text(

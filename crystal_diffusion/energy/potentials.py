@@ -73,7 +73,7 @@ def _need(package: str, name: str) -> str:
     except importlib.metadata.PackageNotFoundError:
         raise MissingDependencyError(
             f"potential {name!r} needs the package {package}, which is not installed: "
-            f"pip install {package}, or use --potentials pair, which needs nothing"
+            f"pip install {package}"
         ) from None
 
 
@@ -185,9 +185,20 @@ def get_potential(name: str | Potential) -> Potential:
     return POTENTIALS[name]()
 
 
-def default_potential() -> str:
-    """``diep`` where it is installed, else the built-in ``pair``."""
-    return "diep" if importlib.util.find_spec("diep") is not None else "pair"
+def default_potential() -> str | None:
+    """``diep`` where it is installed, else none: what has no meaning as an energy is no default."""
+    return "diep" if importlib.util.find_spec("diep") is not None else None
+
+
+#: What to say where energies are wanted and no potential is installed.
+NO_POTENTIAL = "no potential is installed, so there are no energies; for energies type: " + (
+    "pip install diep"
+)
+
+
+def has_energy(potential: Potential) -> bool:
+    """Whether its numbers are energies: the built-in pair potential only has good distances."""
+    return potential.functional != "none"
 
 
 def wrap_calculator(

@@ -332,6 +332,7 @@ def complete_references(
     Returns:
         How many crystals were relaxed.
     """
+    systems = list(systems)
     wanted = dict(wanted_phases(library, systems, references, per_system=per_system))
     covered = {
         next(iter(kinds))
@@ -341,6 +342,28 @@ def complete_references(
     for element in sorted(set().union(*systems) - covered):
         if references.elemental_energy(element) is None:
             wanted.update((k, s) for k, s in simple_cells(element) if k not in references.entries)
+    return relax_references(references, wanted, relax_all, report=report)
+
+
+def relax_references(
+    references: ReferenceEnergies,
+    wanted: Mapping[str, Structure],
+    relax_all: Callable[[Iterable[tuple[str, Structure]]], Iterable[tuple[str, RelaxResult]]],
+    *,
+    report: Callable[[int, int], None] | None = None,
+) -> int:
+    """Relax these known crystals and keep their energies as references.
+
+    Args:
+        references: filled in place (and in its cache file); what it has already is not done again.
+        wanted: structures by id.
+        relax_all: relaxes pairs of id and structure with the references' own potential.
+        report: called with (done, total).
+
+    Returns:
+        How many crystals were relaxed.
+    """
+    wanted = {key: s for key, s in wanted.items() if key not in references.entries}
     today = datetime.date.today().isoformat()
     for done, (key, result) in enumerate(relax_all(wanted.items()), 1):
         composition = wanted[key].composition.get_el_amt_dict()

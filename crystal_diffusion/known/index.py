@@ -96,12 +96,38 @@ class KnownCrystals:
     potential: str
     potential_version: str
 
+    @classmethod
+    def of_library(cls, library: ReferenceLibrary) -> KnownCrystals:
+        """An index of the crystals of a library alone, without energies."""
+        elements, counts = empty_rows(0)
+        rows = len(library)
+        return cls(
+            library,
+            (),
+            np.concatenate([library.elements, elements]),
+            np.concatenate([library.type_counts[library.entry_type], counts]),
+            library.space_group,
+            library.volume_per_atom,
+            np.full(rows, np.nan),
+            np.zeros(rows, np.uint8),
+            (library.source,),
+            np.zeros((0, 6), np.uint16),
+            np.zeros((0, 3), np.uint16),
+            np.zeros(0, np.uint8),
+            np.zeros(1, np.int64),
+            "",
+            "",
+            "",
+        )
+
     def __len__(self) -> int:
         return len(self.elements)
 
     @property
     def title(self) -> str:
         """What the index is, for pages and tables."""
+        if not self.date:
+            return f"{len(self):,} known crystals ({self.origins[0]})"
         return (
             f"{len(self):,} known crystals (Materials Project v2025.02.12 and the sets MP-20, "
             f"MPTS-52, Perov-5, Carbon-24; index of {self.date})"
@@ -179,7 +205,9 @@ class KnownCrystals:
         present = self.elements[row] > 0
         counts = self.counts[row][present].astype(int)
         counts //= np.gcd.reduce(counts)
-        return tuple(sorted(zip(self.elements[row][present].tolist(), counts.tolist(), strict=True)))
+        return tuple(
+            sorted(zip(self.elements[row][present].tolist(), counts.tolist(), strict=True))
+        )
 
     @cached_property
     def _proportions(self) -> dict[tuple[int, ...], NDArray[np.int64]]:

@@ -1,4 +1,4 @@
-"""Is a crystal known, and which known crystal is nearest: the shipped index and the user's files."""
+"""Is a crystal known, and which known one is nearest: the shipped index, the user's own files."""
 
 from __future__ import annotations
 
@@ -220,7 +220,9 @@ def _near_rows(known: KnownCrystals, candidates: Sequence[Structure]) -> NDArray
             np.repeat([z for z, _ in composition], [n for _, n in composition])
         )
         firsts = alike[codes]
-        table = composition_fingerprints(known.elements[firsts], known.counts[firsts])
+        table = composition_fingerprints(
+            known.elements[firsts].astype(np.int64), known.counts[firsts].astype(np.int64)
+        )
         gaps = distance(table, point)
         like = like_composition(composition)
         wanted = {

@@ -23,6 +23,8 @@ class ScreenOutcome:
         failed: ids that a stage could not deal with (not those that physics rejects).
         problems: what went wrong beside the crystals (a locked database, an unreadable reference).
         funnel: counts by stage.
+        notes: what a reader must know beside the table: the index of known crystals, why there
+            are no energies.
     """
 
     rows: list[dict[str, Any]]
@@ -30,6 +32,7 @@ class ScreenOutcome:
     failed: tuple[str, ...]
     problems: tuple[str, ...]
     funnel: dict[str, int]
+    notes: tuple[str, ...] = ()
 
     @property
     def ranked(self) -> list[dict[str, Any]]:
@@ -50,12 +53,18 @@ def verdict_row(verdict: ValidationReport) -> dict[str, Any]:
     return {"valid": verdict.valid, "problem": problem, "warnings": warnings, "checks": checks}
 
 
-def relaxed_row(result: RelaxResult) -> dict[str, Any]:
-    """What the stage relax records of a crystal."""
+def relaxed_row(result: RelaxResult, is_energy: bool = True) -> dict[str, Any]:
+    """What the stage relax records of a crystal.
+
+    Args:
+        result: of the relaxation.
+        is_energy: whether the potential's numbers are energies; they are left out where not.
+    """
+    told = is_energy and not result.problem
     return {
         "potential": result.potential,
         "potential_version": result.potential_version,
-        "energy_per_atom_eV": None if result.problem else rounded(result.energy_per_atom),
+        "energy_per_atom_eV": rounded(result.energy_per_atom) if told else None,
         "converged": result.converged,
         "steps": result.steps,
         "max_force_eV_A": rounded(result.max_force),

@@ -16,28 +16,36 @@ from typing import TYPE_CHECKING, Any
 from crystal_diffusion.energy.batched_relaxation import relax_batched
 from crystal_diffusion.energy.hull import HullBuilder, hull_row, hull_text
 from crystal_diffusion.energy.pooled_relaxation import relax_many
-from crystal_diffusion.energy.potentials import Potential, get_potential
+from crystal_diffusion.energy.potentials import (
+    NO_POTENTIAL,
+    Potential,
+    get_potential,
+    has_energy,
+)
 from crystal_diffusion.energy.reference_energies import (
-    Library,
     ReferenceEnergies,
     complete_references,
+    relax_references,
 )
 from crystal_diffusion.energy.relaxation import RelaxLimits, RelaxResult
 from crystal_diffusion.errors import InputError, MissingDependencyError
 from crystal_diffusion.files import write_text
+from crystal_diffusion.known.index import KnownCrystals, load_known
+from crystal_diffusion.known.novelty import nearest_known, read_own_references
+from crystal_diffusion.known.phases import near_hull
 from crystal_diffusion.parallel import usable_cores
 from crystal_diffusion.parallel.executors import Executor, make_executor
-from crystal_diffusion.proposals.library import load_library
+from crystal_diffusion.proposals.library import ReferenceLibrary
 from crystal_diffusion.runs.rows import rounded, structure_from_row
 from crystal_diffusion.screening import tables
-from crystal_diffusion.screening.novelty import (
-    known_of_like_formula,
-    nearest_known,
-    read_own_references,
-)
 from crystal_diffusion.screening.outcome import ScreenOutcome, relaxed_row, verdict_row
 from crystal_diffusion.screening.run_files import write_run_files
-from crystal_diffusion.screening.settings import STAGES, Candidates, ScreenSettings
+from crystal_diffusion.screening.settings import (
+    ENERGY_STAGES,
+    STAGES,
+    Candidates,
+    ScreenSettings,
+)
 from crystal_diffusion.screening.stage_log import StageLog
 from crystal_diffusion.screening.store import Store
 
@@ -61,7 +69,7 @@ def screen(
     *,
     progress: Progress = _silent,
     report: Callable[[Path], Any] | None = None,
-    library: Library | None = None,
+    known: KnownCrystals | None = None,
 ) -> ScreenOutcome:
     """Run the stages that are asked for, going on from what is there.
 
@@ -70,13 +78,13 @@ def screen(
         settings: what to do.
         progress: called with stage, done, total.
         report: writes the report page of a folder; the stage is left out where none is given.
-        library: known crystals; loaded from ``settings.library`` where needed.
+        known: index of known crystals; the shipped one, or ``settings.library``, if not given.
 
     Raises:
         InputError: settings or folders that cannot be used.
         MissingDependencyError: a potential that is not installed.
     """
-    return _Screen(candidates, settings, progress, report, library).run()
+    return _Screen(candidates, settings, progress, report, known).run()
 
 
 @dataclass
@@ -85,8 +93,9 @@ class _Screen:
     settings: ScreenSettings
     progress: Progress
     report: Callable[[Path], Any] | None
-    library: Library | None
+    known: KnownCrystals | None
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.folder = self.candidates.folder
@@ -95,21 +104,20 @@ class _Screen:
         except OSError as error:
             raise InputError(f"{self.folder}: cannot be made ({error.strerror})") from error
         self.potentials = [get_potential(name) for name in self.settings.potentials]
-        self.main = self.potentials[0]
+        self.main = self.potentials[0] if self.potentials else None
         versions = {p.name: p.version for p in self.potentials}
+        first = self.main.version if self.main is not None else None
         self.logs = {
             stage: StageLog(
                 self.folder / "screening" / f"{stage}.jsonl",
-                self.settings.key(stage, version=versions[self.main.name]),
+                self.settings.key(stage, version=first),
             )
             for stage in ("validate", "group", "relax", "hull", "novelty", "rank")
         }
         for extra in self.potentials[1:]:
             self.logs[f"energies-{extra.name}"] = StageLog(
                 self.folder / "screening" / f"energies-{extra.name}.jsonl",
-                self.settings.key(
-                    "energies", version=versions[self.main.name], extra=versions[extra.name]
-                ),
+                self.settings.key("energies", version=first, extra=versions[extra.name]),
             )
 
     def run(self) -> ScreenOutcome:
@@ -123,8 +131,9 @@ class _Screen:
             "novelty": self.novelty,
             "rank": self.rank,
         }
+        self.tell_about_energies()
         for stage in STAGES:
-            if stage in self.settings.stages and stage in work:
+            if self.wants(stage) and stage in work:
                 work[stage]()
         rows = self.rows()
         tables.write_rows(self.folder, rows)
@@ -138,11 +147,39 @@ class _Screen:
         funnel = self.funnel(rows)
         write_text(
             self.folder / "screening" / "summary.json",
-            json.dumps({"funnel": funnel, "problems": self.problems}, indent=1) + "\n",
+            json.dumps({"funnel": funnel, "problems": self.problems, "notes": self.notes}, indent=1)
+            + "\n",
         )
         if self.report is not None and "report" in self.settings.stages:
             self.report(self.folder)
-        return ScreenOutcome(rows, self.folder, self.failed(), tuple(self.problems), funnel)
+        return ScreenOutcome(
+            rows, self.folder, self.failed(), tuple(self.problems), funnel, tuple(self.notes)
+        )
+
+    def wants(self, stage: str) -> bool:
+        """Whether a stage is asked for and can be done."""
+        if stage in ENERGY_STAGES and self.main is None:
+            return False
+        if stage == "hull" and self.main is not None and not has_energy(self.main):
+            return False
+        return stage in self.settings.stages
+
+    def tell_about_energies(self) -> None:
+        """Say once why there will be no energies.
+
+        Raises:
+            InputError: only stages that need a potential are asked for, and there is none.
+        """
+        wanted = [stage for stage in ENERGY_STAGES if stage in self.settings.stages]
+        if self.main is None and wanted:
+            if set(self.settings.stages) <= set(ENERGY_STAGES):
+                raise InputError(f"{', '.join(wanted)}: {NO_POTENTIAL}")
+            self.notes.append(NO_POTENTIAL)
+        elif self.main is not None and not has_energy(self.main) and wanted:
+            self.notes.append(
+                f"{self.main.name} gives sensible distances and volumes, but no energies: nothing "
+                "is said about stability; for energies type: pip install diep"
+            )
 
     # -- what is known so far ---------------------------------------------------------------
 
@@ -182,8 +219,14 @@ class _Screen:
         unreadable = {
             key: {"valid": False, "problem": why} for key, why in self.candidates.unreadable.items()
         }
+        formulas = {
+            key: {"formula": structure.composition.reduced_formula}
+            for key, structure in self.candidates.structures.items()
+        }
         order = ["validate", "group", "relax", "hull", "novelty", *(["rank"] if ranked else [])]
-        return tables.merge_rows(ids, [unreadable, *(self.logs[stage].rows for stage in order)])
+        return tables.merge_rows(
+            ids, [formulas, unreadable, *(self.logs[stage].rows for stage in order)]
+        )
 
     def failed(self) -> tuple[str, ...]:
         """Ids with a problem that is not a verdict of physics."""
@@ -202,7 +245,7 @@ class _Screen:
             "valid": sum(row["valid"] is True for row in rows),
             # before relaxing: those that become equal by it are among the relaxed, not the ranked
             "distinct": sum(valid.get(key, {}).get("valid") is True for key in self.usable()),
-            "relaxed": sum(row["energy_per_atom_eV"] is not None for row in rows),
+            "relaxed": len(self.relaxed()),
             "converged": sum(row["converged"] is True for row in rows),
             "ranked": sum(row["rank"] is not None for row in rows),
         }
@@ -251,6 +294,7 @@ class _Screen:
 
     def relax(self) -> None:
         """Relax the first of every group with the first potential."""
+        assert self.main is not None
         found = self.logs["relax"]
         wanted = self.usable()
         missing = [key for key in wanted if key not in found.rows]
@@ -258,7 +302,7 @@ class _Screen:
         done = len(wanted) - len(missing)
         self.progress("relax", done, len(wanted))
         for key, result in self._relax_all(self.main, pairs, self.settings.limits):
-            found.add(key, relaxed_row(result))
+            found.add(key, relaxed_row(result, has_energy(self.main)))
             done += 1
             self.progress("relax", done, len(wanted))
 
@@ -290,19 +334,21 @@ class _Screen:
 
     def hull(self) -> None:
         """Formation energy, energy above hull, and the spread between potentials."""
+        assert self.main is not None
         structures, relaxed = self.relaxed(), self.logs["relax"].rows
         if not structures:
             return
         systems = {frozenset(s.composition.get_el_amt_dict()) for s in structures.values()}
-        library = self._library()
-        builder = HullBuilder(self._references(self.main, systems, library))
+        builder = HullBuilder(self._references(self.main, systems))
         others = {
             extra.name: HullBuilder(
-                self._references(extra, {frozenset({e}) for s in systems for e in s}, library)
+                self._references(extra, {frozenset({e}) for s in systems for e in s})
             )
             for extra in self.potentials[1:]
+            if has_energy(extra)
         }
         second = {name: self.logs[f"energies-{name}"].rows for name in others}
+        checked = self.logs["novelty"].rows
         rows = {
             key: hull_row(
                 structure,
@@ -310,6 +356,7 @@ class _Screen:
                 builder,
                 others,
                 {name: found.get(key, {}) for name, found in second.items()},
+                known=checked.get(key, {}).get("novel") is False,
             )
             for key, structure in structures.items()
         }
@@ -322,53 +369,102 @@ class _Screen:
             hull_text(self.main, builder, structures, energies, rows),
         )
 
-    def _library(self) -> Library | None:
-        if self.library is None:
-            self.library = load_library(self.settings.library)
-        return self.library
+    def _known(self) -> KnownCrystals:
+        """The index of known crystals, named in the notes once it is used."""
+        if self.known is None:
+            path = self.settings.library
+            self.known = (
+                load_known()
+                if path is None
+                else KnownCrystals.of_library(ReferenceLibrary.load(path))
+            )
+        title = f"compared with {self.known.title}"
+        if title not in self.notes:
+            self.notes.append(title)
+        return self.known
 
-    def _references(
-        self, potential: Potential, systems: set[frozenset[str]], library: Library | None
-    ) -> ReferenceEnergies:
-        known = ReferenceEnergies.load(potential, self.settings.cache)
-        complete_references(
-            known,
-            sorted(systems, key=sorted),
-            library,
-            lambda pairs: self._relax_all(potential, pairs, self.settings.limits),
-            per_system=self.settings.competing,
-            report=lambda done, total: self.progress(f"references {potential.name}", done, total),
-        )
-        return known
+    def _references(self, potential: Potential, systems: set[frozenset[str]]) -> ReferenceEnergies:
+        """Reference energies of these systems: the table, and what has to be relaxed.
+
+        A potential without a table gets those known crystals relaxed that the table of the index
+        puts near the hull; where the index has no energies, published hull distances choose.
+        """
+        known = self._known()
+        references = ReferenceEnergies.load(potential, self.settings.cache, known)
+        ordered = sorted(systems, key=sorted)
+
+        def relax_all(
+            pairs: Iterable[tuple[str, Structure]],
+        ) -> Iterator[tuple[str, RelaxResult]]:
+            return self._relax_all(potential, pairs, self.settings.limits)
+
+        def report(done: int, total: int) -> None:
+            self.progress(f"references {potential.name}", done, total)
+
+        window = self.settings.refine_hull
+        if known.potential and (references.table is None or window is not None):
+            near = near_hull(known, ordered, window if window is not None else 0.05)
+            relax_references(references, near.structures, relax_all, report=report)
+            if near.without_coordinates:
+                kept = "keep the energy at their published cell"
+                if references.table is None:
+                    kept = f"have no energy with {potential.name}"
+                self.notes.append(
+                    f"{len(near.without_coordinates)} known crystals near the hull have no "
+                    f"coordinates at hand and {kept}"
+                )
+        if references.table is None:
+            complete_references(
+                references,
+                ordered if not known.potential else [frozenset({e}) for s in ordered for e in s],
+                known.library,
+                relax_all,
+                per_system=self.settings.competing,
+                report=report,
+            )
+        return references
 
     def novelty(self) -> None:
         """Nearest known crystal, compared as relaxed where there is a relaxed one."""
         found, relaxed = self.logs["novelty"], self.relaxed()
         keys = [key for key in self.usable() if key not in found.rows]
+        known = self._known()
         if not keys:
             return
         structures = [relaxed.get(key, self.candidates.structures[key]) for key in keys]
         own, problems = read_own_references(self.settings.reference)
         self.problems += problems
-        known = known_of_like_formula(self._library(), structures) | own
+        energies: list[float | None] = [None] * len(keys)
+        if self.main is not None and (self.main.name, self.main.version) == (
+            known.potential,
+            known.potential_version,
+        ):
+            done = self.logs["relax"].rows
+            energies = [done.get(key, {}).get("energy_per_atom_eV") for key in keys]
         for start in range(0, len(keys), 16 * _CHUNK):
             part = slice(start, start + 16 * _CHUNK)
-            rows = nearest_known(structures[part], known, self.processes())
-            found.add_many(dict(zip(keys[part], rows, strict=True)))
+            answers = nearest_known(structures[part], known, own, self.processes(), energies[part])
+            found.add_many(
+                {k: asdict(answer) for k, answer in zip(keys[part], answers, strict=True)}
+            )
             self.progress("novelty", min(start + 16 * _CHUNK, len(keys)), len(keys))
 
     def rank(self) -> None:
         """Ranks; crystals that became equal by relaxing count once, under the best of them."""
         rows = self.rows(ranked=False)
+        if all(row["energy_per_atom_eV"] is None for row in rows):
+            self._score(rows)
         tables.rank_rows(rows)
         ordered = sorted((r for r in rows if r["rank"] is not None), key=lambda r: int(r["rank"]))
         relaxed = self.relaxed()
+        ordered = [row for row in ordered if row["id"] in relaxed]
         merged: dict[str, dict[str, Any]] = {}
         if ordered:
-            from crystal_diffusion.matching import group_structures
+            from crystal_diffusion.matching.grouping import group_relaxed
 
-            numbers = group_structures(
-                [relaxed[row["id"]] for row in ordered], processes=self.processes()
+            numbers = group_relaxed(
+                [relaxed[row["id"]] for row in ordered],
+                [row["energy_per_atom_eV"] for row in ordered],
             )
             best: dict[int, dict[str, Any]] = {}
             for row, number in zip(ordered, numbers, strict=True):
@@ -382,7 +478,38 @@ class _Screen:
         tables.rank_rows(rows)
         found = self.logs["rank"]
         found.clear()
-        found.add_many({r["id"]: {"rank": r["rank"], **merged.get(r["id"], {})} for r in rows})
+        found.add_many(
+            {
+                r["id"]: {"rank": r["rank"], "score": r["score"], **merged.get(r["id"], {})}
+                for r in rows
+            }
+        )
+
+    def _score(self, rows: list[dict[str, Any]]) -> None:
+        """The built-in score, where there is no energy: each formula's crystals in one list."""
+        from crystal_diffusion.proposals.ranker import (
+            Candidate,
+            default_ranker,
+            default_ranker_path,
+        )
+
+        if not default_ranker_path().is_file():
+            self.notes.append("there is no ranker in this package, so nothing is ranked")
+            return
+        usable, structures = set(self.usable()), self.candidates.structures | self.relaxed()
+        formulas: dict[str, list[dict[str, Any]]] = {}
+        for row in rows:
+            if row["id"] in usable:
+                formulas.setdefault(str(row["formula"]), []).append(row)
+        for members in formulas.values():
+            candidates = [Candidate(structures[row["id"]], "noise") for row in members]
+            try:
+                scores = default_ranker().score(candidates)
+            except (InputError, ValueError) as error:
+                members[0]["problem"] = f"not scored: {error}"
+                continue
+            for row, score in zip(members, scores, strict=True):
+                row["score"] = rounded(float(score), 4)
 
     def store(self, rows: list[dict[str, Any]], relaxed: dict[str, Structure]) -> None:
         """Into the database; what the database refuses is a recorded problem, not a lost run."""

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 #: Stages in their order; each can be run alone on what the earlier ones have left.
-STAGES = ("validate", "group", "relax", "energies", "hull", "novelty", "rank", "report")
+STAGES = ("validate", "group", "relax", "energies", "novelty", "hull", "rank", "report")
+#: Stages that need a potential.
+ENERGY_STAGES = ("relax", "energies", "hull")
 
 
 @dataclass(frozen=True)
@@ -28,21 +30,25 @@ class ScreenSettings:
     Attributes:
         stages: which of `STAGES` to run.
         top: how many to name as the short list.
-        potentials: the first relaxes and ranks; the others give the spread.
+        potentials: the first relaxes and ranks; the others give the spread. With none, stages
+            that need one are left out and the built-in score ranks.
         limits: of each relaxation.
         reference: folders or files of the user's own known crystals.
         db: database file or ``postgresql://…``; ``screening.db`` in the folder by default.
         executor: ``local``, ``here``, ``batch`` (``batch:cuda``), ``ray`` or ``ray:ADDRESS``.
         processes: workers; the usable cores by default.
         profile: limits of the physics checks (``default``, ``strict`` or ``permissive``).
-        competing: most competing compounds for one chemical system.
-        library: file of known crystals; the shipped one by default.
+        competing: most competing compounds for one chemical system, for potentials without a
+            table of known crystals.
+        refine_hull: relax the competing phases that are within this of the hull (eV/atom) and
+            take their relaxed energies; None takes the table as it is.
+        library: file of known crystals; the shipped index by default.
         cache: folder of computed reference energies; the user's cache folder by default.
     """
 
     stages: tuple[str, ...] = STAGES
     top: int = 5
-    potentials: tuple[str, ...] = ("pair",)
+    potentials: tuple[str, ...] = ()
     limits: RelaxLimits = field(default_factory=RelaxLimits)
     reference: tuple[Path, ...] = ()
     db: str | None = None
@@ -50,6 +56,7 @@ class ScreenSettings:
     processes: int | None = None
     profile: str = "default"
     competing: int = 30
+    refine_hull: float | None = None
     library: Path | None = None
     cache: Path | None = None
 
@@ -59,8 +66,8 @@ class ScreenSettings:
             raise InputError(
                 f"stages: {', '.join(unknown)} unknown; choose from {', '.join(STAGES)}"
             )
-        if not self.potentials:
-            raise InputError("potentials: none given; name at least one, for example diep")
+        if self.refine_hull is not None and not self.refine_hull > 0:
+            raise InputError(f"refine_hull: {self.refine_hull} given, but it must be above 0 eV")
         if self.top < 0:
             raise InputError(f"top: {self.top} given, but it must be 0 or more")
 
@@ -72,7 +79,7 @@ class ScreenSettings:
         if stage in ("relax", "energies", "hull"):
             limits = asdict(self.limits)
             limits.pop("time_limit_s")  # a longer limit does not undo what was finished in time
-            used |= {"limits": limits, "potential": self.potentials[0]}
+            used |= {"limits": limits, "potential": self.potentials[0] if self.potentials else None}
         if stage == "novelty":
             used |= {"reference": [str(p) for p in self.reference], "library": str(self.library)}
         used |= more

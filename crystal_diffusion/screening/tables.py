@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 #: Columns of ``screening.jsonl`` and ``screening.csv``.
 COLUMNS = (
     "id",
+    "formula",
     "valid",
     "problem",
     "group",
@@ -34,10 +35,13 @@ COLUMNS = (
     "max_force_eV_A",
     "max_stress_GPa",
     "spread_eV_atom",
+    "doubt",
     "novel",
+    "known_by",
     "nearest_known_id",
     "nearest_known_distance",
     "swap_of_like_elements",
+    "score",
     "rank",
 )
 
@@ -65,13 +69,19 @@ def rank_rows(rows: list[dict[str, Any]]) -> None:
     """Give ranks from 1: lowest energy above hull, then formation energy, then energy per atom.
 
     Invalid crystals, duplicates and crystals without energy have no rank. Where no hull distance
-    could be had (a missing reference), a crystal comes after those that have one.
+    could be had (a missing reference), a crystal comes after those that have one; a doubtful one
+    comes after all that are not. Where no crystal has an energy, the built-in score decides: it
+    compares crystals of one formula, so the best of each formula come first, then the second best.
     """
+    if all(row["energy_per_atom_eV"] is None for row in rows):
+        _rank_by_score(rows)
+        return
 
     def order(row: Mapping[str, Any]) -> tuple[Any, ...]:
         keys = ("energy_above_hull_eV_atom", "formation_energy_eV_atom", "energy_per_atom_eV")
         values = [row[k] for k in keys]
-        return tuple((v is None, v if v is not None else 0.0) for v in values)
+        numbers = tuple((v is None, v if v is not None else 0.0) for v in values)
+        return (bool(row["doubt"]), *numbers)
 
     ranked = [
         row
@@ -83,6 +93,24 @@ def rank_rows(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         row["rank"] = None
     for number, row in enumerate(sorted(ranked, key=order), 1):
+        row["rank"] = number
+
+
+def _rank_by_score(rows: list[dict[str, Any]]) -> None:
+    """Ranks where nothing has an energy; see `rank_rows`."""
+    places: dict[Any, int] = {}
+    order = []
+    scored = [
+        row
+        for row in rows
+        if row["score"] is not None and row["valid"] is not False and not row["duplicate_of"]
+    ]
+    for row in sorted(scored, key=lambda row: -float(row["score"])):
+        place = places[row["formula"]] = places.get(row["formula"], 0) + 1
+        order.append((place, row))
+    for row in rows:
+        row["rank"] = None
+    for number, (_, row) in enumerate(sorted(order, key=lambda pair: pair[0]), 1):
         row["rank"] = number
 
 
