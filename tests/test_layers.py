@@ -18,6 +18,7 @@ LAYERS = {
     "screening": 4,
     "dft": 4,
     "energy": 3,
+    "known": 3,
     "runs": 2,
     "files": 0,
     "evaluation": 4,
@@ -44,6 +45,10 @@ SIDEWAYS = {
     ("proposals", "matching"),
     ("proposals", "physics"),
     ("matching", "physics"),
+    ("known", "energy"),
+    ("known", "matching"),
+    ("known", "proposals"),
+    ("screening", "ranking"),
 }
 TENSOR_WORLD = ("networks", "diffusion", "training")
 

@@ -487,29 +487,23 @@ class _Screen:
 
     def _score(self, rows: list[dict[str, Any]]) -> None:
         """The built-in score, where there is no energy: each formula's crystals in one list."""
-        from crystal_diffusion.proposals.ranker import (
-            Candidate,
-            default_ranker,
-            default_ranker_path,
-        )
+        from crystal_diffusion.ranking.candidates import Candidate, by_composition
+        from crystal_diffusion.ranking.learned import default_ranker, default_ranker_path
 
         if not default_ranker_path().is_file():
             self.notes.append("there is no ranker in this package, so nothing is ranked")
             return
         usable, structures = set(self.usable()), self.candidates.structures | self.relaxed()
-        formulas: dict[str, list[dict[str, Any]]] = {}
-        for row in rows:
-            if row["id"] in usable:
-                formulas.setdefault(str(row["formula"]), []).append(row)
-        for members in formulas.values():
-            candidates = [Candidate(structures[row["id"]], "noise") for row in members]
+        own = [row for row in rows if row["id"] in usable]
+        candidates = [Candidate(structures[row["id"]], "noise") for row in own]
+        for members in by_composition(candidates):
             try:
-                scores = default_ranker().score(candidates)
+                scores = default_ranker().score([candidates[i] for i in members])
             except (InputError, ValueError) as error:
-                members[0]["problem"] = f"not scored: {error}"
+                self.problems.append(f"{own[members[0]]['formula']} was not scored: {error}")
                 continue
-            for row, score in zip(members, scores, strict=True):
-                row["score"] = rounded(float(score), 4)
+            for place, score in zip(members, scores, strict=True):
+                own[place]["score"] = rounded(float(score), 4)
 
     def store(self, rows: list[dict[str, Any]], relaxed: dict[str, Structure]) -> None:
         """Into the database; what the database refuses is a recorded problem, not a lost run."""

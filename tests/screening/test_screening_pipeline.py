@@ -14,8 +14,11 @@ import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 
+from crystal_diffusion.energy import potentials
+from crystal_diffusion.energy.pair_potential import PAIR_ELEMENTS, PairPotential
 from crystal_diffusion.energy.relaxation import RelaxLimits
 from crystal_diffusion.errors import InputError
+from crystal_diffusion.known.index import KnownCrystals
 from crystal_diffusion.proposals.library import ReferenceLibrary
 from crystal_diffusion.screening.outcome import ScreenOutcome
 from crystal_diffusion.screening.pipeline import screen
@@ -53,9 +56,26 @@ def library() -> ReferenceLibrary:
     return ReferenceLibrary.from_structures(structures, list(known))
 
 
+class Softer(PairPotential):  # type: ignore[misc]
+    """Nine tenths of the pair potential."""
+
+    def calculate(self, *arguments: Any, **named: Any) -> None:
+        super().calculate(*arguments, **named)
+        self.results = {k: 0.9 * v for k, v in self.results.items()}
+
+
+@pytest.fixture(autouse=True)
+def potentials_with_energies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pair potential under names that claim to give energies, which it itself does not."""
+    for name, make in (("springs", PairPotential), ("softer", Softer)):
+        made = potentials.NamedPotential(name, "1", "test", PAIR_ELEMENTS, make)
+        monkeypatch.setitem(potentials.POTENTIALS, name, lambda made=made: made)
+
+
 def settings(tmp_path: Path, **more: Any) -> ScreenSettings:
     base: dict[str, Any] = {
-        "stages": ("validate", "group", "relax", "hull", "novelty", "rank"),
+        "potentials": ("springs",),
+        "stages": ("validate", "group", "relax", "novelty", "hull", "rank"),
         "executor": "here",
         "profile": "permissive",
         "cache": tmp_path / "cache",
@@ -72,7 +92,11 @@ def run(
     **more: Any,
 ) -> ScreenOutcome:
     candidates = Candidates(structures, unreadable or {}, tmp_path / "out", False)
-    return screen(candidates, settings(tmp_path, **more), library=library)
+    return screen(candidates, settings(tmp_path, **more), known=index_of(library))
+
+
+def index_of(library: ReferenceLibrary | None) -> KnownCrystals | None:
+    return None if library is None else KnownCrystals.of_library(library)
 
 
 def by_id(outcome: ScreenOutcome) -> dict[str, dict[str, Any]]:
@@ -114,7 +138,7 @@ def test_whole_run_leaves_tables_structures_hull_and_database(
     assert cif.lattice.parameters == pytest.approx(stored["salt"].lattice.parameters, abs=1e-6)
     assert sorted(stored) == sorted(structures)
     hull = json.loads((out / "hull.json").read_text())
-    assert hull["potential"] == "pair" and hull["potential_version"]
+    assert hull["potential"] == "springs" and hull["potential_version"]
     assert {r["id"] for r in hull["systems"]["Cl-Na"]["references"]} >= {"known-na", "known-salt"}
     assert outcome.funnel["ranked"] == 2
 
@@ -130,22 +154,10 @@ def test_crystals_that_become_equal_by_relaxing_count_once(
     assert len(ranked) == 1
 
 
-def test_further_potentials_give_the_spread(
-    tmp_path: Path, library: ReferenceLibrary, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from crystal_diffusion.energy import potentials
-    from crystal_diffusion.energy.pair_potential import PAIR_ELEMENTS, PairPotential
-
-    class Softer(PairPotential):
-        def calculate(self, *arguments: Any, **named: Any) -> None:
-            super().calculate(*arguments, **named)
-            self.results = {k: 0.9 * v for k, v in self.results.items()}
-
-    softer = potentials.NamedPotential("softer", "2", "none", PAIR_ELEMENTS, Softer)
-    monkeypatch.setitem(potentials.POTENTIALS, "softer", lambda: softer)
+def test_further_potentials_give_the_spread(tmp_path: Path, library: ReferenceLibrary) -> None:
     stages = ("validate", "group", "relax", "energies", "hull", "rank")
     outcome = run(
-        tmp_path, {"salt": rock_salt()}, library, potentials=("pair", "softer"), stages=stages
+        tmp_path, {"salt": rock_salt()}, library, potentials=("springs", "softer"), stages=stages
     )
     row = outcome.rows[0]
     expected = 0.1 * abs(row["formation_energy_eV_atom"])
@@ -164,7 +176,7 @@ def test_missing_reference_element_is_recorded_and_the_rest_goes_on(
         patch.setattr(ReferenceEnergies, "elemental_energy", nothing)
         outcome = run(tmp_path, {"salt": rock_salt()}, library)
     row = outcome.rows[0]
-    assert "no reference energy for Cl with pair" in row["problem"]
+    assert "no reference energy for Cl with springs" in row["problem"]
     assert row["formation_energy_eV_atom"] is None
     assert row["energy_per_atom_eV"] is not None and row["rank"] == 1
     assert outcome.failed == ("salt",)
@@ -183,7 +195,7 @@ def test_elements_no_potential_knows_are_recorded(
         stages=("group", "relax", "hull", "rank"),
     )
     rows = by_id(outcome)
-    assert "pair does not know Cf" in rows["odd"]["problem"]
+    assert "springs does not know Cf" in rows["odd"]["problem"]
     assert rows["salt"]["rank"] == 1 and rows["odd"]["rank"] is None
     assert "odd" in outcome.failed
 
@@ -199,7 +211,7 @@ def test_each_stage_runs_alone_and_what_is_done_is_not_done_again(
     tmp_path: Path, library: ReferenceLibrary
 ) -> None:
     structures = {"salt": rock_salt(a=5.4), "b": shaken(3)}
-    for stage in ("validate", "group", "relax", "hull", "novelty", "rank"):
+    for stage in ("validate", "group", "relax", "novelty", "hull", "rank"):
         outcome = run(tmp_path, structures, library, stages=(stage,))
     alone = outcome.rows
     before = (tmp_path / "out" / "screening" / "relax.jsonl").read_bytes()
@@ -286,7 +298,7 @@ def test_screened_folder_is_a_run_for_the_other_verbs(
         rock_salt(a=5.4).to(filename=str(folder / f"{name}.cif"))
     (folder / "bad.cif").write_text("data_bad")
     out = tmp_path / "cifs-screened"
-    first = screen(read_candidates(folder), settings(tmp_path), library=library)
+    first = screen(read_candidates(folder), settings(tmp_path), known=index_of(library))
     ids = ["odd_name", "one", "sub_one"]
     made = RunFolder.open(out)
     assert sorted(made.structures()) == ids
@@ -298,7 +310,7 @@ def test_screened_folder_is_a_run_for_the_other_verbs(
     assert rows["sub_one"]["source"].endswith("one.cif")
     data = gather(out)
     assert not data.gaps and sorted(data.made) == ids and data.funnel[0] == ("Files found", 4)
-    again = screen(read_candidates(out), settings(tmp_path), library=library)
+    again = screen(read_candidates(out), settings(tmp_path), known=index_of(library))
     assert again.rows == first.rows and again.failed == ("bad",)
 
 
@@ -320,5 +332,55 @@ def test_run_screened_into_another_folder_keeps_its_own_rows(tmp_path: Path) -> 
 def test_settings_that_cannot_be_used() -> None:
     with pytest.raises(InputError, match="polish unknown; choose from validate"):
         ScreenSettings(stages=("polish",))
-    with pytest.raises(InputError, match="potentials"):
-        ScreenSettings(potentials=())
+    with pytest.raises(InputError, match="refine_hull: -1 given"):
+        ScreenSettings(refine_hull=-1)
+
+
+def test_without_a_potential_there_is_no_energy_and_one_sentence_says_what_to_type(
+    tmp_path: Path, library: ReferenceLibrary
+) -> None:
+    structures = {"salt": rock_salt(), "copy": rock_salt(), "other": rock_salt(a=6.4)}
+    structures["cesium-like"] = Structure(
+        Lattice.cubic(3.4), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]
+    )
+    stages = ("validate", "group", "relax", "energies", "novelty", "hull", "rank")
+    outcome = run(tmp_path, structures, library, potentials=(), stages=stages)
+    rows = by_id(outcome)
+    assert [note for note in outcome.notes if "pip install diep" in note] == [
+        potentials.NO_POTENTIAL
+    ]
+    for row in outcome.rows:
+        assert all(row[name] is None for name in COLUMNS if name.endswith(("_eV", "eV_atom")))
+    assert rows["salt"]["novel"] is False and rows["cesium-like"]["novel"] is True
+    assert {rows["salt"]["rank"], rows["cesium-like"]["rank"]} == {1, 2}
+    assert rows["copy"]["duplicate_of"] == "salt" and rows["copy"]["rank"] is None
+    assert not (tmp_path / "out" / "hull.json").exists()
+    with pytest.raises(InputError, match="relax: no potential .* pip install diep"):
+        run(tmp_path, structures, library, potentials=(), stages=("relax",))
+
+
+def test_the_pair_potential_moves_atoms_but_says_nothing_of_energy(
+    tmp_path: Path, library: ReferenceLibrary
+) -> None:
+    outcome = run(tmp_path, {"salt": shaken(1)}, library, potentials=("pair",))
+    row = outcome.rows[0]
+    assert row["converged"] is not None and row["steps"] > 0
+    assert row["energy_per_atom_eV"] is None and row["energy_above_hull_eV_atom"] is None
+    assert any("no energies" in note for note in outcome.notes)
+    assert (tmp_path / "out" / "relaxed" / "salt.cif").is_file()
+
+
+def test_a_doubtful_result_is_marked_and_comes_last(tmp_path: Path) -> None:
+    """Nothing is known of K-Cl here but the elements: the distance is to these only."""
+    elements = [
+        Structure.from_spacegroup("Im-3m", Lattice.cubic(a), [symbol], [[0, 0, 0]])
+        for symbol, a in (("K", 5.3), ("Cl", 4.4), ("Na", 4.2))
+    ]
+    elements.append(rock_salt())
+    small = ReferenceLibrary.from_structures([s.get_primitive_structure() for s in elements])
+    outcome = run(tmp_path, {"odd": rock_salt("K", a=6.3), "salt": rock_salt(a=5.7)}, small)
+    rows = by_id(outcome)
+    assert rows["odd"]["n_competing"] == 0
+    assert "no competing compound" in rows["odd"]["doubt"]
+    assert rows["odd"]["energy_above_hull_eV_atom"] < rows["salt"]["energy_above_hull_eV_atom"]
+    assert rows["salt"]["doubt"] == "" and (rows["salt"]["rank"], rows["odd"]["rank"]) == (1, 2)
