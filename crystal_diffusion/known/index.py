@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from crystal_diffusion.energy.reference_energies import ReferenceEntry
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.files import atomic_write
+from crystal_diffusion.pretrained import asset_path
 from crystal_diffusion.proposals.library import MAX_ROLES, ReferenceLibrary, default_library
 from crystal_diffusion.proposals.quantisation import (
     ANGLE_STEPS_PER_DEGREE,
@@ -44,7 +45,7 @@ VOLUME_STEP_A3 = 0.005
 
 def known_path() -> Path:
     """Where the shipped index lies."""
-    return Path(__file__).resolve().parent.parent / "pretrained" / "known.npz"
+    return asset_path("known.npz")
 
 
 @lru_cache(maxsize=1)

@@ -42,6 +42,7 @@ class ReportData:
         funnel: label and count from the first step to the last.
         screened: whether there is a screening table.
         gaps: sentences on files that are absent or cannot be read.
+        notes: sentences of the screening: what it compared with, why there are no energies.
     """
 
     path: Path
@@ -54,6 +55,7 @@ class ReportData:
     funnel: list[tuple[str, int]]
     screened: bool
     gaps: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def gather(path: Path) -> ReportData:
@@ -83,7 +85,8 @@ def gather(path: Path) -> ReportData:
     for name, row in rows.items():
         _complete(row, made.get(name), relaxed.get(name))
     rejected = _rejected(path / "rejected.csv", manifest, gaps)
-    summary = _json(path / "screening" / "summary.json", []).get("funnel") or {}
+    told = _json(path / "screening" / "summary.json", [])
+    summary = told.get("funnel") or {}
     return ReportData(
         path=path,
         manifest=manifest,
@@ -95,6 +98,7 @@ def gather(path: Path) -> ReportData:
         funnel=_funnel(list(rows.values()), rejected, summary, bool(screening), len(relaxed)),
         screened=bool(screening),
         gaps=gaps,
+        notes=[str(note) for note in told.get("notes") or []],
     )
 
 

@@ -28,7 +28,9 @@ COLUMNS: tuple[tuple[str, str, str, int | None], ...] = (
     ("converged", "Converged", "", None),
     ("max_force_eV_A", "Largest force", "eV/Å", 3),
     ("max_stress_GPa", "Largest stress", "GPa", 2),
+    ("doubt", "Doubt", "", None),
     ("novel", "New", "", None),
+    ("known_by", "Known by", "", None),
     ("nearest_known_id", "Nearest known", "", None),
     ("nearest_known_distance", "Distance to it", "rms", 3),
     ("nearest_train_id", "Nearest in training set", "", None),
@@ -165,6 +167,7 @@ def how(data: ReportData) -> str:
             ("Seconds", manifest.get("seconds")),
             ("Relaxed with", potential.strip()),
             ("References of", first.get("reference_date")),
+            ("Screening", "; ".join(data.notes)),
             ("Versions", manifest.get("versions")),
         ]
     )
