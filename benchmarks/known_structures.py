@@ -2,7 +2,7 @@
 
     python benchmarks/known_structures.py [--n 12] [--seeds 0-4] [--steps 20]
 
-Asks the model in the box through the public ``load().run()`` for SrTiO3 in 221, NaCl in 225, TiO2
+Asks the pretrained model through the public ``load().run()`` for SrTiO3 in 221, NaCl in 225, TiO2
 in 136 and Si in 227, takes the first three answers in order of rank, and compares each with the
 cell from the literature by pymatgen's ``StructureMatcher`` (its defaults: ltol 0.2, stol 0.3, angle
 5 degrees, volumes scaled). Prints the rank of the first match for each seed.
@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=12, help="crystals asked for")
     parser.add_argument("--seeds", default="0-4", help="one number or a range")
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--model", default=None, help="model folder; the one in the box if absent")
+    parser.add_argument("--model", default=None, help="model folder; the pretrained one if absent")
     options = parser.parse_args()
     low, _, high = options.seeds.partition("-")
     seeds = range(int(low), int(high or low) + 1)

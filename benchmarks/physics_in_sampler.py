@@ -109,7 +109,7 @@ def main() -> None:
     parser.add_argument("--candidates", type=int, default=3)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--model", default=None, help="model folder; the one in the box if absent")
+    parser.add_argument("--model", default=None, help="model folder; the pretrained one if absent")
     parser.add_argument("--untrained", action="store_true", help="the same network, fresh weights")
     options = parser.parse_args()
     crystals = [

@@ -41,8 +41,8 @@ def main() -> None:
         request = Request(formula=formula, z=(1, 1))
         for column, level in enumerate(options.levels):
             settings = GenerationSettings(
-                novel=0.0,
-                new=True,
+                noise_share=0.0,
+                known_last=True,
                 prototype_level=level,
                 prototype_steps=options.calls,
                 max_attempts=1,

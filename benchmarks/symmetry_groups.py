@@ -159,7 +159,7 @@ def main() -> None:
     parser.add_argument("--attempts", type=int, default=24, help="candidates per composition")
     parser.add_argument("--compositions", type=int, default=6, help="tried before giving up")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--model", default=None, help="model folder; the one in the box if absent")
+    parser.add_argument("--model", default=None, help="model folder; the pretrained one if absent")
     options = parser.parse_args()
     low, _, high = options.groups.partition("-")
     generator = load(options.model, "cpu")

@@ -35,12 +35,12 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from crystal_diffusion import chemistry
+from crystal_diffusion.physics.crystal_geometry import CrystalGeometry
 from crystal_diffusion.physics.distances import reduce_cell, wrap
 from crystal_diffusion.physics.report import ValidationReport
 from crystal_diffusion.physics.validator import CHECKS, PhysicsValidator
-from crystal_diffusion.physics.view import CrystalView
 
-Defect = Callable[[CrystalView, np.random.Generator], CrystalView | None]
+Defect = Callable[[CrystalGeometry, np.random.Generator], CrystalGeometry | None]
 
 
 def wilson(hits: int, n: int) -> str:
@@ -54,7 +54,7 @@ def wilson(hits: int, n: int) -> str:
     return f"{100 * p:6.2f} % ({100 * low:.2f} to {100 * high:.2f}; {hits} of {n})"
 
 
-def sample(folder: Path, n: int, seed: int, tune: bool) -> list[tuple[str, CrystalView]]:
+def sample(folder: Path, n: int, seed: int, tune: bool) -> list[tuple[str, CrystalGeometry]]:
     """Random crystals of both files together."""
     from pymatgen.core import Lattice
 
@@ -73,22 +73,24 @@ def sample(folder: Path, n: int, seed: int, tune: bool) -> list[tuple[str, Cryst
             cell = [row[name] for name in ("a", "b", "c", "alpha", "beta", "gamma")]
             lattice = Lattice.from_parameters(*cell).matrix
             frac = np.reshape(row["frac_coords"], (-1, 3))
-            view = CrystalView.from_arrays(wrap(frac), lattice, row["atomic_numbers"])
+            view = CrystalGeometry.from_arrays(wrap(frac), lattice, row["atomic_numbers"])
             out.append((row["material_id"], view))
     return out
 
 
-def changed(view: CrystalView, **fields: Any) -> CrystalView:
+def changed(view: CrystalGeometry, **fields: Any) -> CrystalGeometry:
     """A crystal with some arrays replaced and nothing remembered."""
     arrays = {
         "frac_coords": view.frac_coords,
         "lattice": view.lattice,
         "atomic_numbers": view.atomic_numbers,
     } | fields
-    return CrystalView.from_arrays(**arrays)
+    return CrystalGeometry.from_arrays(**arrays)
 
 
-def squeeze(view: CrystalView, rng: np.random.Generator, scale: float = 0.75) -> CrystalView:
+def squeeze(
+    view: CrystalGeometry, rng: np.random.Generator, scale: float = 0.75
+) -> CrystalGeometry:
     """All edges times ``scale``; by default in half of the cases one edge times 0.5 instead."""
     if scale == 0.75 and rng.random() < 0.5:
         factors = np.ones(3)
@@ -97,7 +99,7 @@ def squeeze(view: CrystalView, rng: np.random.Generator, scale: float = 0.75) ->
     return changed(view, lattice=view.lattice * scale)
 
 
-def double(view: CrystalView, rng: np.random.Generator, reach: float = 0.5) -> CrystalView:
+def double(view: CrystalGeometry, rng: np.random.Generator, reach: float = 0.5) -> CrystalGeometry:
     """One atom more, at most ``reach`` Å from another of the same element."""
     atom = int(rng.integers(view.atoms))
     step = rng.normal(size=3)
@@ -111,8 +113,8 @@ def double(view: CrystalView, rng: np.random.Generator, reach: float = 0.5) -> C
 
 
 def onto_bond(
-    view: CrystalView, rng: np.random.Generator, any_bond: bool = False
-) -> CrystalView | None:
+    view: CrystalGeometry, rng: np.random.Generator, any_bond: bool = False
+) -> CrystalGeometry | None:
     """A third atom (an end only if there is no other) in the middle of a bond."""
     pairs = view.bonds if any_bond else view.pairs
     if len(pairs) == 0:
@@ -134,8 +136,8 @@ def onto_bond(
 
 
 def shear(
-    view: CrystalView, rng: np.random.Generator, angles: tuple[float, float] = (15.0, 30.0)
-) -> CrystalView | None:
+    view: CrystalGeometry, rng: np.random.Generator, angles: tuple[float, float] = (15.0, 30.0)
+) -> CrystalGeometry | None:
     """One angle of the reduced cell set to a small value, the three edges kept."""
     cell = reduce_cell(view.lattice)
     lengths = np.linalg.norm(cell.rows, axis=1)
@@ -151,7 +153,7 @@ def shear(
     return changed(view, lattice=rows, frac_coords=wrap(view.frac_coords @ cell.inverse))
 
 
-def swap_ions(view: CrystalView, rng: np.random.Generator) -> CrystalView | None:
+def swap_ions(view: CrystalGeometry, rng: np.random.Generator) -> CrystalGeometry | None:
     """One cation and one anion change places (antisite); where all swaps are alike, the same."""
     charges = view.assignment.mean_charges
     table = np.array([charges.get(int(z), 0.0) for z in view.atomic_numbers])
@@ -164,7 +166,7 @@ def swap_ions(view: CrystalView, rng: np.random.Generator) -> CrystalView | None
     return changed(view, atomic_numbers=numbers)
 
 
-def other_valence(view: CrystalView, rng: np.random.Generator) -> CrystalView | None:
+def other_valence(view: CrystalGeometry, rng: np.random.Generator) -> CrystalGeometry | None:
     """One element replaced everywhere by one of another valence and similar size."""
     if view.assignment.kind != "ionic":
         return None
@@ -197,10 +199,10 @@ CHEMICAL: dict[str, Defect] = {"swapped ions": swap_ions, "other valence": other
 
 
 def plant(
-    defect: Defect, base: list[CrystalView], cases: int, rng: np.random.Generator
-) -> list[CrystalView]:
+    defect: Defect, base: list[CrystalGeometry], cases: int, rng: np.random.Generator
+) -> list[CrystalGeometry]:
     """``cases`` crystals with the defect."""
-    out: list[CrystalView] = []
+    out: list[CrystalGeometry] = []
     tries = 0
     while len(out) < cases and tries < 50 * cases:
         tries += 1
@@ -216,7 +218,7 @@ def alarmed(report: ValidationReport) -> bool:
 
 
 def report_reality(
-    validator: PhysicsValidator, crystals: list[tuple[str, CrystalView]]
+    validator: PhysicsValidator, crystals: list[tuple[str, CrystalGeometry]]
 ) -> list[ValidationReport]:
     """False alarms on real crystals."""
     start = time.process_time()

@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from crystal_diffusion.deprecated import find_moved_modules
+
 if TYPE_CHECKING:
     from crystal_diffusion.crystal import CrystalBatch
     from crystal_diffusion.data.dataset import CrystalStructureDataset
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from crystal_diffusion.workflows.train import train
 
 __version__ = "0.1.0"
+
+find_moved_modules()
 
 _HOMES = {
     "AdvancedPhysicsValidator": "physics.advanced",

@@ -127,7 +127,7 @@ def fit_contacts(crystals: list[dict[str, Any]]) -> dict[tuple[int, int], tuple[
 
 def fit_neighbours(crystals: list[dict[str, Any]]) -> dict[str, np.ndarray]:
     """Range of the number of first-shell neighbours of each element, 30,000 crystals."""
-    from crystal_diffusion.physics.view import CrystalView
+    from crystal_diffusion.physics.crystal_geometry import CrystalView
 
     found: dict[int, list[int]] = defaultdict(list)
     chosen = np.random.default_rng(0).permutation(len(crystals))[:30000]

@@ -38,6 +38,7 @@ LAYERS = {
     "seeding": 0,
     "parallel": 0,
     "errors": -1,
+    "deprecated": -1,
     "testing": 8,
 }
 #: Rooms of one layer that may use each other, with the reason in the README.

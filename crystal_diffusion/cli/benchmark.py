@@ -7,30 +7,39 @@ from typing import Annotated, Any
 
 import typer
 
-from crystal_diffusion.cli.console import OK, out, progress
+from crystal_diffusion.cli.console import OK, out, progress, renamed_option
 
 
 def benchmark(
     name: Annotated[str, typer.Argument(help="mp20, mpts52, perov5 or carbon24.")],
     split: Annotated[Path, typer.Option(help="File with the true structures.")],
-    model: Annotated[str | None, typer.Option(help="Model folder; the one in the box.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Model folder; the pretrained one if not given.")
+    ] = None,
     n: Annotated[int | None, typer.Option("--n", "-n", help="Targets; all if not given.")] = None,
     candidates: Annotated[int, typer.Option(help="Candidates for each target.")] = 20,
     predictors: Annotated[
         str, typer.Option(help="With commas: all, noise, prototypes, copy, random.")
     ] = "all,noise,prototypes,random",
-    novel: Annotated[float, typer.Option(help="Share of noise starts among all starts.")] = 0.2,
-    new: Annotated[
+    noise_share: Annotated[
+        float, typer.Option(help="Share of noise starts among all starts.")
+    ] = 0.2,
+    known_last: Annotated[
         bool, typer.Option(help="Targets are held out: known structures of a composition last.")
     ] = True,
     steps: Annotated[int, typer.Option(help="Network calls per candidate.")] = 20,
-    rank: Annotated[str, typer.Option(help="score, residual, none, or a potential.")] = "score",
+    scorer: Annotated[
+        str, typer.Option(help="What orders: score, residual, none, or a potential.")
+    ] = "score",
     seed: Annotated[int, typer.Option(help="Seed of targets and candidates.")] = 0,
     processes: Annotated[int | None, typer.Option(help="Processes that match.")] = None,
     folder: Annotated[
         Path | None, typer.Option("--out", "-o", help="Keep rows and tables here; resumes.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    novel: Annotated[float | None, typer.Option(hidden=True)] = None,
+    new: Annotated[bool | None, typer.Option("--new/--no-new", hidden=True)] = None,
+    rank: Annotated[str | None, typer.Option(hidden=True)] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only the table.")] = False,
 ) -> None:
     """Measure structure prediction on a published split, with baselines beside it.
@@ -44,7 +53,11 @@ def benchmark(
     from crystal_diffusion.workflows.benchmark import benchmark as run
 
     settings = GenerationSettings(
-        sampler=SamplerSettings(steps=steps), novel=novel, new=new, rank=rank, max_attempts=3
+        sampler=SamplerSettings(steps=steps),
+        noise_share=renamed_option("--novel", novel, "--noise-share", noise_share),
+        known_last=renamed_option("--new", new, "--known-last", known_last),
+        scorer=renamed_option("--rank", rank, "--scorer", scorer),
+        max_attempts=3,
     )
     with progress(quiet) as bar:
         tasks: dict[str, Any] = {}

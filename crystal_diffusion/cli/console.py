@@ -6,12 +6,14 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+Value = TypeVar("Value")
 
 #: Exit codes: 0 all well, 1 done but something was recorded as bad, 2 could not be done, 130
 #: stopped with Ctrl-C.
@@ -85,3 +87,11 @@ def progress(quiet: bool = False) -> Progress:
         console=err,
         disable=quiet or not sys.stderr.isatty(),
     )
+
+
+def renamed_option(old: str, given: Value | None, new: str, value: Value) -> Value:
+    """The value of an option that had another name; the old one works and says so."""
+    if given is None:
+        return value
+    err.print(f"{old} is now {new}; the old name goes in the next version", highlight=False)
+    return given

@@ -9,13 +9,22 @@ from typing import Annotated
 
 import typer
 
-from crystal_diffusion.cli.console import FAILED, INTERRUPTED, OK, PARTIAL, err, out, progress
+from crystal_diffusion.cli.console import (
+    FAILED,
+    INTERRUPTED,
+    OK,
+    PARTIAL,
+    err,
+    out,
+    progress,
+    renamed_option,
+)
 from crystal_diffusion.errors import InputError
 
 
 def generate(
     model: Annotated[
-        str | None, typer.Argument(help="Model folder; leave out for the model in the box.")
+        str | None, typer.Argument(help="Model folder; leave out for the pretrained model.")
     ] = None,
     formula: Annotated[str | None, typer.Option(help="Exact composition, e.g. LiFePO4.")] = None,
     z: Annotated[str | None, typer.Option("--z", help="Formula units, e.g. 2 or 1-4.")] = None,
@@ -43,22 +52,22 @@ def generate(
         bool, typer.Option("--overwrite", help="Write into a used folder.")
     ] = False,
     steps: Annotated[int, typer.Option(help="Network calls per crystal.")] = 20,
-    churn: Annotated[
-        float, typer.Option(help="0: deterministic (DDIM), 1: ancestral (DDPM).")
-    ] = 0.0,
+    eta: Annotated[float, typer.Option(help="0: deterministic (DDIM), 1: ancestral (DDPM).")] = 0.0,
     repulsion: Annotated[
         float, typer.Option(help="Pair and cell limits while sampling; 0: both off.")
     ] = 1.0,
-    novel: Annotated[
+    noise_share: Annotated[
         float | None, typer.Option(help="Share that starts from noise, not from a prototype.")
     ] = None,
-    new: Annotated[
-        bool, typer.Option("--new", help="Structures known for the composition come last.")
+    known_last: Annotated[
+        bool, typer.Option("--known-last", help="Structures known for the composition come last.")
     ] = False,
     symmetrise: Annotated[
         float | None, typer.Option(help="Also write symmetrised versions at this tolerance, Å.")
     ] = None,
-    rank: Annotated[str, typer.Option(help="score, none, or a potential such as diep.")] = "score",
+    scorer: Annotated[
+        str, typer.Option(help="What orders: score, none, or a potential such as diep.")
+    ] = "score",
     profile: Annotated[
         str, typer.Option(help="Checks: strict, default or permissive.")
     ] = "default",
@@ -69,6 +78,10 @@ def generate(
         typer.Option(help="Several workers on processors: local, ray or ray:ADDRESS."),
     ] = None,
     processes: Annotated[int | None, typer.Option(help="Workers of the executor.")] = None,
+    churn: Annotated[float | None, typer.Option(hidden=True)] = None,
+    novel: Annotated[float | None, typer.Option(hidden=True)] = None,
+    new: Annotated[bool, typer.Option("--new", hidden=True)] = False,
+    rank: Annotated[str | None, typer.Option(hidden=True)] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only errors.")] = False,
 ) -> None:
     """Generate crystals that pass the physical checks, and write a run folder.
@@ -82,6 +95,10 @@ def generate(
     from crystal_diffusion.physics.validator import PhysicsValidator
     from crystal_diffusion.workflows.generate import generate_run
 
+    eta = renamed_option("--churn", churn, "--eta", eta)
+    noise_share = renamed_option("--novel", novel, "--noise-share", noise_share)
+    known_last = renamed_option("--new", new or None, "--known-last", known_last)
+    scorer = renamed_option("--rank", rank, "--scorer", scorer)
     request = Request(
         formula=formula,
         z=parse_range(z, "--z") if z else None,
@@ -100,13 +117,13 @@ def generate(
     )
     settings = GenerationSettings(
         sampler=(
-            SamplerSettings(steps=steps, churn=churn, repulsion=repulsion)
+            SamplerSettings(steps=steps, eta=eta, repulsion=repulsion)
             if repulsion
-            else SamplerSettings.without_physics(steps=steps, churn=churn)
+            else SamplerSettings.without_physics(steps=steps, eta=eta)
         ),
-        novel=novel,
-        new=new,
-        rank=rank,
+        noise_share=noise_share,
+        known_last=known_last,
+        scorer=scorer,
         max_attempts=max_attempts,
         validator=None if profile == "default" else PhysicsValidator(profile=profile),
     )

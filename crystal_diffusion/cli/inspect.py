@@ -13,7 +13,7 @@ from crystal_diffusion.cli.console import OK, out
 
 def inspect(
     model: Annotated[
-        Path | None, typer.Argument(help="Model folder or file; leave out for the one in the box.")
+        Path | None, typer.Argument(help="Model folder or file; leave out for the pretrained one.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole header.")] = False,
 ) -> None:

@@ -45,9 +45,9 @@ class CoordinateProcess(Protocol):
         level: Tensor,
         lower: Tensor,
         noise: Tensor,
-        churn: float,
+        eta: float,
     ) -> Tensor:
-        """One reverse step; ``churn`` 0 is deterministic (DDIM), 1 is ancestral (DDPM)."""
+        """One reverse step; ``eta`` 0 is deterministic (DDIM), 1 is ancestral (DDPM)."""
         ...
 
     def unit_noise(self, uniform: Tensor) -> Tensor:
@@ -87,15 +87,15 @@ class TorusFlow:
         level: Tensor,
         lower: Tensor,
         noise: Tensor,
-        churn: float,
+        eta: float,
     ) -> Tensor:
-        """Move along the velocity; churn replaces a part of it by fresh noise."""
+        """Move along the velocity; eta replaces a part of it by fresh noise."""
         velocity = prediction / _UNIFORM_SCALE
-        if churn == 0.0:
+        if eta == 0.0:
             return state - (level - lower) * velocity
         clean = state - level * velocity
-        keep = math.sqrt(max(0.0, 1.0 - churn**2))
-        return clean + lower * (keep * velocity + churn * noise)
+        keep = math.sqrt(max(0.0, 1.0 - eta**2))
+        return clean + lower * (keep * velocity + eta * noise)
 
 
 class WrappedGaussian:
@@ -145,13 +145,13 @@ class WrappedGaussian:
         level: Tensor,
         lower: Tensor,
         noise: Tensor,
-        churn: float,
+        eta: float,
     ) -> Tensor:
-        """DDIM for churn 0, the ancestral posterior for churn 1, between them otherwise."""
+        """DDIM for eta 0, the ancestral posterior for eta 1, between them otherwise."""
         high, low = self.sigma(level), self.sigma(lower)
         residual = self._spread(level) * prediction
         ratio = (low / high.clamp_min(1e-12)).clamp(max=1.0)
-        added = churn * low * torch.sqrt((1 - ratio**2).clamp_min(0))
+        added = eta * low * torch.sqrt((1 - ratio**2).clamp_min(0))
         kept = torch.sqrt((low**2 - added**2).clamp_min(0)) / high.clamp_min(1e-12)
         return state - (1 - kept) * residual + added * noise
 
@@ -239,19 +239,19 @@ def lattice_step(
     level: Tensor,
     lower: Tensor,
     noise: Tensor,
-    churn: float,
+    eta: float,
 ) -> Tensor:
-    """One reverse step of a Gaussian process: DDIM (Song et al. 2021, eq. 12) with η = churn."""
+    """One reverse step of a Gaussian process: DDIM (Song et al. 2021, eq. 12) with its η."""
     clean, residual = process.split(state, prediction, level)
     # Standardised log-strain lies within a few deviations; without this bound a wrong early
     # prediction at α near 0 would throw the cell far away.
     clean = clean.clamp(-6, 6)
     alpha, sigma = process.alpha_sigma(lower)
-    if churn == 0.0:
+    if eta == 0.0:
         return alpha * clean + sigma * residual
     alpha_high, sigma_high = process.alpha_sigma(level)
     ratio = (alpha_high * sigma / (sigma_high * alpha).clamp_min(1e-12)).clamp(0, 1)
-    added = churn * sigma * torch.sqrt((1 - ratio**2).clamp_min(0))
+    added = eta * sigma * torch.sqrt((1 - ratio**2).clamp_min(0))
     kept = torch.sqrt((sigma**2 - added**2).clamp_min(0))
     return alpha * clean + kept * residual + added * noise
 

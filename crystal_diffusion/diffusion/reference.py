@@ -242,13 +242,13 @@ class CrystalDiffusionModel:
         generator = self._generator if seed is None else torch.Generator().manual_seed(seed)
         self.model.eval()
         times = self._times(sampler, steps)
-        churn = 1.0 if sampler == "ddpm" else eta
+        eta = 1.0 if sampler == "ddpm" else eta
         with one_thread_each(self.device) as workers:
             count = max(1, min(workers, mask.numel() // _ATOMS_PER_PART))
             parts = mask.to(self.device).chunk(count)
             noise = _SharedNoise(mask.shape, [len(part) for part in parts], generator)
             tasks = [
-                partial(self._reverse, part, times, churn, partial(noise, index))
+                partial(self._reverse, part, times, eta, partial(noise, index))
                 for index, part in enumerate(parts)
             ]
             x = torch.cat(list(side_by_side(tasks, workers)))
@@ -272,7 +272,7 @@ class CrystalDiffusionModel:
 
     @torch.inference_mode()
     def _reverse(
-        self, mask: Tensor, times: list[int], churn: float, noise_at: Callable[[int], Tensor]
+        self, mask: Tensor, times: list[int], eta: float, noise_at: Callable[[int], Tensor]
     ) -> Tensor:
         """The reverse chain. What does not change is computed before: a step is few operations."""
         full = bool((mask > 0).all())
@@ -288,14 +288,14 @@ class CrystalDiffusionModel:
             now, then = float(bar[high]), float(bar[low])
             beta = 1 - now / then
             posterior = beta * (1 - then) / (1 - now)
-            sigma = churn * posterior**0.5
-            # DDIM, eq. 12; with churn 1 its mean is that of the ancestral posterior.
+            sigma = eta * posterior**0.5
+            # DDIM, eq. 12; with η = 1 its mean is that of the ancestral posterior.
             direction = max(0.0, 1 - then - sigma**2) ** 0.5
             scale = (then / now) ** 0.5
             x = (scale * x).add_(noise, alpha=direction - scale * (1 - now) ** 0.5)
             if low > 0 and sigma > 0:
                 fresh = noise_at(index + 1).to(self.device)
-                if net.variance is not None and churn == 1.0:
+                if net.variance is not None and eta == 1.0:
                     raw = net.variance(features).view_as(x)
                     x = x + torch.exp(0.5 * _log_variance(raw, beta, posterior)) * fresh
                 else:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from crystal_diffusion import geometry
 from crystal_diffusion.crystal import MASK_ELEMENT, CrystalBatch
+from crystal_diffusion.deprecated import renamed
 from crystal_diffusion.diffusion.joint import JointDiffusion, Levels, remove_translation
 from crystal_diffusion.diffusion.penalty import fit_cell, push_apart, separate, stretch_cell
 from crystal_diffusion.diffusion.processes import lattice_step
@@ -43,13 +44,14 @@ class Projection(Protocol):
         ...
 
 
+@renamed(churn="eta")
 @dataclass(frozen=True)
 class SamplerSettings:
     """How to sample.
 
     Attributes:
         steps: network calls.
-        churn: 0 deterministic (DDIM) to 1 ancestral (DDPM); how much noise is put back.
+        eta: 0 deterministic (DDIM) to 1 ancestral (DDPM); how much noise is put back.
         repulsion: strength of the pair repulsion at low noise; 0 turns it off.
         cell_limits: strength of the limits of volume per atom and shortest edge at low noise, 1
             goes all the way in each step; 0 turns them off.
@@ -61,7 +63,7 @@ class SamplerSettings:
     """
 
     steps: int = 20
-    churn: float = 0.0
+    eta: float = 0.0
     repulsion: float = 1.0
     cell_limits: float = 1.0
     repulsion_below: float = 0.4
@@ -72,8 +74,8 @@ class SamplerSettings:
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise InputError(f"steps is {self.steps}; give at least 1.")
-        if not 0 <= self.churn <= 1:
-            raise InputError(f"churn is {self.churn}; give a number between 0 and 1.")
+        if not 0 <= self.eta <= 1:
+            raise InputError(f"eta is {self.eta}; give a number between 0 and 1.")
 
     @classmethod
     def without_physics(cls, **settings: Any) -> SamplerSettings:
@@ -197,18 +199,18 @@ def _sample(
         )
         answer, state, basis = _ask(model, frac, lattice, numbers, count, levels, projection)
         coord_level, coord_low = levels.coords.unsqueeze(-1), low[:, None, None]
-        fresh = streams.uniform_atoms().to(device) if settings.churn else torch.zeros_like(frac)
-        noise = model.coordinates.unit_noise(fresh) if settings.churn else fresh
+        fresh = streams.uniform_atoms().to(device) if settings.eta else torch.zeros_like(frac)
+        noise = model.coordinates.unit_noise(fresh) if settings.eta else fresh
         # Never past the end that the network sees from here.
         faster = (1 + settings.speedup * (1 - high)).clamp(max=settings.steps - step)
         coords = answer.coords * faster[:, None, None]
         if projection is not None:
             coords = projection.displacement(coords)
-            noise = projection.displacement(noise) if settings.churn else noise
-        if settings.churn:
+            noise = projection.displacement(noise) if settings.eta else noise
+        if settings.eta:
             noise = remove_translation(noise, mask, levels.coords)
-        moved = model.coordinates.step(frac, coords, coord_level, coord_low, noise, settings.churn)
-        cell_noise = streams.normal(6).to(device) if settings.churn else torch.zeros_like(state)
+        moved = model.coordinates.step(frac, coords, coord_level, coord_low, noise, settings.eta)
+        cell_noise = streams.normal(6).to(device) if settings.eta else torch.zeros_like(state)
         state = lattice_step(
             model.lattice,
             state,
@@ -216,7 +218,7 @@ def _sample(
             high[:, None],
             low[:, None],
             cell_noise,
-            settings.churn,
+            settings.eta,
         )
         new_lattice = _from_basis(model.decode_lattice(state, count), basis)
         physical = bool((high < settings.repulsion_below).any())

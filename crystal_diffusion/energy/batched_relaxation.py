@@ -39,7 +39,7 @@ ATOMS_PER_BATCH = 1024
 
 
 @dataclass(frozen=True)
-class Answer:
+class Evaluation:
     """Energy (eV), forces ``(atoms, 3)`` (eV/Å) and stress ``(3, 3)`` (eV/Å³) of one crystal."""
 
     energy: float
@@ -48,7 +48,7 @@ class Answer:
 
 
 #: Evaluates many crystals in one call, answers in order.
-BatchEvaluator = Callable[[Sequence[Atoms]], list[Answer]]
+BatchEvaluator = Callable[[Sequence[Atoms]], list[Evaluation]]
 
 
 class _Abandoned(Exception):
@@ -64,7 +64,7 @@ class _Job:
     inbox: queue.SimpleQueue[_Job]
     wake: threading.Event = field(default_factory=threading.Event)
     atoms: Atoms | None = None
-    reply: Answer | Exception | None = None
+    reply: Evaluation | Exception | None = None
     result: RelaxResult | None = None
     error: Exception | None = None
 
@@ -73,17 +73,17 @@ class _Job:
         """Whether the relaxation has come to its end."""
         return self.result is not None or self.error is not None
 
-    def ask(self, atoms: Atoms) -> Answer:
+    def ask(self, atoms: Atoms) -> Evaluation:
         """Called in the thread: hand over the atoms and sleep until the answer is there."""
         self.atoms = atoms
         self.inbox.put(self)
         self.wake.wait()
         self.wake.clear()
-        if isinstance(self.reply, Answer):
+        if isinstance(self.reply, Evaluation):
             return self.reply
         raise self.reply or _Abandoned()
 
-    def answer(self, reply: Answer | Exception) -> None:
+    def answer(self, reply: Evaluation | Exception) -> None:
         """Called outside: wake the thread with this."""
         self.reply = reply
         self.wake.set()
@@ -234,7 +234,7 @@ def _diep(device: str) -> BatchEvaluator:
 
     calculator = make_calculator(device=device)
 
-    def evaluate(crystals: Sequence[Atoms]) -> list[Answer]:
+    def evaluate(crystals: Sequence[Atoms]) -> list[Evaluation]:
         graphs, lattices = [], []
         for atoms in crystals:
             wrapped = atoms.copy()
@@ -249,7 +249,7 @@ def _diep(device: str) -> BatchEvaluator:
         ends = list(itertools.accumulate(map(len, crystals)))
         stresses = stresses.reshape(-1, 3, 3) * calculator.stress_weight
         return [
-            Answer(float(energy), forces[end - len(atoms) : end], stress)
+            Evaluation(float(energy), forces[end - len(atoms) : end], stress)
             for energy, end, atoms, stress in zip(
                 energies.reshape(-1), ends, crystals, stresses, strict=True
             )
@@ -267,14 +267,14 @@ def _chgnet(weights: str) -> Callable[[str], BatchEvaluator]:
             model = CHGNet.load(model_name=weights, use_device=device, verbose=False)
             calculator = CHGNetCalculator(model, use_device=device, on_isolated_atoms="error")
 
-        def evaluate(crystals: Sequence[Atoms]) -> list[Answer]:
+        def evaluate(crystals: Sequence[Atoms]) -> list[Evaluation]:
             from pymatgen.io.ase import AseAtomsAdaptor
 
             graphs = [model.graph_converter(AseAtomsAdaptor.get_structure(a)) for a in crystals]
             found = model.predict_graph(graphs, task="efs", batch_size=len(graphs))
             found = [found] if isinstance(found, dict) else found
             return [
-                Answer(
+                Evaluation(
                     float(one["e"]) * (len(atoms) if model.is_intensive else 1),
                     np.asarray(one["f"], np.float64),
                     np.asarray(one["s"], np.float64) * calculator.stress_weight,

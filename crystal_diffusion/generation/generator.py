@@ -242,7 +242,7 @@ class CrystalGenerator:
     def _planner(
         self, request: Request, seed: int, settings: GenerationSettings, wanted: int
     ) -> Planner:
-        novel = self.knowledge.novel if settings.novel is None else settings.novel
+        novel = self.knowledge.novel if settings.noise_share is None else settings.noise_share
         wanted_prototypes = request.formula and novel < 1 and not request.symmetric
         propose = self._proposals(settings) if wanted_prototypes else None
         templates = None
@@ -277,10 +277,10 @@ class CrystalGenerator:
             return None
         from crystal_diffusion.ranking.order import best_proposals
 
-        scorer = None if settings.rank in ("none", "residual") else self.knowledge.scorer
+        scorer = None if settings.scorer in ("none", "residual") else self.knowledge.scorer
 
         def propose(composition: Mapping[int, int], count: int) -> Sequence[Proposal]:
-            return best_proposals(proposer, scorer, composition, count, new=settings.new)
+            return best_proposals(proposer, scorer, composition, count, new=settings.known_last)
 
         return propose
 
@@ -289,7 +289,7 @@ class CrystalGenerator:
         from crystal_diffusion.ranking.candidates import Candidate
         from crystal_diffusion.ranking.scorers import scorer_for
 
-        scorer = scorer_for(settings.rank, self.knowledge.scorer, self.model)
+        scorer = scorer_for(settings.scorer, self.knowledge.scorer, self.model)
         if scorer is None:
             return None
         candidates = [
@@ -300,7 +300,7 @@ class CrystalGenerator:
             )
             for name, structure in result.structures.items()
         ]
-        return scorer.score(candidates, new=settings.new)
+        return scorer.score(candidates, new=settings.known_last)
 
     def sizes(self) -> dict[int, int]:
         """How often each number of atoms occurs in the training set."""

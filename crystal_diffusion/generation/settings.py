@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from crystal_diffusion.deprecated import renamed
 from crystal_diffusion.diffusion.sampler import SamplerSettings
 from crystal_diffusion.generation.plan import Plan
 from crystal_diffusion.physics.validator import PhysicsValidator
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
+@renamed(novel="noise_share", new="known_last", rank="scorer")
 @dataclass(frozen=True)
 class GenerationSettings:
     """How candidates are made and chosen.
@@ -22,11 +24,11 @@ class GenerationSettings:
         sampler: steps and strengths from noise.
         prototype_steps: network calls for a prototype start; prototype_level: where on the path
             it enters, 0 leaves the prototype as it is.
-        novel: share of crystals that start from noise where prototypes exist; None leaves
+        noise_share: share of crystals that start from noise where prototypes exist; None leaves
             the choice to the model (0.5 for the pretrained one, 1 for one trained alone).
-        new: structure types in which the library already holds the composition come last.
+        known_last: structure types in which the library already holds the composition come last.
         max_attempts: tries per crystal before it is given up.
-        rank: "score" (built in), a potential's name such as "diep" (its energy joined with the
+        scorer: "score" (built in), a potential's name such as "diep" (its energy joined with the
             built-in score where there is one), "residual" (of the network), or "none".
         group: group duplicates by structure matching.
     """
@@ -34,10 +36,10 @@ class GenerationSettings:
     sampler: SamplerSettings = field(default_factory=SamplerSettings)
     prototype_steps: int = 4
     prototype_level: float = 0.0
-    novel: float | None = None
-    new: bool = False
+    noise_share: float | None = None
+    known_last: bool = False
     max_attempts: int = 8
-    rank: str = "score"
+    scorer: str = "score"
     group: bool = True
     validator: PhysicsValidator | None = None
 

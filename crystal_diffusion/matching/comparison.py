@@ -44,7 +44,7 @@ def like_composition(composition: Composition) -> Composition:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class Near:
     row: int
     distance: float
     arrays: Arrays
@@ -53,8 +53,8 @@ class Candidate:
 @dataclass(frozen=True)
 class Job:
     structure: Structure
-    same: list[Candidate]
-    like: list[Candidate]
+    same: list[Near]
+    like: list[Near]
     nearest: int
     distance: float
     problem: str | None
@@ -102,7 +102,7 @@ def answer(job: Job, matcher: StructureMatch, forms: Forms) -> Answer:
 
 
 def _reduced_reference(
-    candidate: Candidate, matcher: StructureMatch, forms: Forms
+    candidate: Near, matcher: StructureMatch, forms: Forms
 ) -> ReducedCrystal | None:
     """The reduced form of a reference; ``None`` where it cannot be compared."""
     from pymatgen.core import Lattice, Structure

@@ -17,9 +17,9 @@ from crystal_diffusion.errors import InputError
 from crystal_diffusion.files import atomic_write
 from crystal_diffusion.matching.comparison import (
     Arrays,
-    Candidate,
     Composition,
     Job,
+    Near,
     answer_chunk,
     like_composition,
     numbers_of,
@@ -291,10 +291,10 @@ class ReferenceIndex:
             # |x - y|^2 by a matrix product finds the nearest; the few that count are done exactly.
             nearest = int(np.argmin(norms - 2 * (table @ point)))
 
-            def ranked(rows: list[int], point: NDArray[np.float32] = point) -> list[Candidate]:
+            def ranked(rows: list[int], point: NDArray[np.float32] = point) -> list[Near]:
                 gaps = np.sqrt(((table[rows] - point) ** 2).sum(1))
                 return [
-                    Candidate(rows[i], float(gaps[i]), self._arrays(rows[i]))
+                    Near(rows[i], float(gaps[i]), self._arrays(rows[i]))
                     for i in np.argsort(gaps, kind="stable")
                 ]
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from crystal_diffusion.networks.unet import UNetBlock, UNetBody
 
 
-class _Block:
+class _Level:
     """``silu(norm(first) + time)``; the caller does the product."""
 
     def __init__(self, block: UNetBlock, terms: Tensor) -> None:
@@ -44,7 +44,7 @@ class UNetChain:
         self, body: UNetBody, terms: tuple[Tensor, Tensor, Tensor, Tensor], padding: Tensor | None
     ) -> None:
         blocks = (body.encoder1, body.encoder2, body.decoder1, body.decoder2)
-        self._blocks = [_Block(block, term) for block, term in zip(blocks, terms, strict=True)]
+        self._blocks = [_Level(block, term) for block, term in zip(blocks, terms, strict=True)]
         wide = body.attended.weight.shape[0]
         self._heads, self._size = body.heads, wide // body.heads
         self._in, self._in_bias = body.encoder1.first.weight.t(), body.encoder1.first.bias

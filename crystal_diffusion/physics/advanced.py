@@ -12,6 +12,7 @@ from crystal_diffusion.errors import InputError
 from crystal_diffusion.physics import bonding
 from crystal_diffusion.physics.arrays import to_array
 from crystal_diffusion.physics.chemistry_checks import check_charge_neutrality, not_applied
+from crystal_diffusion.physics.crystal_geometry import CrystalGeometry
 from crystal_diffusion.physics.distances import (
     Floats,
     NeighbourPairs,
@@ -22,7 +23,6 @@ from crystal_diffusion.physics.geometry_checks import range_result
 from crystal_diffusion.physics.report import CheckResult
 from crystal_diffusion.physics.subgroups import contains_group
 from crystal_diffusion.physics.validator import PhysicsValidator
-from crystal_diffusion.physics.view import CrystalView
 
 _SYMMETRY = "International Tables for Crystallography A; moyopy"
 
@@ -88,7 +88,7 @@ class AdvancedPhysicsValidator(PhysicsValidator):
         if given is not None and len(given) != len(numbers):
             raise InputError(f"{len(given)} charges for {len(numbers)} atoms; give one each.")
         frac = np.zeros((len(numbers), 3))
-        view = CrystalView.from_arrays(frac, np.eye(3), numbers, given)
+        view = CrystalGeometry.from_arrays(frac, np.eye(3), numbers, given)
         return check_charge_neutrality(view, self.limits)
 
     def check_bond_angles(
@@ -118,7 +118,7 @@ class AdvancedPhysicsValidator(PhysicsValidator):
         elif atom_types is None:
             bonds = _near_pairs(frac, cell)
         else:
-            bonds = CrystalView.from_arrays(frac, cell, to_array(atom_types)).bonds
+            bonds = CrystalGeometry.from_arrays(frac, cell, to_array(atom_types)).bonds
         found = bonding.smallest_angle(bonds, frac, cell)
         source = "steric: 60 degrees in a triangle of equal bonds"
         if found is None:

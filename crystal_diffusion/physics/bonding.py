@@ -12,7 +12,7 @@ from crystal_diffusion.chemistry import Floats
 from crystal_diffusion.physics.distances import NeighbourPairs
 
 if TYPE_CHECKING:
-    from crystal_diffusion.physics.view import CrystalView
+    from crystal_diffusion.physics.crystal_geometry import CrystalGeometry
 
 Ints = NDArray[np.int64]
 
@@ -51,7 +51,7 @@ def bond_length(first: Ints, second: Ints) -> Floats:
     return np.asarray(r1 + r2 - r1 * r2 * step * step / (c1 * r1 + c2 * r2), np.float64)
 
 
-def mean_charges(view: CrystalView) -> Floats:
+def mean_charges(view: CrystalGeometry) -> Floats:
     """``(atoms,)`` oxidation state of each atom, the mean of its element."""
     table = np.zeros(chemistry.LAST_ELEMENT + 1)
     for z, charge in view.assignment.mean_charges.items():
@@ -59,7 +59,7 @@ def mean_charges(view: CrystalView) -> Floats:
     return np.asarray(table[view.atomic_numbers], np.float64)
 
 
-def global_instability(view: CrystalView) -> float | None:
+def global_instability(view: CrystalGeometry) -> float | None:
     """Root mean square over the ions of bond valence sum less charge, in valence units.
 
     Only bonds between ions of opposite sign count, each exp((R - d) / 0.37 Å). The charge of an
@@ -85,7 +85,7 @@ def global_instability(view: CrystalView) -> float | None:
     return float(np.sqrt(sum(squares) / view.atoms))
 
 
-def like_charge_share(view: CrystalView) -> float:
+def like_charge_share(view: CrystalGeometry) -> float:
     """Share of ions that have more first-shell neighbours of their own sign than of the other."""
     charges = mean_charges(view)
     pairs, ratios = view.pairs, view.ratios

@@ -11,10 +11,10 @@ import numpy as np
 
 from crystal_diffusion import chemistry
 from crystal_diffusion.physics import bonding
+from crystal_diffusion.physics.crystal_geometry import CrystalGeometry
 from crystal_diffusion.physics.geometry_checks import Check, range_result
 from crystal_diffusion.physics.limits import Limits
 from crystal_diffusion.physics.report import CheckResult, Severity
-from crystal_diffusion.physics.view import CrystalView
 
 _STATES = "oxidation states of the ICSD 2024 as tabulated in SMACT (Davies et al. 2019)"
 _PAULING = "Pauling (1929), electronegativity order; SMACT (Davies et al. 2019)"
@@ -30,7 +30,7 @@ def _squeezed(name: str, source: str) -> CheckResult:
     return not_applied(name, "not applied: the cell is too small to list neighbours.", source)
 
 
-def check_charge_neutrality(view: CrystalView, limits: Limits) -> CheckResult:
+def check_charge_neutrality(view: CrystalGeometry, limits: Limits) -> CheckResult:
     """Charges sum to zero: those that the crystal came with, or the best that can be assigned."""
     name = "charge_neutrality"
     if view.charges is not None:
@@ -59,7 +59,7 @@ def check_charge_neutrality(view: CrystalView, limits: Limits) -> CheckResult:
     )
 
 
-def check_electronegativity(view: CrystalView, limits: Limits) -> CheckResult:
+def check_electronegativity(view: CrystalGeometry, limits: Limits) -> CheckResult:
     """Every anion is more electronegative than every cation."""
     name = "electronegativity"
     charges = view.assignment.mean_charges
@@ -82,7 +82,7 @@ def check_electronegativity(view: CrystalView, limits: Limits) -> CheckResult:
     return range_result(name, margin, "", what, _PAULING, low=(-np.inf, least))
 
 
-def check_bond_valence(view: CrystalView, limits: Limits) -> CheckResult:
+def check_bond_valence(view: CrystalGeometry, limits: Limits) -> CheckResult:
     """Bond valences around each ion sum to its charge (root mean square deviation)."""
     name = "bond_valence"
     if view.squeezed:
@@ -102,7 +102,7 @@ def check_bond_valence(view: CrystalView, limits: Limits) -> CheckResult:
     )
 
 
-def check_like_charges(view: CrystalView, limits: Limits) -> CheckResult:
+def check_like_charges(view: CrystalGeometry, limits: Limits) -> CheckResult:
     """Ions have ions of the other sign nearest to them."""
     name, source = "like_charges", "Pauling (1929), electrostatic valence; electrostatics"
     if view.squeezed:
@@ -119,7 +119,7 @@ def check_like_charges(view: CrystalView, limits: Limits) -> CheckResult:
     )
 
 
-def check_coordination(view: CrystalView, limits: Limits) -> CheckResult:
+def check_coordination(view: CrystalGeometry, limits: Limits) -> CheckResult:
     """Number of neighbours of each atom against the range of its element."""
     name = "coordination"
     source = "numbers of neighbours of each element, 0.1 to 99.9 % of Materials Project 2025"
@@ -150,7 +150,7 @@ def check_coordination(view: CrystalView, limits: Limits) -> CheckResult:
     )
 
 
-def check_bond_angles(view: CrystalView, limits: Limits) -> CheckResult:
+def check_bond_angles(view: CrystalGeometry, limits: Limits) -> CheckResult:
     """Smallest angle between two bonds of one atom."""
     name, source = "bond_angles", "steric: 60 degrees in a triangle of equal bonds, less in M-O2"
     if view.squeezed:
@@ -169,7 +169,7 @@ def check_bond_angles(view: CrystalView, limits: Limits) -> CheckResult:
     )
 
 
-def check_dimension(view: CrystalView, limits: Limits) -> CheckResult:
+def check_dimension(view: CrystalGeometry, limits: Limits) -> CheckResult:
     """Names crystals that hang together in fewer than three dimensions: layers, chains, molecules.
 
     The bonded pieces of the crystal are followed through the cells; the rank of the translations

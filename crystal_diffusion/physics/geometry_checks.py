@@ -13,11 +13,11 @@ import numpy as np
 
 from crystal_diffusion import chemistry
 from crystal_diffusion.physics import contacts
+from crystal_diffusion.physics.crystal_geometry import REACH, CrystalGeometry
 from crystal_diffusion.physics.limits import Limits
 from crystal_diffusion.physics.report import CheckResult, Severity
-from crystal_diffusion.physics.view import REACH, CrystalView
 
-Check = Callable[[CrystalView, Limits], CheckResult]
+Check = Callable[[CrystalGeometry, Limits], CheckResult]
 
 _VOLUME_SOURCE = "volumes of the elements, least squares over Materials Project 2025"
 _GEOMETRY = "geometry"
@@ -92,7 +92,7 @@ def _not_listed(name: str, source: str) -> CheckResult:
     )
 
 
-def check_minimum_distance(view: CrystalView, limits: Limits) -> CheckResult:
+def check_minimum_distance(view: CrystalGeometry, limits: Limits) -> CheckResult:
     """Smallest distance of any two atoms, own images included, against one limit in Å."""
     return range_result(
         "minimum_distance",
@@ -104,7 +104,7 @@ def check_minimum_distance(view: CrystalView, limits: Limits) -> CheckResult:
     )
 
 
-def check_pair_distance(view: CrystalView, limits: Limits) -> CheckResult:
+def check_pair_distance(view: CrystalGeometry, limits: Limits) -> CheckResult:
     """Smallest ratio of a distance to what is typical for its two elements."""
     name = "pair_distance"
     if view.squeezed:
@@ -125,7 +125,7 @@ def check_pair_distance(view: CrystalView, limits: Limits) -> CheckResult:
     )
 
 
-def check_crowding(view: CrystalView, limits: Limits) -> CheckResult:
+def check_crowding(view: CrystalGeometry, limits: Limits) -> CheckResult:
     """No atom has several neighbours that are all too near: none sits in a bond of others."""
     name = "crowding"
     if view.squeezed:
@@ -142,7 +142,7 @@ def check_crowding(view: CrystalView, limits: Limits) -> CheckResult:
     )
 
 
-def check_contacts(view: CrystalView, limits: Limits) -> CheckResult:
+def check_contacts(view: CrystalGeometry, limits: Limits) -> CheckResult:
     """Mean over the atoms (geometric) of nearest distance over what is typical."""
     name = "contacts"
     if view.squeezed:
@@ -158,7 +158,7 @@ def check_contacts(view: CrystalView, limits: Limits) -> CheckResult:
     )
 
 
-def check_edges(view: CrystalView, limits: Limits) -> CheckResult:
+def check_edges(view: CrystalGeometry, limits: Limits) -> CheckResult:
     """Shortest lattice vector and longest edge: too short, too long, or neither."""
     if view.flat:
         return CheckResult(
@@ -194,7 +194,7 @@ def check_edges(view: CrystalView, limits: Limits) -> CheckResult:
     )
 
 
-def check_angles(view: CrystalView, limits: Limits) -> CheckResult:
+def check_angles(view: CrystalGeometry, limits: Limits) -> CheckResult:
     """Cell angles away from 0 and 180 degrees, where a cell has no volume."""
     if view.flat:
         angles, distance = view.angles, 0.0
@@ -212,7 +212,7 @@ def check_angles(view: CrystalView, limits: Limits) -> CheckResult:
     )
 
 
-def check_volume(view: CrystalView, limits: Limits) -> CheckResult:
+def check_volume(view: CrystalGeometry, limits: Limits) -> CheckResult:
     """Volume per atom against the tables of volumes of the elements."""
     mean, low, _ = chemistry.expected_volume(view.atomic_numbers)
     return range_result(
@@ -226,7 +226,7 @@ def check_volume(view: CrystalView, limits: Limits) -> CheckResult:
     )
 
 
-def check_density(view: CrystalView, limits: Limits) -> CheckResult:
+def check_density(view: CrystalGeometry, limits: Limits) -> CheckResult:
     """Mass over volume; osmium, the densest element, has 22.6 g/cm3."""
     return range_result(
         "density",
@@ -239,7 +239,7 @@ def check_density(view: CrystalView, limits: Limits) -> CheckResult:
     )
 
 
-def check_wrapped(view: CrystalView, limits: Limits) -> CheckResult:
+def check_wrapped(view: CrystalGeometry, limits: Limits) -> CheckResult:
     """Fractional coordinates in [0, 1): a matter of form, the crystal is the same."""
     outside = int(((view.frac_coords < 0) | (view.frac_coords >= 1)).any(1).sum())
     return CheckResult(

@@ -30,7 +30,7 @@ ANION_FORMERS = frozenset({7, 8, 9, 16, 17, 34, 35, 52, 53})
 
 
 @dataclass(frozen=True)
-class Assignment:
+class ChargeAssignment:
     """Oxidation states of a composition.
 
     Attributes:
@@ -98,7 +98,7 @@ def is_neutral_possible(composition: Mapping[str | int, float] | Iterable[int]) 
     return neutral_assignment(composition).neutral
 
 
-def neutral_assignment(composition: Mapping[str | int, float] | Iterable[int]) -> Assignment:
+def neutral_assignment(composition: Mapping[str | int, float] | Iterable[int]) -> ChargeAssignment:
     """The least unusual oxidation states with total charge zero.
 
     Args:
@@ -110,16 +110,16 @@ def neutral_assignment(composition: Mapping[str | int, float] | Iterable[int]) -
     counts = count_elements(composition)
     numbers = np.array(sorted(counts), np.int64)
     if len(counts) == 1:
-        return Assignment("element", {}, 0.0)
+        return ChargeAssignment("element", {}, 0.0)
     if chemistry.is_all_metal(numbers):
-        return Assignment("metallic", {}, 0.0)
+        return ChargeAssignment("metallic", {}, 0.0)
     found = _cheapest(counts)
     if found is not None:
         return found
-    return Assignment("none" if ANION_FORMERS & set(counts) else "covalent", {}, float("inf"))
+    return ChargeAssignment("none" if ANION_FORMERS & set(counts) else "covalent", {}, float("inf"))
 
 
-def _cheapest(counts: dict[int, int]) -> Assignment | None:
+def _cheapest(counts: dict[int, int]) -> ChargeAssignment | None:
     """Dynamic programme over elements and charge, once for each place to cut cations from anions.
 
     Pauling's order of electronegativity holds where every cation is less electronegative than
@@ -127,7 +127,7 @@ def _cheapest(counts: dict[int, int]) -> Assignment | None:
     the order is broken, which costs ``AGAINST_ORDER``.
     """
     order = sorted(counts, key=lambda z: float(np.nan_to_num(chemistry.ELECTRONEGATIVITY[z])))
-    best: Assignment | None = None
+    best: ChargeAssignment | None = None
     for cut in range(len(order)):
         signs = {z: (1 if k < cut else -1) for k, z in enumerate(order)} if cut else {}
         extra = 0.0 if cut else AGAINST_ORDER
@@ -145,7 +145,7 @@ def _cheapest(counts: dict[int, int]) -> Assignment | None:
             table = grown
         if 0 in table and (best is None or table[0][0] < best.cost):
             cost, path = table[0]
-            best = Assignment("ionic", dict(zip(order, path, strict=True)), cost)
+            best = ChargeAssignment("ionic", dict(zip(order, path, strict=True)), cost)
     return best
 
 

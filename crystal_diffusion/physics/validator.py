@@ -16,11 +16,11 @@ from crystal_diffusion.physics import contacts
 from crystal_diffusion.physics.arrays import Crystals, same_kind, to_array
 from crystal_diffusion.physics.chemistry_checks import CHEMISTRY_CHECKS
 from crystal_diffusion.physics.correction import CorrectionResult, separate_atoms
+from crystal_diffusion.physics.crystal_geometry import CrystalGeometry
 from crystal_diffusion.physics.distances import Floats, minimum_distance, wrap
 from crystal_diffusion.physics.geometry_checks import GEOMETRY_CHECKS, Check
 from crystal_diffusion.physics.limits import Limits, make_limits
 from crystal_diffusion.physics.report import CheckResult, ValidationReport
-from crystal_diffusion.physics.view import CrystalView
 
 _log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class PhysicsValidator:
             geometry_only: leave out the checks of chemistry, which cost most of the time.
         """
         try:
-            view = CrystalView.of(structure)
+            view = CrystalGeometry.of(structure)
         except InputError as error:
             return _unreadable(str(error))
         checks = GEOMETRY_CHECKS if geometry_only else CHECKS
@@ -129,9 +129,9 @@ class PhysicsValidator:
         """
         if name not in CHECKS:
             raise InputError(f"no check '{name}'; there are {', '.join(CHECKS)}.")
-        return self._apply(name, CHECKS[name], CrystalView.of(structure))
+        return self._apply(name, CHECKS[name], CrystalGeometry.of(structure))
 
-    def _apply(self, name: str, check: Check, view: CrystalView) -> CheckResult:
+    def _apply(self, name: str, check: Check, view: CrystalGeometry) -> CheckResult:
         result = check(view, self.limits)
         wanted = self.limits.severity.get(name)
         return result if wanted is None else replace(result, severity=wanted)

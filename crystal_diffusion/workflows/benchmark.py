@@ -103,7 +103,9 @@ def predictors_for(
         if name == "all":
             made["all starts, ranked"] = AllStarts(generator, settings)
         elif name == "noise":
-            made["from noise"] = AllStarts(generator, replace(settings, novel=1.0, rank="none"))
+            made["from noise"] = AllStarts(
+                generator, replace(settings, noise_share=1.0, scorer="none")
+            )
         elif name == "random":
             made["random placement"] = RandomPlacement()
         else:
@@ -148,7 +150,7 @@ def benchmark(
     """
     if name not in BENCHMARKS:
         raise InputError(f"benchmark {name!r} is not known; choose from {', '.join(BENCHMARKS)}.")
-    settings = settings or GenerationSettings(novel=0.2, new=True)
+    settings = settings or GenerationSettings(noise_share=0.2, known_last=True)
     targets = {
         record.id: record.structure
         for record in iter_crystals(str(split), primitive=True)
@@ -166,6 +168,6 @@ def benchmark(
         progress=progress,
         info={
             "training set": generator.header.get("trained_on", "the model's own"),
-            "known structures of a composition last": settings.new,
+            "known structures of a composition last": settings.known_last,
         },
     )

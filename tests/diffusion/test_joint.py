@@ -114,9 +114,7 @@ def test_exact_denoiser_leads_to_its_crystal(churn: float) -> None:
     state = torch.tensor([0.3, -0.2, 0.1, 0.0, 0.2, -0.1])
     model.network = ExactTorusDenoiser(target, state)
     numbers = torch.tensor([[11, 17, 8]]).repeat(6, 1)
-    made = sample(
-        model, Start.noise(numbers), streams(6, 3), SamplerSettings(steps=40, churn=churn)
-    )
+    made = sample(model, Start.noise(numbers), streams(6, 3), SamplerSettings(steps=40, eta=churn))
     assert_valid_batch(made)
     relative = geometry.wrap_displacement(made.frac_coords - made.frac_coords[:, :1] - target)
     assert relative.abs().max() < 0.02
@@ -134,7 +132,7 @@ def test_untrained_networks_give_whole_crystals(coordinates: str, lattice: str) 
         model,
         Start.noise(numbers),
         CrystalStreams([1, 2], [3, 4]),
-        SamplerSettings(steps=6, churn=0.3),
+        SamplerSettings(steps=6, eta=0.3),
     )
     assert_valid_batch(made)
     assert made.atomic_numbers[0, :2].tolist() == [3, 8]
@@ -163,7 +161,7 @@ def test_given_fields_are_kept_bit_for_bit() -> None:
         lattice=torch.tensor([[[4.1, 0, 0], [0.3, 5.2, 0], [0, 0.1, 6.3]]]),
         lattice_given=torch.tensor([True]),
     )
-    made = sample(model, start, streams(1, 4), SamplerSettings(steps=8, churn=0.5))
+    made = sample(model, start, streams(1, 4), SamplerSettings(steps=8, eta=0.5))
     assert torch.equal(made.lattice, start.lattice)
     assert torch.equal(made.frac_coords[:, :2], start.frac_coords[:, :2])
     assert torch.equal(made.atomic_numbers, numbers)
@@ -295,5 +293,5 @@ def test_statistics_standardise() -> None:
 def test_bad_names_are_refused() -> None:
     with pytest.raises(InputError, match="network 'gnn' is not known"):
         JointConfig(network="gnn")
-    with pytest.raises(InputError, match="churn is 2"):
-        SamplerSettings(churn=2)
+    with pytest.raises(InputError, match="eta is 2"):
+        SamplerSettings(eta=2)

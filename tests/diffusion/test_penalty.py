@@ -173,7 +173,7 @@ def test_limits_are_never_below_those_of_the_validator() -> None:
 
 
 def test_physics_can_be_turned_off() -> None:
-    plain = SamplerSettings.without_physics(steps=7, churn=0.5)
+    plain = SamplerSettings.without_physics(steps=7, eta=0.5)
     assert plain == replace(
-        SamplerSettings(steps=7, churn=0.5), repulsion=0.0, cell_limits=0.0, separate=0
+        SamplerSettings(steps=7, eta=0.5), repulsion=0.0, cell_limits=0.0, separate=0
     )

@@ -11,7 +11,7 @@ import pytest
 from ase import Atoms
 from pymatgen.core import Lattice, Structure
 
-from crystal_diffusion.energy.batched_relaxation import Answer, BatchEvaluator, relax_batched
+from crystal_diffusion.energy.batched_relaxation import BatchEvaluator, Evaluation, relax_batched
 from crystal_diffusion.energy.pair_potential import PairPotential
 from crystal_diffusion.energy.relaxation import RelaxLimits, relax
 from crystal_diffusion.errors import InputError
@@ -33,7 +33,7 @@ def shaken(seed: int, metal: str = "Na", primitive: bool = False) -> Structure:
 def pair_evaluator(sizes: list[int]) -> BatchEvaluator:
     """The pair potential one crystal after the other; notes how many came at once."""
 
-    def evaluate(crystals: Sequence[Atoms]) -> list[Answer]:
+    def evaluate(crystals: Sequence[Atoms]) -> list[Evaluation]:
         sizes.append(len(crystals))
         answers = []
         for atoms in crystals:
@@ -42,7 +42,7 @@ def pair_evaluator(sizes: list[int]) -> BatchEvaluator:
             copy = atoms.copy()
             copy.calc = PairPotential()
             stress = copy.get_stress(voigt=False)
-            answers.append(Answer(copy.get_potential_energy(), copy.get_forces(), stress))
+            answers.append(Evaluation(copy.get_potential_energy(), copy.get_forces(), stress))
         return answers
 
     return evaluate

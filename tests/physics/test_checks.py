@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 
+from crystal_diffusion.physics.crystal_geometry import CrystalGeometry
 from crystal_diffusion.physics.limits import PROFILES, Limits
 from crystal_diffusion.physics.report import CheckResult
 from crystal_diffusion.physics.validator import CHECKS, PhysicsValidator
-from crystal_diffusion.physics.view import CrystalView
 
 DEFAULT = PROFILES["default"]
 
 
 def run(name: str, structure: Structure, limits: Limits = DEFAULT) -> CheckResult:
-    return CHECKS[name](CrystalView.of(structure), limits)
+    return CHECKS[name](CrystalGeometry.of(structure), limits)
 
 
 def scaled(structure: Structure, factor: float) -> Structure:

@@ -74,7 +74,7 @@ def write_run(path: Path, *, screened: bool = True) -> Path:
             "n": 4,
             "made": 4,
             "seed": 1,
-            "model": {"name": "in the box", "sha256": "abc123"},
+            "model": {"name": "pretrained", "sha256": "abc123"},
             "training_statistics": {"volume_per_atom_A3": [9.3, 9.5, 10.2, 12.0, 18.0]},
         }
     )

@@ -44,7 +44,7 @@ def test_page_stands_alone_and_hostile_text_stays_text(page: str) -> None:
 
 
 def test_what_was_asked_and_how_it_was_made(page: str) -> None:
-    for words in ("crystal-diffusion generate --formula MgO", "in the box", "pair 1"):
+    for words in ("crystal-diffusion generate --formula MgO", "pretrained", "pair 1"):
         assert words in page
 
 

@@ -22,7 +22,7 @@ from crystal_diffusion.physics.distances import (
     relative_volume,
     triple_product,
 )
-from crystal_diffusion.physics.neutrality import Assignment, neutral_assignment
+from crystal_diffusion.physics.neutrality import ChargeAssignment, neutral_assignment
 
 Ints = NDArray[np.int64]
 
@@ -36,7 +36,7 @@ SMALLEST_VOLUME, SMALLEST_SPACING = 1.5, 0.6
 
 
 @dataclass(frozen=True, eq=False)
-class CrystalView:
+class CrystalGeometry:
     """Arrays of one ordered crystal.
 
     Attributes:
@@ -143,7 +143,7 @@ class CrystalView:
         return np.bincount(self.bonds.first, minlength=self.atoms).astype(np.int64)
 
     @cached_property
-    def assignment(self) -> Assignment:
+    def assignment(self) -> ChargeAssignment:
         """Oxidation states that were assigned to the elements."""
         return neutral_assignment(self.atomic_numbers.tolist())
 
@@ -165,7 +165,7 @@ class CrystalView:
     @classmethod
     def from_arrays(
         cls, frac_coords: Any, lattice: Any, atomic_numbers: Any, charges: Any = None
-    ) -> CrystalView:
+    ) -> CrystalGeometry:
         """A view of plain arrays.
 
         Raises:
@@ -192,13 +192,13 @@ class CrystalView:
         return cls(frac, cell, numbers, given)
 
     @classmethod
-    def of(cls, structure: Any) -> CrystalView:
+    def of(cls, structure: Any) -> CrystalGeometry:
         """A view of a pymatgen ``Structure`` or ASE ``Atoms``.
 
         Raises:
             InputError: for anything else, and for partial occupancy.
         """
-        if isinstance(structure, CrystalView):
+        if isinstance(structure, CrystalGeometry):
             return structure
         if hasattr(structure, "get_scaled_positions"):
             cell = np.asarray(structure.cell[:], np.float64)
