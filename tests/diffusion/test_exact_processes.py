@@ -202,7 +202,7 @@ def test_the_sampler_recovers_the_distribution_of_cells(name: str, churn: float)
     # The linear schedule spends few of its steps where the noise is small.
     crystals, steps = (400, 200) if name == "linear" else (800, 40)
     start = Start.noise(torch.full((crystals, 1), 26))
-    settings = SamplerSettings.without_physics(steps=steps, churn=churn)
+    settings = SamplerSettings.without_physics(steps=steps, eta=churn)
     made = sample(model, start, CrystalStreams(list(range(crystals)), [1] * crystals), settings)
     found = model.encode_lattice(made.lattice, made.num_atoms)
     torch.testing.assert_close(found.mean(0), mean, atol=0.09, rtol=0)
@@ -225,7 +225,7 @@ def test_every_churn_leads_to_the_one_crystal_there_is(coordinates: str, churn: 
         return model.coordinates.target(residual / unit, level)
 
     model.network = Scripted(coords, lambda noisy: exact(noisy).lattice)
-    settings = SamplerSettings.without_physics(steps=40, churn=churn, speedup=0.0)
+    settings = SamplerSettings.without_physics(steps=40, eta=churn, speedup=0.0)
     start = Start.noise(torch.tensor([[11, 17, 8]]).repeat(6, 1))
     made = sample(model, start, CrystalStreams(list(range(6)), [3] * 6), settings)
     relative = geometry.wrap_displacement(made.frac_coords - made.frac_coords[:, :1] - target)

@@ -129,7 +129,7 @@ def test_one_answer_for_a_cell_its_rotation_and_its_symmetric_form() -> None:
 def test_one_crystal_for_a_given_cell_and_its_symmetric_form(physics: bool) -> None:
     model = opinionated_model()
     batch = triclinic_batch(crystals=2, atoms=6, seed=3)
-    settings = SamplerSettings(steps=8, churn=0.3)
+    settings = SamplerSettings(steps=8, eta=0.3)
 
     def made(lattice: torch.Tensor) -> torch.Tensor:
         start = replace(

@@ -205,7 +205,7 @@ def test_a_start_below_level_one_gets_noise_of_that_level() -> None:
 
 def test_churned_noise_does_not_move_the_crystal_as_a_whole() -> None:
     model = still()
-    settings = SamplerSettings.without_physics(steps=4, churn=0.8)
+    settings = SamplerSettings.without_physics(steps=4, eta=0.8)
     made = sample(model, as_given(0.5), streams(), settings)
     states = [noisy.frac_coords for noisy in asked(model)] + [made.frac_coords]
     for before, after in zip(states[:-2], states[1:-1], strict=True):
