@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from crystal_diffusion.crystal import CrystalBatch
     from crystal_diffusion.data.dataset import CrystalStructureDataset
     from crystal_diffusion.data.demo import create_demo_dataset
-    from crystal_diffusion.data.sources.fetching import fetch
+    from crystal_diffusion.data.sources.fetching import fetch, load_materials_project_data
     from crystal_diffusion.diffusion.joint import JointConfig, JointDiffusion
     from crystal_diffusion.diffusion.reference import CrystalDiffusionModel
     from crystal_diffusion.diffusion.sampler import SamplerSettings
@@ -50,6 +50,7 @@ _HOMES = {
     "SinusoidalPositionEmbeddings": "networks.embeddings",
     "create_demo_dataset": "data.demo",
     "fetch": "data.sources.fetching",
+    "load_materials_project_data": "data.sources.fetching",
     "load": "generation.loading",
     "main": "workflows.demo",
     "train": "workflows.train",
@@ -72,6 +73,7 @@ __all__ = [
     "SinusoidalPositionEmbeddings",
     "create_demo_dataset",
     "fetch",
+    "load_materials_project_data",
     "load",
     "main",
     "train",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from crystal_diffusion.data.readers import iter_crystals
     from crystal_diffusion.data.records import CrystalRecord
     from crystal_diffusion.data.reduction import reduce_cell
-    from crystal_diffusion.data.sources.fetching import fetch
+    from crystal_diffusion.data.sources.fetching import fetch, load_materials_project_data
     from crystal_diffusion.data.tables import CrystalArrays, parquet_arrays
 
 _HOMES = {
@@ -26,6 +26,7 @@ _HOMES = {
     "check_source": "check",
     "create_demo_dataset": "demo",
     "fetch": "sources.fetching",
+    "load_materials_project_data": "sources.fetching",
     "iter_crystals": "readers",
     "parquet_arrays": "tables",
     "reduce_cell": "reduction",
@@ -39,6 +40,7 @@ __all__ = [
     "check_source",
     "create_demo_dataset",
     "fetch",
+    "load_materials_project_data",
     "iter_crystals",
     "parquet_arrays",
     "reduce_cell",

@@ -52,7 +52,7 @@ def _entries(data: Any, name: str, source: str) -> Iterator[PlainCrystal]:
     """Crystals of parsed JSON: one structure, a list of them, or a mapping of id to structure."""
     if isinstance(data, Mapping) and (unpacked := unpack(data, name)) is not None:
         for label, entry in unpacked.entries:
-            yield unpacked.with_origin(_entry(entry, label, f"{source} entry {label}"))
+            yield unpacked.with_origin(structure_entry(entry, label, f"{source} entry {label}"))
         if not unpacked.entries:
             yield failed(name, source, "the response of the database has no entries", "empty")
         return
@@ -60,7 +60,7 @@ def _entries(data: Any, name: str, source: str) -> Iterator[PlainCrystal]:
         if not data:
             yield failed(name, source, "the list has no structures; remove the file", "empty")
         for number, entry in enumerate(data, 1):
-            yield _entry(entry, f"{name}#{number}", f"{source} entry {number}")
+            yield structure_entry(entry, f"{name}#{number}", f"{source} entry {number}")
         return
     if isinstance(data, Mapping) and not _is_structure(data) and "structure" not in data:
         if isinstance(data.get("ids"), list):
@@ -68,9 +68,9 @@ def _entries(data: Any, name: str, source: str) -> Iterator[PlainCrystal]:
         nested = {str(k): v for k, v in data.items() if isinstance(v, Mapping)}
         if nested and all(_is_structure(v) or "structure" in v for v in nested.values()):
             for key, entry in nested.items():
-                yield _entry(entry, key, f"{source} entry {key}")
+                yield structure_entry(entry, key, f"{source} entry {key}")
             return
-    yield _entry(data, name, source)
+    yield structure_entry(data, name, source)
 
 
 def _is_structure(data: Mapping[str, Any]) -> bool:
@@ -79,7 +79,7 @@ def _is_structure(data: Mapping[str, Any]) -> bool:
     )
 
 
-def _entry(data: Any, name: str, source: str) -> PlainCrystal:
+def structure_entry(data: Any, name: str, source: str) -> PlainCrystal:
     """One structure in JSON: pymatgen's, the dict of the data set class, or an ASE row."""
     if not isinstance(data, Mapping):
         return failed(name, source, "the entry is no structure; give pymatgen's Structure as dict")

@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
+import glob
+import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from crystal_diffusion.data.cif_origin import Database
 from crystal_diffusion.data.parquet_writer import read_made_by, write_parquet
-from crystal_diffusion.data.provenance import OriginSummary, summarize
-from crystal_diffusion.data.readers import iter_plain
+from crystal_diffusion.data.provenance import OriginSummary, Provenance, summarize
 from crystal_diffusion.data.records import Disorder, LeftHanded, PlainCrystal
-from crystal_diffusion.data.sources.client import Client, Key, Patience
-from crystal_diffusion.data.sources.journal import Journal, Page, PageHead, journal_path
+from crystal_diffusion.data.sources import cod, materials_project
+from crystal_diffusion.data.sources.client import Client, Key, Patience, checked_address
+from crystal_diffusion.data.sources.cod import CodSource
+from crystal_diffusion.data.sources.exports import export_crystals
+from crystal_diffusion.data.sources.gathering import (
+    FetchProgress,
+    Gathered,
+    checked,
+    fresh_pages,
+    gather,
+    once,
+)
+from crystal_diffusion.data.sources.journal import Journal, journal_path, now
+from crystal_diffusion.data.sources.materials_project import MaterialsProjectSource, project_key
 from crystal_diffusion.data.sources.optimade import OptimadeSource, known_provider
 from crystal_diffusion.data.sources.protocol import Source
-from crystal_diffusion.errors import InputError, SourceError
+from crystal_diffusion.errors import InputError
 from crystal_diffusion.files import write_text
 
 log = logging.getLogger(__name__)
-
-#: Called with the entries fetched and how many there are in all, where that is known.
-FetchProgress = Callable[[int, int | None], None]
-#: Pages without any new entry after which a database is taken to go round in circles.
-_MOST_EMPTY = 3
 
 
 @dataclass(frozen=True)
@@ -90,11 +99,14 @@ def fetch(
     """Fetch crystals from a database into a Parquet table; the same call resumes a killed one.
 
     Args:
-        source: ``optimade``.
-        query: what to fetch, in the language of the source.
+        source: ``optimade``, ``mp``, ``cod`` or ``icsd``.
+        query: what to fetch. For ``optimade`` a filter in its language, for ``mp`` and ``cod`` see
+            :func:`crystal_diffusion.data.sources.query.parse_query`, for ``icsd`` (and ``cod``
+            too) a file, folder, glob or archive of CIFs.
         out: the table; it must not exist unless ``overwrite``.
-        provider: known name or address of the database.
-        key: secret of the database; sent to it alone, never stored.
+        provider: known name or address of the database; only ``optimade`` needs it.
+        key: secret of the database; sent to it alone, never stored. For ``mp`` the environment
+            variable ``MP_API_KEY`` is read where it is not given.
         limit: most entries.
         properties: labels of the provider to ask for; all its numbers when not given.
         disorder, left_handed: as for :func:`crystal_diffusion.data.iter_crystals`.
@@ -110,32 +122,93 @@ def fetch(
     target = _table_path(out)
     if limit is not None and limit < 1:
         raise InputError(f"limit is {limit}; give at least 1.")
+    if source in ("cod", "icsd") and (source == "icsd" or _is_place(query)):
+        _refuse_arguments(source, provider=provider, key=key, properties=properties)
+        request: dict[str, Any] = {"source": source, "place": str(query), "limit": limit}
+        _check_free(target, request, overwrite)
+        crystals, files = _from_files(source, query, limit, disorder, left_handed, progress)
+        got = Gathered(files, 0, 0, None)
+        return _write(target, crystals, got, request, query, limited=False)
     chosen = open_source(source, query, provider, key, properties, patience)
-    request = {**chosen.request, "limit": limit}
+    # As it comes back from a file: lists instead of tuples.
+    request = json.loads(json.dumps({**chosen.request, "limit": limit}))
+    _check_free(target, request, overwrite)
+    with Journal(target, request) as journal:
+        got = gather(chosen, journal, limit, progress)
+        found = list(chosen.crystals(once(chosen, journal.pages(), limit)))
+        crystals = checked(found, disorder, left_handed)
+        if not crystals:
+            journal.remove()
+        limited = limit is not None and got.received >= limit
+        result = _write(target, crystals, got, request, query, limited)
+        journal.remove()
+    return result
+
+
+def _is_place(query: str) -> bool:
+    """Whether a query names files that are here."""
+    return glob.has_magic(query) or Path(query).expanduser().exists()
+
+
+def _refuse_arguments(source: str, **arguments: object) -> None:
+    for name, value in arguments.items():
+        if value is not None:
+            raise InputError(f"{source} has no use for {name}; leave it out.")
+
+
+def _check_free(target: Path, request: Mapping[str, Any], overwrite: bool) -> None:
     if target.exists() and not overwrite:
         same = read_made_by(target).get("request") == request
         said = "with just this request, fetched before" if same else "of another content"
         raise InputError(f"{target} exists already, {said}; give another --out or --overwrite.")
-    with Journal(target, request) as journal:
-        gathered = _gather(chosen, journal, limit, progress)
-        crystals = _settled(chosen, journal, limit, disorder, left_handed)
-        good = [crystal for crystal in crystals if crystal.problem is None]
-        left_out = tuple(
-            LeftOut(c.id, c.problem_kind or "unreadable", c.problem)
-            for c in crystals
-            if c.problem is not None
+
+
+def _from_files(
+    source: str,
+    place: str,
+    limit: int | None,
+    disorder: Disorder,
+    left_handed: LeftHanded,
+    progress: FetchProgress | None,
+) -> tuple[list[PlainCrystal], int]:
+    """The crystals of files that are here, and how many files were read."""
+    shared = Provenance(retrieved_at=now(), filter=Path(place).name)
+    found: list[PlainCrystal] = []
+    files = 0
+    database: Database = "icsd" if source == "icsd" else "cod"
+    for files, crystal in export_crystals(place, database, shared):
+        found.append(crystal)
+        if progress is not None:
+            progress(files + 1, None)
+        if limit is not None and len(found) >= limit:
+            break
+    return checked(found, disorder, left_handed), files + 1
+
+
+def _write(
+    target: Path,
+    crystals: Sequence[PlainCrystal],
+    gathered: Gathered,
+    request: Mapping[str, Any],
+    query: str,
+    limited: bool,
+) -> FetchResult:
+    """The table and the list of what is not in it."""
+    if not crystals:
+        raise InputError(f"nothing was found for {query!r}; ask for something else.")
+    good = [crystal for crystal in crystals if crystal.problem is None]
+    left_out = tuple(
+        LeftOut(c.id, c.problem_kind or "unreadable", c.problem)
+        for c in crystals
+        if c.problem is not None
+    )
+    skipped = _write_left_out(target, left_out)
+    if not good:
+        raise InputError(
+            f"none of the {len(left_out)} entries is a usable crystal, the first "
+            f"({left_out[0].id}) because: {left_out[0].reason}. All are listed in {skipped}."
         )
-        skipped = _write_left_out(target, left_out)
-        if not crystals:
-            journal.remove()
-            raise InputError(f"nothing was found for {query!r}; ask for something else.")
-        if not good:
-            raise InputError(
-                f"none of the {len(left_out)} entries is a usable crystal, the first "
-                f"({left_out[0].id}) because: {left_out[0].reason}. All are listed in {skipped}."
-            )
-        write_parquet(target, good, {"made_by": "fetch", "request": request})
-        journal.remove()
+    write_parquet(target, good, {"made_by": "fetch", "request": dict(request)})
     return FetchResult(
         target,
         len(good),
@@ -145,7 +218,7 @@ def fetch(
         gathered.resumed,
         gathered.announced,
         gathered.received,
-        limit is not None and gathered.received >= limit,
+        limited,
         summarize(crystal.provenance for crystal in good),
     )
 
@@ -163,13 +236,22 @@ def open_source(
     Raises:
         InputError: for an unknown name, or an argument that the source has no use for.
     """
+    if source == "mp":
+        _refuse_arguments(source, properties=properties)
+        address = checked_address(provider) if provider is not None else materials_project.ADDRESS
+        secret = project_key(key or read_key(None, "MP_API_KEY"), address)
+        return MaterialsProjectSource(Client(secret, patience), query, address)
+    if source == "cod":
+        _refuse_arguments(source, key=key, properties=properties)
+        address = checked_address(provider) if provider is not None else cod.ADDRESS
+        return CodSource(Client(None, patience), query, address)
     if source != "optimade":
-        raise InputError(f"{source!r} is no source; choose optimade.")
+        raise InputError(f"{source!r} is no source; choose optimade, mp, cod or icsd.")
     if provider is None:
         raise InputError("optimade needs a provider; give --provider NAME or its address.")
     home = known_provider(provider)[1].address
-    secret = None if key is None else Key(key, "X-API-KEY", home)
-    return OptimadeSource(Client(secret, patience), provider, query, properties)
+    named = None if key is None else Key(key, "X-API-KEY", home)
+    return OptimadeSource(Client(named, patience), provider, query, properties)
 
 
 def _table_path(out: str | Path) -> Path:
@@ -177,94 +259,6 @@ def _table_path(out: str | Path) -> Path:
     if path.suffix != ".parquet":
         raise InputError(f"{path} must end in .parquet.")
     return path
-
-
-@dataclass(frozen=True)
-class _Gathered:
-    received: int
-    repeated: int
-    resumed: int
-    announced: int | None
-
-
-def _gather(
-    source: Source, journal: Journal, limit: int | None, progress: FetchProgress | None
-) -> _Gathered:
-    """Fetch what the journal lacks into it, until the end or the limit."""
-    seen: set[str] = set()
-    heads: list[PageHead] = []
-    repeated = 0
-    for page in journal.pages():
-        repeated += _count_new(source, page, seen)
-        heads.append(PageHead(page.cursor, page.next, len(page.entries), page.origin, page.total))
-    resumed, empty = len(seen), 0
-    announced = heads[-1].total if heads else None
-    if resumed:
-        log.info("%d entries of an unfinished fetch are there already", resumed)
-    finished = limit is not None and len(seen) >= limit
-    try:
-        pages = iter(()) if finished else source.pages(heads)
-        for page in pages:
-            before = len(seen)
-            repeated += _count_new(source, page, seen)
-            empty = 0 if len(seen) > before else empty + 1
-            if empty >= _MOST_EMPTY and page.next:
-                raise SourceError(
-                    f"{empty} pages in a row brought nothing new: the database goes round in "
-                    "circles; narrow the query."
-                )
-            journal.add(page)
-            announced = page.total if page.total is not None else announced
-            if progress is not None:
-                known = announced if limit is None or announced is None else min(limit, announced)
-                progress(len(seen), known if known is not None else limit)
-            if limit is not None and len(seen) >= limit:
-                break
-    except SourceError as error:
-        journal.remove_if_empty()
-        kept = f" {len(seen)} entries are kept; the same command goes on from there."
-        raise type(error)(f"{error}{kept if seen else ''}") from error
-    return _Gathered(len(seen), repeated, resumed, announced)
-
-
-def _count_new(source: Source, page: Page, seen: set[str]) -> int:
-    """Add the ids of a page; answers how many were there before."""
-    repeated = 0
-    for number, entry in enumerate(page.entries):
-        name = source.entry_id(entry) or f"{page.cursor}#{number}"
-        repeated += name in seen
-        seen.add(name)
-    return repeated
-
-
-def _settled(
-    source: Source,
-    journal: Journal,
-    limit: int | None,
-    disorder: Disorder,
-    left_handed: LeftHanded,
-) -> list[PlainCrystal]:
-    """The crystals of the journal, each entry once, ordered and checked as the readers do."""
-    crystals = list(source.crystals(_once(source, journal.pages(), limit)))
-    if not crystals:
-        return []
-    origins = [crystal.provenance for crystal in crystals]
-    read = iter_plain(crystals, disorder=disorder, left_handed=left_handed)
-    return [replace(c, provenance=o) for c, o in zip(read, origins, strict=True)]
-
-
-def _once(source: Source, pages: Iterator[Page], limit: int | None) -> Iterator[Page]:
-    """The pages without entries that came before, and without what is beyond the limit."""
-    seen: set[str] = set()
-    for page in pages:
-        kept: list[Any] = []
-        for number, entry in enumerate(page.entries):
-            name = source.entry_id(entry) or f"{page.cursor}#{number}"
-            if name in seen or (limit is not None and len(seen) >= limit):
-                continue
-            seen.add(name)
-            kept.append(entry)
-        yield replace(page, entries=tuple(kept))
 
 
 def _write_left_out(target: Path, left_out: Sequence[LeftOut]) -> Path | None:
@@ -306,3 +300,52 @@ def read_key(file: str | Path | None, variable: str | None = None) -> str | None
 def unfinished(out: str | Path) -> bool:
     """Whether an unfinished fetch of this table is there."""
     return journal_path(_table_path(out)).exists()
+
+
+def load_materials_project_data(
+    api_key: str,
+    max_structures: int = 1000,
+    *,
+    query: str = "nsites=1-20",
+    address: str = materials_project.ADDRESS,
+    patience: Patience | None = None,
+) -> list[dict[str, Any]]:
+    """Crystals of the Materials Project as the dicts that ``CrystalStructureDataset`` takes.
+
+    Args:
+        api_key: from the account at the Materials Project.
+        max_structures: most crystals.
+        query: which; by default those of 1 to 20 sites.
+        address: another place that speaks the same language.
+        patience: how often to try and how long to wait.
+
+    Returns:
+        One dict a crystal: ``positions (atoms, 3)`` fractional, ``atom_types (atoms,)``,
+        ``lattice (3, 3)`` rows in Å, ``id``. For a table with labels and provenance, and for a
+        fetch that can be resumed, use ``fetch("mp", ...)``.
+
+    Raises:
+        InputError: for a missing key or a number below 1.
+        SourceError: when the project cannot be reached or refuses.
+    """
+    if max_structures < 1:
+        raise InputError(f"max_structures is {max_structures}; give at least 1.")
+    client = Client(project_key(api_key, address), patience)
+    source = MaterialsProjectSource(client, query, address)
+    found: list[dict[str, Any]] = []
+    for page in once(source, fresh_pages(source, [], set()), None):
+        for crystal in checked(list(source.crystals([page])), "skip", "swap"):
+            if crystal.problem is not None:
+                log.warning("%s is left out: %s", crystal.id, crystal.problem)
+                continue
+            found.append(
+                {
+                    "positions": crystal.frac_coords,
+                    "atom_types": crystal.atomic_numbers,
+                    "lattice": crystal.lattice,
+                    "id": crystal.id,
+                }
+            )
+        if len(found) >= max_structures:
+            break
+    return found[:max_structures]
