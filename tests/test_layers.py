@@ -21,6 +21,7 @@ LAYERS = {
     "known": 3,
     "runs": 2,
     "files": 0,
+    "frozen": 0,
     "evaluation": 4,
     "viewer": 4,
     "diffusion": 3,

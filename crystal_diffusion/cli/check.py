@@ -40,8 +40,8 @@ def check(
         ),
     ] = DisorderChoice.skip,
     left_handed: Annotated[
-        LeftHandedChoice, typer.Option(help="Left-handed cells: skip them, or swap a and b.")
-    ] = LeftHandedChoice.skip,
+        LeftHandedChoice, typer.Option(help="Left-handed cells: swap a and b, or skip them.")
+    ] = LeftHandedChoice.swap,
     min_distance: Annotated[
         float, typer.Option(help="Report atoms nearer than this, Å, own images included.")
     ] = 0.7,

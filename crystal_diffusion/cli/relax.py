@@ -33,10 +33,16 @@ def relax(
     fmax: Annotated[float, typer.Option(help="Largest force of a converged crystal, eV/Å.")] = 0.05,
     smax: Annotated[float, typer.Option(help="Largest stress of a converged one, GPa.")] = 0.1,
     steps: Annotated[int, typer.Option(help="Most relaxation steps.")] = 100,
+    fix_cell: Annotated[
+        bool,
+        typer.Option("--fix-cell", help="Move atoms only; crystals with frozen atoms always so."),
+    ] = False,
     time_limit: Annotated[float, typer.Option(help="Most seconds for one relaxation.")] = 600.0,
     quiet: Annotated[bool, typer.Option("--quiet", help="Nothing but errors.")] = False,
 ) -> None:
     """Relax cell and positions; a table, extended XYZ and CIFs come out. Goes on after a kill.
+
+    Frozen atoms (selective dynamics, ASE's constraints) stay, and so does the cell around them.
 
     Exit code 0: all relaxed and converged; 1: some did not; 2: none could be relaxed.
 
@@ -44,20 +50,31 @@ def relax(
     """
     from crystal_diffusion.energy.potentials import default_potential
     from crystal_diffusion.energy.relaxation import RelaxLimits
+    from crystal_diffusion.frozen import frozen_of_structure
     from crystal_diffusion.screening.pipeline import screen
     from crystal_diffusion.screening.settings import ScreenSettings, read_candidates
 
     settings = ScreenSettings(
         stages=("relax",),
         potentials=tuple(name for name in [potential or default_potential()] if name),
-        limits=RelaxLimits(fmax=fmax, smax=smax, max_steps=steps, time_limit_s=time_limit),
+        limits=RelaxLimits(
+            fmax=fmax, smax=smax, max_steps=steps, time_limit_s=time_limit, fix_cell=fix_cell
+        ),
         executor=executor,
         processes=processes,
     )
+    candidates = read_candidates(source, folder)
+    frozen = sum(frozen_of_structure(s) is not None for s in candidates.structures.values())
+    if frozen and not quiet:
+        out.print(
+            f"{frozen} of {len(candidates.structures)} crystals have frozen atoms: these stay, "
+            "and so do their cells",
+            highlight=False,
+        )
     with progress(quiet) as bar:
         task = bar.add_task("relax", total=None)
         outcome = screen(
-            read_candidates(source, folder),
+            candidates,
             settings,
             progress=lambda _, done, total: bar.update(task, completed=done, total=total),
         )

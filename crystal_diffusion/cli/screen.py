@@ -56,6 +56,10 @@ def screen(
     fmax: Annotated[float, typer.Option(help="Largest force of a converged crystal, eV/Å.")] = 0.05,
     smax: Annotated[float, typer.Option(help="Largest stress of a converged one, GPa.")] = 0.1,
     steps: Annotated[int, typer.Option(help="Most relaxation steps.")] = 100,
+    fix_cell: Annotated[
+        bool,
+        typer.Option("--fix-cell", help="Move atoms only; crystals with frozen atoms always so."),
+    ] = False,
     time_limit: Annotated[float, typer.Option(help="Most seconds for one relaxation.")] = 600.0,
     profile: Annotated[str, typer.Option(help="Checks: default, strict, permissive.")] = "default",
     disorder: Annotated[
@@ -100,7 +104,9 @@ def screen(
         stages=_words(stages) or STAGES,
         top=top,
         potentials=_words(potentials) or tuple(name for name in [default_potential()] if name),
-        limits=RelaxLimits(fmax=fmax, smax=smax, max_steps=steps, time_limit_s=time_limit),
+        limits=RelaxLimits(
+            fmax=fmax, smax=smax, max_steps=steps, time_limit_s=time_limit, fix_cell=fix_cell
+        ),
         reference=tuple(reference or ()),
         db=db,
         executor=executor,

@@ -17,9 +17,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import gemmi
 import numpy as np
 
 from crystal_diffusion.data.bounds import LONGEST_LINE, MIB, MOST_ATOMS, TooMuch
+from crystal_diffusion.data.labels import read_type
 
 #: Steps of SQLite's machine for one row, in units of a thousand.
 _SQLITE_STEPS = 2_000
@@ -122,19 +124,30 @@ def _flags(frame: Mapping[str, Any], first: Mapping[str, Any]) -> list[bool]:
 
 
 def _fix(atoms: Any, text: Any) -> None:
-    """The atoms that do not move, where the file names them."""
-    from ase.constraints import FixAtoms
+    """The constraints that the file names, as far as ASE knows them."""
+    from ase.constraints import dict2constraint
 
-    fixed: list[int] = []
-    with contextlib.suppress(ValueError, TypeError, KeyError, IndexError):
-        for rule in json.loads(text):
-            if rule["name"] == "FixAtoms":
-                indices = rule["kwargs"]["indices"]
-                if isinstance(indices, dict):
-                    indices = indices["__ndarray__"][2]
-                fixed += [int(i) for i in indices]
-    if fixed and 0 <= min(fixed) and max(fixed) < len(atoms):
-        atoms.set_constraint(FixAtoms(indices=fixed))
+    if not isinstance(text, str) or len(text) > MIB:
+        return
+    found = []
+    for rule in json.loads(text):
+        if rule.get("name") not in _CONSTRAINTS:
+            continue
+        arguments = {key: _plain_array(value) for key, value in rule["kwargs"].items()}
+        indices = np.asarray(arguments.get("indices", arguments.get("a", [])), dtype=np.int64)
+        if indices.size and 0 <= indices.min() and indices.max() < len(atoms):
+            found.append(dict2constraint({"name": rule["name"], "kwargs": arguments}))
+    atoms.set_constraint(found)
+
+
+_CONSTRAINTS = ("FixAtoms", "FixCartesian", "FixScaled", "FixedPlane", "FixedLine")
+
+
+def _plain_array(value: Any) -> Any:
+    """Lists as they are, and what ASE's JSON writes for an array."""
+    if isinstance(value, dict) and "__ndarray__" in value:
+        return value["__ndarray__"][2]
+    return value
 
 
 def _whole(numbers: np.ndarray) -> np.ndarray:
@@ -169,7 +182,7 @@ def read_database(path: Path) -> Iterator[tuple[int, Any, dict[str, Any]]]:
         sql = db.execute("SELECT sql FROM sqlite_master WHERE name='systems'").fetchone()[0]
         if "virtual" in str(sql).lower() or "generated" in str(sql).lower():
             raise TooMuch("its table of systems is computed, not stored")
-        columns = "id, numbers, positions, cell, pbc, energy, key_value_pairs"
+        columns = "id, numbers, positions, cell, pbc, energy, key_value_pairs, constraints"
         cursor = db.execute(f"SELECT {columns} FROM systems ORDER BY id")
         while True:
             steps[0] = 0
@@ -193,13 +206,14 @@ def read_database(path: Path) -> Iterator[tuple[int, Any, dict[str, Any]]]:
 def _row_of(row: tuple[Any, ...]) -> tuple[Any, dict[str, Any]]:
     from ase import Atoms
 
-    _, numbers, positions, cell, pbc, energy, pairs = row
+    _, numbers, positions, cell, pbc, energy, pairs, constraints = row
     atoms = Atoms(
         numbers=_whole(_blob(numbers, "<i4", "numbers")),
         positions=_blob(positions, "<f8", "positions").reshape(-1, 3),
         cell=_blob(cell, "<f8", "cell").reshape(3, 3),
         pbc=[bool(int(pbc or 0) & bit) for bit in (1, 2, 4)],
     )
+    _fix(atoms, constraints)
     labels = json.loads(pairs) if isinstance(pairs, str) else {}
     if not isinstance(labels, dict):
         labels = {}
@@ -257,6 +271,37 @@ def _check_comment(comment: str, first_atom: str) -> None:
         )
 
 
+def _plain_symbols(comment: str, lines: list[str]) -> list[str]:
+    """The lines of the atoms with symbols that ASE knows: D, Fe3+ and FE are elements too.
+
+    Raises:
+        ValueError: for a text that is no element.
+    """
+    from ase.data import atomic_numbers
+
+    found = re.search(r"Properties\s*=\s*[\"']?([^\s\"']+)", comment)
+    parts = found.group(1).split(":") if found else ["species", "S", "1"]
+    column = 0
+    for name, width in zip(parts[::3], parts[2::3], strict=False):
+        if name.lower() in ("species", "symbols"):
+            break
+        column += int(width)
+    else:
+        return lines
+    changed: list[str] = []
+    for line in lines:
+        words = line.split()
+        if len(words) <= column or words[column] in atomic_numbers or words[column].isdigit():
+            changed.append(line)
+            continue
+        readings = read_type(words[column])
+        if not readings or len(readings[0].shares) != 1 or not readings[0].certain:
+            raise ValueError(f"unknown element {words[column]!r}")
+        words[column] = gemmi.Element(readings[0].shares[0][0]).name
+        changed.append(" ".join(words))
+    return changed
+
+
 _ID = re.compile(
     r"(?:^|\s)(id|material_id|name|structure_id|jid)\s*=\s*"
     r"(?:\"((?:[^\"\\]|\\.)*)\"|'([^']*)'|([^\s\"'{\[]+))"
@@ -284,7 +329,8 @@ def read_extxyz_frames(text: str) -> Iterator[Any]:
     for lines, name in frames_of_extxyz(text):
         try:
             _check_comment(lines[1], lines[2] if len(lines) > 2 else "")
-            (atoms,) = read_extxyz(io.StringIO("\n".join(lines) + "\n"), slice(None))
+            plain = [*lines[:2], *_plain_symbols(lines[1], lines[2:])]
+            (atoms,) = read_extxyz(io.StringIO("\n".join(plain) + "\n"), slice(None))
         # ASE fails on a damaged frame in any way there is; those after it are sound.
         except Exception as error:
             yield error

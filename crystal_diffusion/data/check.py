@@ -121,7 +121,7 @@ def check_source(
     source: Source,
     *,
     disorder: Disorder = "skip",
-    left_handed: LeftHanded = "skip",
+    left_handed: LeftHanded = "swap",
     min_distance: float = 0.7,
     duplicates: bool = True,
     processes: int = 1,

@@ -34,6 +34,7 @@ from crystal_diffusion.data.records import (
     shorten,
 )
 from crystal_diffusion.data.witness import Comparison, Statement, compare, read_formula
+from crystal_diffusion.frozen import frozen_of_structure
 
 #: Å; rows of the atom table nearer than this describe one site.
 SAME_SITE_A = 0.1
@@ -232,8 +233,7 @@ def _attempt(
         sites.readings, sites.labels, counts * sites.occupancy, volume, statement
     )
     crystal, more = _crystal(orbits, readings, sites, lattice)
-    amounts = _amounts(crystal)
-    comparison = compare(amounts, volume, statement, crystal.occupancy is None)
+    comparison = compare(crystal.amounts(), volume, statement, crystal.occupancy is None)
     said = sites.multiplicity
     matches = (said == 0) | (said == counts) | (said * counts == len(operations))
     if comparison.agrees is None and not candidate.sure and (said > 0).any() and matches.all():
@@ -242,17 +242,6 @@ def _attempt(
     return _Attempt(
         candidate, crystal, readings, comparison, bool(matches.all()), moved, (*notes, *more)
     )
-
-
-def _amounts(crystal: PlainCrystal) -> dict[int, float]:
-    if crystal.occupancy is None:
-        counts = np.bincount(crystal.atomic_numbers)
-        return {int(z): float(counts[z]) for z in np.flatnonzero(counts)}
-    amounts: dict[int, float] = {}
-    for species in crystal.occupancy.species:
-        for z, share in species.items():
-            amounts[z] = amounts.get(z, 0.0) + share
-    return amounts
 
 
 def _crystal(
@@ -384,5 +373,6 @@ def from_sites(structure: object, name: str, source: str) -> PlainCrystal:
         species.append(shares)
     if ordered:
         numbers = np.array([next(iter(s)) for s in species], dtype=np.int64)
-        return PlainCrystal(name, lattice, coords, numbers, {}, source)
+        frozen = frozen_of_structure(structure)
+        return PlainCrystal(name, lattice, coords, numbers, {}, source, frozen=frozen)
     return PlainCrystal(name, lattice, source=source, occupancy=Occupancy(coords, tuple(species)))

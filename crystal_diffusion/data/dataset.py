@@ -76,7 +76,7 @@ class CrystalStructureDataset(Dataset[dict[str, Tensor]]):
         properties: Sequence[str] | None = None,
         *,
         disorder: Disorder = "skip",
-        left_handed: LeftHanded = "skip",
+        left_handed: LeftHanded = "swap",
         on_bad: Literal["skip", "stop"] = "skip",
         processes: int = 1,
         progress: ProgressCallback | None = None,

@@ -20,6 +20,7 @@ from crystal_diffusion.data.archives import archive_stem, is_archive, members
 from crystal_diffusion.data.ase_files import read_database, read_extxyz_frames, read_trajectory
 from crystal_diffusion.data.bounds import expand_gzip, seconds_for, time_limit
 from crystal_diffusion.data.cif import parse_cif
+from crystal_diffusion.data.encodings import decode
 from crystal_diffusion.data.generator_tensors import read_generated_tensors
 from crystal_diffusion.data.json_format import parse_json, parse_jsonl
 from crystal_diffusion.data.poscar import parse_poscar
@@ -35,6 +36,7 @@ from crystal_diffusion.data.records import (
 )
 from crystal_diffusion.data.tables import read_csv, read_parquet
 from crystal_diffusion.files import file_name
+from crystal_diffusion.frozen import frozen_of_atoms
 
 #: What follows a stem: ``.cif`` and so on, ``.gz`` taken off before.
 SUFFIXES: dict[str, str] = {
@@ -154,7 +156,7 @@ def _bytes(path: Path) -> bytes:
 
 
 def _text(path: Path) -> str:
-    text = _bytes(path).decode("utf-8-sig", "replace")
+    text = decode(_bytes(path))
     if not text.strip():
         raise _EmptyFile
     return text
@@ -265,11 +267,26 @@ def from_atoms(
             # Zero volume: the cell is reported as the problem later, whatever the coordinates are.
             coords = np.zeros_like(positions)
     crystal = make_crystal(name, source, cell, coords, atoms.numbers, properties)
+    if crystal.problem is None:
+        frozen, notes = frozen_of_atoms(atoms)
+        crystal = replace(crystal, frozen=frozen, notes=(*_periodicity(atoms), *notes))
     kinds = atoms.arrays.get("spacegroup_kinds")
     shares = atoms.info.get("occupancy")
     if crystal.problem is not None or kinds is None or not isinstance(shares, Mapping):
         return crystal
     return _with_occupancy(crystal, [shares.get(str(k), shares.get(k)) for k in kinds])
+
+
+def _periodicity(atoms: Any) -> tuple[str, ...]:
+    """A note where the atoms are not periodic in all directions: they are no crystal."""
+    flags = [bool(flag) for flag in atoms.pbc]
+    if all(flags):
+        return ()
+    along = [axis for axis, flag in zip("abc", flags, strict=True) if flag]
+    what = {0: "a molecule or cluster", 1: "a chain", 2: "a slab"}[len(along)]
+    where = f"periodic along {' and '.join(along)} only" if along else "not periodic"
+    said = " ".join("T" if flag else "F" for flag in flags)
+    return (f"{where} (pbc {said}): {what}, not a crystal; it is read as if it were periodic",)
 
 
 def _with_occupancy(crystal: PlainCrystal, shares: list[Any]) -> PlainCrystal:

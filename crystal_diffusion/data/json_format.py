@@ -26,6 +26,7 @@ from crystal_diffusion.data.records import (
     shorten,
     to_float,
 )
+from crystal_diffusion.data.witness import settle_statement, statement_of
 
 
 def parse_json(text: str, name: str, source: str) -> Iterator[PlainCrystal]:
@@ -80,6 +81,12 @@ def _is_structure(data: Mapping[str, Any]) -> bool:
 
 
 def structure_entry(data: Any, name: str, source: str) -> PlainCrystal:
+    """One structure in JSON, compared with the formula and number of atoms of its entry."""
+    crystal = _structure_entry(data, name, source)
+    return settle_statement(crystal, statement_of(data)) if isinstance(data, Mapping) else crystal
+
+
+def _structure_entry(data: Any, name: str, source: str) -> PlainCrystal:
     """One structure in JSON: pymatgen's, the dict of the data set class, or an ASE row."""
     if not isinstance(data, Mapping):
         return failed(name, source, "the entry is no structure; give pymatgen's Structure as dict")

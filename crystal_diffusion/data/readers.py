@@ -58,7 +58,7 @@ _PARALLEL_FROM = 500
 @dataclass(frozen=True)
 class _Options:
     disorder: Disorder = "skip"
-    left_handed: LeftHanded = "skip"
+    left_handed: LeftHanded = "swap"
     primitive: bool = False
 
 
@@ -66,7 +66,7 @@ def iter_crystals(
     source: Source,
     *,
     disorder: Disorder = "skip",
-    left_handed: LeftHanded = "skip",
+    left_handed: LeftHanded = "swap",
     primitive: bool = False,
     processes: int = 1,
     progress: ProgressCallback | None = None,
@@ -113,7 +113,7 @@ def iter_plain(
     source: Source,
     *,
     disorder: Disorder = "skip",
-    left_handed: LeftHanded = "skip",
+    left_handed: LeftHanded = "swap",
     primitive: bool = False,
     processes: int = 1,
     progress: ProgressCallback | None = None,
@@ -331,7 +331,7 @@ def _read_csv_parallel(
         return
     if len(rows) < _PARALLEL_FROM:
         for row in rows:
-            yield _prepare(row.parse(), options)
+            yield from (_prepare(crystal, options) for crystal in row.parse())
         return
     done = 0
     with process_pool(processes) as pool:
@@ -355,4 +355,4 @@ def _file_job(job: tuple[list[tuple[Path, str]], _Options | None]) -> list[Plain
 
 def _row_job(job: tuple[list[CifRow], _Options | None]) -> list[PlainCrystal]:
     rows, options = job
-    return [_prepare(row.parse(), options) for row in rows]
+    return [_prepare(crystal, options) for row in rows for crystal in row.parse()]

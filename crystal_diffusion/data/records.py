@@ -48,8 +48,8 @@ FLAT_CELL = 1e-4
 EDGE_LIMITS = (0.3, 1000.0)
 _NO_ATOMS = "no atoms; remove the entry or add its atoms"
 _LEFT_HANDED = (
-    "the cell is left-handed; exchange two lattice vectors and their coordinates, "
-    "or read it with left_handed='swap' (--left-handed swap), which does that"
+    "the cell is left-handed and left_handed='skip' leaves it out; read it with "
+    "left_handed='swap', which exchanges a and b"
 )
 
 
@@ -123,6 +123,20 @@ class PlainCrystal:
     notes: tuple[str, ...] = ()
     provenance: Provenance = NOT_KNOWN
     frozen: np.ndarray | None = None
+
+    def amounts(self) -> dict[int, float]:
+        """Atoms in the cell by atomic number, occupancies counted in."""
+        if self.occupancy is None:
+            numbers = self.atomic_numbers
+            if not len(numbers) or numbers.min() < 0 or numbers.max() > 1000:
+                return {}
+            counts = np.bincount(numbers)
+            return {int(z): float(counts[z]) for z in np.flatnonzero(counts)}
+        found: dict[int, float] = {}
+        for species in self.occupancy.species:
+            for number, share in species.items():
+                found[number] = found.get(number, 0.0) + share
+        return found
 
     def to_structure(self) -> Structure:
         """The pymatgen ``Structure`` of a crystal without a problem.
@@ -230,6 +244,8 @@ def make_crystal(
     properties: Mapping[str, float] | None = None,
 ) -> PlainCrystal:
     """A crystal from anything array-like; what cannot be used becomes a problem."""
+    if any(isinstance(part, list) and _has_truth(part) for part in (lattice, frac_coords)):
+        return failed(name, source, "true or false in the place of a number; correct the entry")
     try:
         cell = np.array(lattice, dtype=np.float64)
         coords = np.array(frac_coords, dtype=np.float64)
@@ -260,6 +276,14 @@ def make_crystal(
         return failed(name, source, text)
     return PlainCrystal(
         name, cell, coords, numbers.astype(np.int64), dict(properties or {}), source
+    )
+
+
+def _has_truth(values: list[Any]) -> bool:
+    """Whether nested lists hold true or false, which count as 1 and 0 otherwise."""
+    return any(
+        _has_truth(value) if isinstance(value, list) else isinstance(value, bool)
+        for value in values
     )
 
 
@@ -353,7 +377,7 @@ def _problem_of(crystal: PlainCrystal) -> tuple[str, ProblemKind] | None:
     return None
 
 
-def settle(crystal: PlainCrystal, left_handed: LeftHanded = "skip") -> PlainCrystal:
+def settle(crystal: PlainCrystal, left_handed: LeftHanded = "swap") -> PlainCrystal:
     """The crystal with coordinates in [0, 1), or with the problem that forbids its use.
 
     Zero volume, entries that are not finite, no atoms, unknown elements and, unless

@@ -21,6 +21,8 @@ import numpy as np
 
 from crystal_diffusion.data.bounds import LONGEST_ID, MIB, MOST_COLUMNS, expand_gzip
 from crystal_diffusion.data.cif import parse_cif
+from crystal_diffusion.data.encodings import decode
+from crystal_diffusion.data.json_format import parse_json
 from crystal_diffusion.data.provenance import NOT_KNOWN, PROVENANCE_COLUMNS, Provenance
 from crystal_diffusion.data.records import (
     PlainCrystal,
@@ -29,6 +31,7 @@ from crystal_diffusion.data.records import (
     shorten,
     to_float,
 )
+from crystal_diffusion.data.witness import Statement, settle_statement, statement_of
 from crystal_diffusion.errors import InputError
 
 CELL_COLUMNS = ("a", "b", "c", "alpha", "beta", "gamma")
@@ -317,19 +320,30 @@ class CifRow:
     source: str
     cif: str
     properties: dict[str, float]
+    said: Statement = Statement()
 
-    def parse(self) -> PlainCrystal:
-        """The crystal of the row."""
+    def parse(self) -> list[PlainCrystal]:
+        """The crystals of the row: one, unless its CIF has several blocks."""
         if not self.cif.strip():
-            return failed(
-                self.id, self.source, "the cell of the CIF column is empty; fill it", "empty"
-            )
+            text = "the cell of the CIF column is empty; fill it"
+            return [failed(self.id, self.source, text, "empty")]
         try:
-            crystal = parse_cif(self.cif, self.id, self.source)[0]
+            if self.cif.lstrip()[:1] in "{[":
+                crystals = list(parse_json(self.cif, self.id, self.source))
+            else:
+                crystals = parse_cif(self.cif, self.id, self.source)
         # One damaged text must not cost the rows after it.
         except Exception as error:
-            return failed(self.id, self.source, f"cannot be read ({shorten(error)}); correct it")
-        return replace(crystal, properties=self.properties)
+            text = f"cannot be read ({shorten(error)}); correct it"
+            return [failed(self.id, self.source, text)]
+        return [
+            replace(
+                settle_statement(c, self.said),
+                id=self.id if len(crystals) == 1 else c.id,
+                properties={**c.properties, **self.properties},
+            )
+            for c in crystals
+        ]
 
 
 def csv_rows(path: Path, name: str) -> Iterator[CifRow]:
@@ -339,7 +353,7 @@ def csv_rows(path: Path, name: str) -> Iterator[CifRow]:
         InputError: when there is no CIF column, no row, or the text is no CSV.
     """
     with _open(path) as file:
-        reader = csv.DictReader(file)
+        reader = csv.DictReader(file, delimiter=_delimiter(file))
         try:
             header = reader.fieldnames
         except csv.Error as error:
@@ -367,6 +381,9 @@ def csv_rows(path: Path, name: str) -> Iterator[CifRow]:
                     f"{path} row {number}",
                     row.get(cif) or "",
                     {key: value for key, value in found.items() if value is not None},
+                    statement_of(
+                        {k.strip().lower(): v for k, v in row.items() if isinstance(k, str)}
+                    ),
                 )
         except csv.Error as error:
             raise InputError(
@@ -382,14 +399,25 @@ def _open(path: Path) -> TextIO:
             raw = io.BytesIO(expand_gzip(path.read_bytes()))
         except ValueError as error:
             raise InputError(f"{path} cannot be unpacked: {error}.") from error
-        return io.TextIOWrapper(raw, encoding="utf-8-sig", errors="replace", newline="")
+        return io.StringIO(decode(raw.getvalue()), newline="")
+    with path.open("rb") as file:
+        head = file.read(4096)
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in head:
+        return io.StringIO(decode(path.read_bytes()), newline="")
     return path.open(encoding="utf-8-sig", errors="replace", newline="")
+
+
+def _delimiter(file: TextIO) -> str:
+    """Comma, semicolon or tabulator: the one that is most in the first line, which has names."""
+    line = file.readline()
+    file.seek(0)
+    return max(",;\t", key=lambda mark: (line.count(mark), mark == ","))
 
 
 def read_csv(path: Path, name: str) -> Iterator[PlainCrystal]:
     """The crystals of a CSV table with a CIF column."""
     try:
         for row in csv_rows(path, name):
-            yield row.parse()
+            yield from row.parse()
     except InputError as error:
         yield failed(name, str(path), str(error).removeprefix(f"{path} ").rstrip("."))

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import gemmi
+import numpy as np
 
 from crystal_diffusion.data.labels import element_number
+from crystal_diffusion.data.records import PlainCrystal, failed, to_float
 
 #: Relative and absolute (atoms per formula unit) tolerance of amounts, all sites fully occupied.
 EXACT = (0.02, 0.05)
@@ -22,6 +25,11 @@ ROUNDED = (0.05, 0.1)
 DENSITY_PART, VOLUME_PART = 0.1, 0.05
 #: g/cm3 of one atomic mass unit per Å3.
 _GRAMS = 1.66053907
+#: Names under which tables and databases say formula and number of atoms of an entry.
+FORMULA_KEYS = (
+    "formula_pretty", "pretty_formula", "chemical_formula_reduced", "full_formula", "formula",
+)  # fmt: skip
+COUNT_KEYS = ("nsites", "num_sites", "num_atoms", "n_atoms")
 _AMOUNT = r"(\d*\.?\d+|\d+\.)?"
 _TOKEN = re.compile(rf"([A-Za-z]{{1,2}}){_AMOUNT}")
 _BRACKET = re.compile(rf"\(([^()]*)\)\s*{_AMOUNT}")
@@ -97,6 +105,33 @@ def read_formula(text: str) -> dict[int, float] | None:
     return {z: n for z, n in amounts.items() if n > 0} or None
 
 
+def statement_of(labels: Mapping[str, Any]) -> Statement:
+    """What the labels of a database entry or the columns of a table say of its crystal."""
+    formula = next((v for k in FORMULA_KEYS if isinstance(v := labels.get(k), str) and v), None)
+    count = next((n for k in COUNT_KEYS if (n := to_float(labels.get(k))) is not None), None)
+    whole = int(count) if count is not None and count > 0 and count == int(count) else None
+    return Statement(read_formula(formula) if formula else None, num_atoms=whole)
+
+
+def settle_statement(crystal: PlainCrystal, statement: Statement) -> PlainCrystal:
+    """The crystal, or the problem that it is not what its entry says it is."""
+    if crystal.problem is not None or statement == Statement():
+        return crystal
+    volume = abs(float(np.linalg.det(crystal.lattice)))
+    amounts = crystal.amounts()
+    if not (amounts and np.isfinite(volume) and volume > 0):
+        return crystal
+    found = compare(amounts, volume, statement, crystal.occupancy is None)
+    if found.agrees is False:
+        text = f"{found.text}; correct the crystal or what is said of it"
+        lost = failed(crystal.id, crystal.source, text, "contradiction")
+        return replace(lost, provenance=crystal.provenance)
+    notes = list(found.notes)
+    if found.missing_hydrogens:
+        notes.append(f"{found.missing_hydrogens:g} hydrogens of the formula are not there")
+    return replace(crystal, notes=(*crystal.notes, *notes))
+
+
 def formula_text(amounts: Mapping[int, float]) -> str:
     """``Al2 O3``, in alphabetic order."""
     names = {gemmi.Element(int(z)).name: n for z, n in amounts.items()}
@@ -120,13 +155,16 @@ def compare(
         text = f"the cell has {volume:.2f} Å3, the file says {statement.volume:.2f} Å3"
         return Comparison(False, text)
     stated = statement.formula
-    if statement.num_atoms is not None and ordered and not _missing(amounts, stated):
-        count = sum(amounts.values())
-        if abs(count - statement.num_atoms) > 0.5:
-            text = f"{count:g} atoms were read, the file says {statement.num_atoms}"
+    counted: tuple[str, ...] = ()
+    if statement.num_atoms and ordered and not _missing(amounts, stated):
+        count = round(sum(amounts.values()))
+        text = f"{count} atoms were read, the file says {statement.num_atoms}"
+        if count % statement.num_atoms and statement.num_atoms % count:
             return Comparison(False, text)
+        # A whole multiple is what primitive and conventional cells differ by.
+        counted = () if count == statement.num_atoms else (text,)
     if not stated:
-        return _by_density(amounts, volume, statement)
+        return replace(_by_density(amounts, volume, statement), notes=counted)
     found = f"the atoms are {formula_text(amounts)}"
     factor = _factor(amounts, stated)
     said = f"the formula of the file is {formula_text(stated)}"
@@ -142,13 +180,13 @@ def compare(
         if density is None or density > DENSITY_PART:
             return Comparison(False, f"{found}, but {said}", (), missing)
         note = f"Z = {statement.units:g} in the file, but the cell holds {factor:g} formula units"
-        return Comparison(True, "", (note,), missing)
+        return Comparison(True, "", (*counted, note), missing)
     if density is not None and density > DENSITY_PART:
         text = f"{_density(complete, volume):.3f} g/cm3, but the file says {statement.density:g}"
         if not statement.units:
             return Comparison(False, f"{found}, which gives {text}", (), missing)
-        return Comparison(True, "", (f"the cell gives {text}",), missing)
-    return Comparison(True, "", (), missing)
+        return Comparison(True, "", (*counted, f"the cell gives {text}"), missing)
+    return Comparison(True, "", counted, missing)
 
 
 def _missing(amounts: Mapping[int, float], stated: Mapping[int, float] | None) -> bool:

@@ -1,4 +1,4 @@
-"""Relaxation of one structure: cell and positions, watched at every step.
+"""Relaxation of one structure: cell and positions, or positions only, watched at every step.
 
 The optimiser is ASE's limited-memory BFGS on its unit cell filter (deformation gradient, positions
 in the undeformed cell), with the cell scaled so that strain and positions are about equally stiff:
@@ -7,6 +7,9 @@ the time outside the potential (4 instead of 25 ms for a step). What is added he
 checked before a potential sees it, every step is watched (run-away cells, colliding atoms, energies
 that are no numbers), force *and* stress must be met for ``converged``, and steps and seconds are
 limited.
+
+Atoms frozen by ``selective_dynamics`` (of a POSCAR, of ASE's constraints) do not move at all, and
+the cell of such a structure stays as it is: a layer cannot rest in a cell that is strained.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from pymatgen.core import Structure
 
 from crystal_diffusion.energy.potentials import Potential, get_potential
 from crystal_diffusion.errors import InputError, MissingDependencyError
+from crystal_diffusion.frozen import constrain, frozen_of_structure
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +52,8 @@ class RelaxLimits:
         volume_per_atom: allowed range (Å³) before a potential sees the cell.
         volume_ratio: allowed range of volume after/before.
         max_length: longest cell edge (Å) accepted.
+        fix_cell: move atoms only; the stress then says nothing of convergence. A structure with
+            frozen atoms keeps its cell in any case.
     """
 
     fmax: float = 0.05
@@ -58,6 +64,7 @@ class RelaxLimits:
     volume_per_atom: tuple[float, float] = (2.0, 400.0)
     volume_ratio: tuple[float, float] = (0.25, 4.0)
     max_length: float = 200.0
+    fix_cell: bool = False
 
     def __post_init__(self) -> None:
         for name in ("fmax", "smax", "time_limit_s", "min_distance", "max_length"):
@@ -156,7 +163,7 @@ def relax(
     trajectory: list[Structure] | None = None,
     calculator: Any = None,
 ) -> RelaxResult:
-    """Relax cell and positions of an ordered structure.
+    """Relax cell and positions of an ordered structure; frozen atoms stay, and their cell too.
 
     Args:
         structure: start; never changed.
@@ -221,8 +228,16 @@ def structure_to_atoms(structure: Structure) -> Atoms:
     )
 
 
-def _atoms_to_structure(atoms: Atoms, like: Structure) -> Structure:
-    return Structure(np.array(atoms.cell), like.species, atoms.get_scaled_positions(wrap=False))
+def _atoms_to_structure(
+    atoms: Atoms, like: Structure, frozen: NDArray[np.bool_] | None
+) -> Structure:
+    coords = atoms.get_scaled_positions(wrap=False)
+    if frozen is None:
+        return Structure(np.array(atoms.cell), like.species, coords)
+    # From Cartesian coordinates and back is off in the last digit; frozen is frozen.
+    coords = np.where(frozen, like.frac_coords, coords)
+    free = {"selective_dynamics": (~frozen).tolist()}
+    return Structure(like.lattice, like.species, coords, site_properties=free)
 
 
 class _Run:
@@ -245,6 +260,9 @@ class _Run:
     def prepare(self, calculator: Any) -> None:
         """Checks that need no potential, then the calculator."""
         self.atoms = structure_to_atoms(self.start)
+        self.frozen = frozen_of_structure(self.start)
+        constrain(self.atoms, self.frozen)
+        self.fix_cell = self.limits.fix_cell or self.frozen is not None
         known = self.potential.elements
         unknown = sorted(set(self.atoms.get_chemical_symbols()) - known) if known else []
         if unknown:
@@ -268,8 +286,8 @@ class _Run:
                 return
             # Strain energy grows with the number of atoms, so a strain is measured in √atoms Å.
             scale = _CELL_SCALE * float(np.sqrt(len(self.atoms)))
-            cell_and_atoms = UnitCellFilter(self.atoms, cell_factor=scale)
-            optimiser = LBFGS(cell_and_atoms, logfile=None, maxstep=_MAX_STEP, alpha=_CURVATURE)
+            moving = self.atoms if self.fix_cell else UnitCellFilter(self.atoms, cell_factor=scale)
+            optimiser = LBFGS(moving, logfile=None, maxstep=_MAX_STEP, alpha=_CURVATURE)
             for _ in optimiser.irun(fmax=0.0, steps=self.limits.max_steps):
                 if optimiser.nsteps == 0:
                     continue
@@ -315,10 +333,11 @@ class _Run:
         self.energy = energy
         self.max_force = float(np.linalg.norm(forces, axis=1).max())
         self.stress = float(np.abs(stress).max() / GPa)
-        self.last = _atoms_to_structure(self.atoms, self.start)
+        self.last = _atoms_to_structure(self.atoms, self.start, self.frozen)
         if self.trajectory is not None:
             self.trajectory.append(self.last)
-        self.converged = self.max_force <= self.limits.fmax and self.stress <= self.limits.smax
+        rests = self.fix_cell or self.stress <= self.limits.smax
+        self.converged = self.max_force <= self.limits.fmax and rests
         return self.converged
 
     def _refuse_runaway(self) -> None:

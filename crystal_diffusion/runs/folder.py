@@ -26,6 +26,7 @@ from crystal_diffusion.files import (
     make_folder,
     write_text,
 )
+from crystal_diffusion.frozen import frozen_of_structure
 from crystal_diffusion.runs.reading import quoted_id, read_frames, read_json, read_rows, read_text
 
 if TYPE_CHECKING:
@@ -266,14 +267,26 @@ def _flat(value: Any) -> Any:
 
 
 def extxyz_text(structure: Structure, name: str) -> str:
-    """One frame of extended XYZ with the id, cell and cartesian positions in Å (12 digits)."""
+    """One frame of extended XYZ with the id, cell and cartesian positions in Å (12 digits).
+
+    Frozen atoms are marked in the column ``move_mask`` (T: free to move), as ASE writes it; along
+    a, b and c apart where only some of these are frozen.
+    """
+    frozen = frozen_of_structure(structure)
+    columns, masks = "", [""] * len(structure)
+    if frozen is not None:
+        whole = bool((frozen.all(1) == frozen.any(1)).all())
+        columns = f":move_mask:L:{1 if whole else 3}"
+        rows = frozen[:, :1] if whole else frozen
+        masks = ["".join(" F" if flag else " T" for flag in row) for row in rows]
     cell = " ".join(f"{x:.12g}" for x in np.asarray(structure.lattice.matrix).ravel())
     lines = [
         str(len(structure)),
-        f'Lattice="{cell}" Properties=species:S:1:pos:R:3 id={quoted_id(name)} pbc="T T T"',
+        f'Lattice="{cell}" Properties=species:S:1:pos:R:3{columns} '
+        f'id={quoted_id(name)} pbc="T T T"',
     ]
-    for site, position in zip(structure, structure.cart_coords, strict=True):
-        lines.append(f"{site.specie.symbol} " + " ".join(f"{x:.12g}" for x in position))
+    for site, position, mask in zip(structure, structure.cart_coords, masks, strict=True):
+        lines.append(f"{site.specie.symbol} " + " ".join(f"{x:.12g}" for x in position) + mask)
     return "\n".join(lines) + "\n"
 
 

@@ -38,6 +38,8 @@ _MAPPINGS = frozenset(
     "request settings model versions training_statistics rejected missing seconds unreadable "
     "funnel systems".split()
 )
+#: Flags of atoms that may move, one for each or one along a, b and c.
+_MASK = re.compile(r"move_mask:L:([13])\b")
 _LATTICE = re.compile(r'Lattice="([^"]*)"')
 _QUOTED_ID = re.compile(r'(?:^|\s)id="((?:[^"\\]|\\.)*)"')
 _PLAIN_ID = re.compile(r"(?:^|\s)id=([^\s\"]\S*)")
@@ -181,7 +183,13 @@ def _frames(text: str) -> Iterator[tuple[str, Structure]]:
             raise ValueError("its cell or its positions are none of a crystal")
         numbers = [atomic_numbers[w[0]] for w in words]
         atoms = Atoms(numbers=numbers, positions=positions, cell=cell, pbc=True)
-        yield id_of_comment(comment), to_structure(atoms)
+        structure = to_structure(atoms)
+        mask = _MASK.search(comment)
+        if mask is not None:
+            width = int(mask.group(1))
+            free = [[word == "T" for word in w[4 : 4 + width]] * (3 // width) for w in words]
+            structure.add_site_property("selective_dynamics", free)
+        yield id_of_comment(comment), structure
         row += 2 + count
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crystal_diffusion.errors import InputError
+from crystal_diffusion.frozen import frozen_of_structure
 from crystal_diffusion.runs.reading import read_text
 
 if TYPE_CHECKING:
@@ -26,11 +27,13 @@ def rounded(value: float | None, digits: int = 6) -> float | None:
 
 def structure_row(structure: Structure) -> dict[str, Any]:
     """A structure as a few lists, all digits kept."""
-    return {
+    row = {
         "lattice": structure.lattice.matrix.tolist(),
         "species": [site.specie.symbol for site in structure],
         "frac_coords": structure.frac_coords.tolist(),
     }
+    frozen = frozen_of_structure(structure)
+    return row if frozen is None else row | {"frozen": frozen.tolist()}
 
 
 def structure_from_row(row: Mapping[str, Any]) -> Structure:
@@ -49,7 +52,10 @@ def structure_from_row(row: Mapping[str, Any]) -> Structure:
     coords = np.array(row["frac_coords"], dtype=np.float64)
     if not np.isfinite(coords).all():
         raise ValueError("coordinates are not finite")
-    return Structure(numbers, row["species"], coords)
+    free = None
+    if "frozen" in row:
+        free = {"selective_dynamics": (~np.array(row["frozen"], dtype=bool)).tolist()}
+    return Structure(numbers, row["species"], coords, site_properties=free)
 
 
 def relaxed_structures(folder: Path) -> dict[str, Structure]:

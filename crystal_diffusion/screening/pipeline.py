@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -396,7 +396,8 @@ class _Screen:
         def relax_all(
             pairs: Iterable[tuple[str, Structure]],
         ) -> Iterator[tuple[str, RelaxResult]]:
-            return self._relax_all(potential, pairs, self.settings.limits)
+            # The hull is that of crystals at rest, whatever the candidates may do.
+            return self._relax_all(potential, pairs, replace(self.settings.limits, fix_cell=False))
 
         def report(done: int, total: int) -> None:
             self.progress(f"references {potential.name}", done, total)

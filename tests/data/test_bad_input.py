@@ -52,7 +52,9 @@ def problem_of(entry: object) -> tuple[str | None, str]:
         ({"lattice": CUBE * 1e300}, "no volume", "unit must be Å"),
         ({"lattice": CUBE * np.nan}, "not finite", "lattice"),
         ({"lattice": np.eye(2)}, "unreadable", "3 rows"),
-        ({"lattice": CUBE[[1, 0, 2]]}, "left-handed", "left_handed='swap'"),
+        ({"lattice": [[4, 0, 0], [0, True, 0], [0, 0, 4]]}, "unreadable", "true or false"),
+        ({"positions": [[0, 0, 0], [0, 0, 1e-3]], "atom_types": [11, 11]}, "overlap", "on top"),
+        ({"atom_types": [104]}, "unknown element", "use 1 to 103"),
         ({"mask": [1, 1]}, "unreadable", "mask"),
     ],
 )
@@ -180,7 +182,7 @@ def test_csv_without_cif_column_and_with_bad_rows(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("salt\n1.0\n4 0 0\n0 4 0\n0 0 4\n1\nDirect\n0 0 0\n", "elements are not named"),
-        ("salt\n1.0\n4 0 0\n0 4 0\n0 0 4\nXx\n1\nDirect\n0 0 0\n", "unknown element"),
+        ("salt\n1.0\n4 0 0\n0 4 0\n0 0 4\nXx\n1\nDirect\n0 0 0\n", "line 6 says 'Xx'"),
         ("salt\n1.0\n4 0 0\n0 4 0\n0 0 4\nNa\n2\nDirect\n0 0 0\n", "fewer are listed"),
         ("salt\n1.0\n4 0 0\n", "lattice"),
         ("salt\n1.0\n", "lattice"),
