@@ -10,23 +10,28 @@ from __future__ import annotations
 import datetime
 import json
 import logging
-import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from crystal_diffusion.energy.potentials import Potential
-from crystal_diffusion.energy.relaxation import RelaxResult
+from crystal_diffusion.energy.relaxation import RelaxLimits, RelaxResult
+from crystal_diffusion.errors import InputError
+from crystal_diffusion.files import append_to, cache_folder, make_folder
 from crystal_diffusion.pretrained import asset_path
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 log = logging.getLogger(__name__)
+
+#: Part of the name of cache files.
+FORMAT = 2
+#: What reference crystals are relaxed to at least.
+REFERENCE_LIMITS = RelaxLimits()
 
 
 class Library(Protocol):
@@ -94,17 +99,33 @@ class ReferenceTable(Protocol):
         """For each composition made of these elements the lowest crystal."""
 
 
-def cache_folder() -> Path:
-    """Folder for what was computed once and is worth keeping; made when first written to."""
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA")
-        root = Path(base) if base else Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        root = Path.home() / "Library" / "Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME")
-        root = Path(base) if base else Path.home() / ".cache"
-    return root / "crystal_diffusion"
+def reference_limits(asked: RelaxLimits) -> RelaxLimits:
+    """Limits for reference crystals: as asked, but never looser than the defaults.
+
+    The hull of every later run stands on them, so a quick look does not make them quick.
+    """
+    return replace(
+        asked,
+        fmax=min(asked.fmax, REFERENCE_LIMITS.fmax),
+        smax=min(asked.smax, REFERENCE_LIMITS.smax),
+        max_steps=max(asked.max_steps, REFERENCE_LIMITS.max_steps),
+        time_limit_s=max(asked.time_limit_s, REFERENCE_LIMITS.time_limit_s),
+    )
+
+
+def _cached_entry(row: Any) -> ReferenceEntry:
+    """An entry of the cache file.
+
+    Raises:
+        ValueError: when it is damaged.
+    """
+    energy = float(row["energy_per_atom"])
+    composition = {str(k): float(v) for k, v in row["composition"].items()}
+    if not composition or not np.isfinite([energy, *composition.values()]).all():
+        raise ValueError("numbers that are not finite")
+    if row["converged"] is not True or not isinstance(row["id"], str):
+        raise ValueError("not converged")
+    return ReferenceEntry(row["id"], composition, energy, True, str(row["date"]))
 
 
 def shipped_file(potential: Potential) -> Path:
@@ -148,7 +169,8 @@ class ReferenceEnergies:
             table: energies of known crystals; used where they are of this potential and version.
         """
         folder = cache if cache is not None else cache_folder()
-        name = f"references_{_safe(potential.name)}_{_safe(potential.version)}.jsonl"
+        # The number changes when older entries must not be used any more.
+        name = f"references{FORMAT}_{_safe(potential.name)}_{_safe(potential.version)}.jsonl"
         own = cls(potential.name, potential.version, cache=folder / name)
         if table is not None and potential.name == table.potential:
             if potential.version == table.potential_version:
@@ -183,34 +205,44 @@ class ReferenceEnergies:
             self.entries[key] = ReferenceEntry(key, composition, energy, converged, text["date"])
 
     def _read_cache(self, path: Path) -> None:
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            lines = path.read_bytes().decode("utf-8", "replace").split("\n")
+        except OSError as error:
+            log.warning("%s: cannot be read (%s); references are relaxed anew", path, error)
+            return
+        for number, line in enumerate(lines, 1):
+            if not line:
+                continue
             try:
-                row = json.loads(line)
-                entry = ReferenceEntry(**row)
-            except (ValueError, TypeError):
-                log.warning("%s, line %d: cut short by a kill; left out", path, number)
+                entry = _cached_entry(json.loads(line))
+            except (ValueError, TypeError, KeyError, RecursionError):
+                log.warning("%s, line %d: damaged or cut short; left out", path, number)
                 continue
             self.entries.setdefault(entry.id, entry)
 
     def add(self, entry: ReferenceEntry) -> None:
-        """Keep an entry, and append it to the cache file at once."""
+        """Keep an entry; a converged one also for later runs, in the cache file, at once.
+
+        Later runs of every folder use the cache: what is not converged, and what failed, is tried
+        again instead.
+        """
         self.entries[entry.id] = entry
-        if self.cache is None:
+        if self.cache is None or entry.problem or not entry.converged:
             return
         row = {
             "id": entry.id,
             "composition": dict(entry.composition),
-            "energy_per_atom": entry.energy_per_atom if not entry.problem else None,
+            "energy_per_atom": entry.energy_per_atom,
             "converged": entry.converged,
             "date": entry.date,
-            "problem": entry.problem,
+            "settings": {"fmax": REFERENCE_LIMITS.fmax, "smax": REFERENCE_LIMITS.smax},
         }
         try:
-            self.cache.parent.mkdir(parents=True, exist_ok=True)
-            with self.cache.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(row) + "\n")
-        except OSError as error:
-            log.warning("%s: not kept for the next run (%s)", self.cache, error.strerror)
+            make_folder(self.cache.parent)
+            with append_to(self.cache) as stream:
+                stream.write((json.dumps(row) + "\n").encode())
+        except (OSError, InputError) as error:
+            log.warning("%s: not kept for the next run (%s)", self.cache, error)
             self.cache = None
 
     def usable(self) -> Iterator[ReferenceEntry]:

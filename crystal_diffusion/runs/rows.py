@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -23,6 +24,19 @@ def rounded(value: float | None, digits: int = 6) -> float | None:
     if value is None or not math.isfinite(value):
         return None
     return round(float(value), digits)
+
+
+def structure_hash(structure: Structure) -> str:
+    """SHA-256 of cell, elements and positions: the name under which results are kept."""
+    digest = hashlib.sha256()
+    numbers = np.array([site.specie.Z for site in structure], dtype="<i8")
+    for array, kind in (
+        (numbers, "<i8"),
+        (structure.lattice.matrix, "<f8"),
+        (structure.frac_coords, "<f8"),
+    ):
+        digest.update(np.ascontiguousarray(np.asarray(array), dtype=kind).tobytes())
+    return digest.hexdigest()
 
 
 def structure_row(structure: Structure) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """The database of screened crystals: ASE's format, one file by default, or PostgreSQL.
 
-``ase db screening.db`` reads it. One row per id: writing an id again replaces its row. Every write
-is one transaction that begins with a lock, so several processes can write at the same time.
+``ase db screening.db`` reads it. One row per id and crystal: writing the same crystal again
+replaces its row, another crystal of that id (of another run) gets a row of its own. Every write is
+one transaction that begins with a lock, so several processes can write at the same time.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ _COLUMNS = (
     "swap_of_like_elements",
     "duplicate_of",
     "rank",
+    "content",
     "dft_code",
     "dft_energy_per_atom_eV",
     "dft_formation_energy_eV_atom",
@@ -94,6 +96,8 @@ class Store:
             folder = Path(self.location).resolve().parent
             if not folder.is_dir():
                 raise InputError(f"{self.name}: the folder {folder} does not exist; make it first")
+            if Path(self.location).is_symlink():
+                raise InputError(f"{self.name}: is a symbolic link; name the file itself with --db")
             return connect(self.location, type="db", use_lock_file=False)
         try:
             return connect(self.location, type="postgresql", use_lock_file=False)
@@ -169,8 +173,15 @@ class Store:
         """Write one crystal; a row of the same id is replaced."""
         self.put_many([(key, structure, row)])
 
-    def put_many(self, items: Iterable[tuple[str, Structure, Mapping[str, Any]]]) -> int:
+    def put_many(
+        self, items: Iterable[tuple[str, Structure, Mapping[str, Any]]], *, only: bool = False
+    ) -> int:
         """Write crystals in one transaction; returns how many.
+
+        Args:
+            items: id, structure, row; ``content`` of the row is the hash of the crystal it belongs
+                to.
+            only: remove all other rows, so that the database holds these and nothing else.
 
         Raises:
             InputError: locked for longer than 30 s, read-only, unreachable, full.
@@ -178,12 +189,20 @@ class Store:
         ready = [(key, *_as_ase(key, structure, row)) for key, structure, row in items]
         self._initialise()
         with self._transaction() as database:
+            written = set()
             for key, atoms, pairs, data in ready:
                 known = [
                     found.id
                     for found in database.select(f"crystal_id={_text(key)}", include_data=False)
+                    if found.get("content") in (None, pairs.get("content"))
+                    or "content" not in pairs
                 ]
-                database.write(atoms, id=known[0] if known else None, data=data, **pairs)
+                row = known[0] if known else None
+                written.add(database.write(atoms, id=row, data=data, **pairs))
+            if only:
+                others = {found.id for found in database.select(include_data=False)} - written
+                if others:
+                    database.delete(sorted(others))
         return len(ready)
 
     def rows(
