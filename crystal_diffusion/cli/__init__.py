@@ -7,14 +7,20 @@ so that `--help` answers in a fraction of a second.
 from __future__ import annotations
 
 import importlib
+import io
 import logging
+import math
 import os
 import sys
+import traceback
 import warnings
-from typing import Any
+from pathlib import PurePath
+from typing import Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
+
+from crystal_diffusion.cli.console import CRASHED, FAILED, err, say_badly
 
 
 class _Verbs(TyperGroup):
@@ -29,6 +35,35 @@ class _Verbs(TyperGroup):
         with formatter.section("Commands"):
             formatter.write_dl([(name, _first_sentence(name)) for name in names])
 
+
+class _Verb(TyperCommand):
+    """One verb; numbers that are none and text that no system takes are refused by name."""
+
+    def invoke(self, ctx: Any) -> Any:
+        for name, value in ctx.params.items():
+            wrong = _wrong_value(value)
+            if wrong:
+                options = [p.opts[0] for p in self.params if p.name == name and p.opts]
+                raise typer.BadParameter(wrong, ctx=ctx, param_hint=(options or [name])[0])
+        return super().invoke(ctx)
+
+
+def _wrong_value(value: object) -> str:
+    """What is wrong with a value of the command line, whatever the verb; empty for nothing."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{value} is no finite number."
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 2**63:
+        return "the number is too large."
+    if isinstance(value, list | tuple):
+        return next((text for text in map(_wrong_value, value) if text), "")
+    text = str(value) if isinstance(value, str | PurePath) else ""
+    if "\0" in text:
+        return "it holds a zero character."
+    return f"it is {len(text)} characters long." if len(text) > _LONGEST_TEXT else ""
+
+
+#: Characters of one argument.
+_LONGEST_TEXT = 10_000
 
 app = typer.Typer(
     name="crystal-diffusion",
@@ -67,7 +102,7 @@ def _first_sentence(verb: str) -> str:
 
 for _verb in VERBS:
     _module = importlib.import_module(f"crystal_diffusion.cli.{_verb}")
-    app.command(name=_verb)(getattr(_module, _verb))
+    app.command(name=_verb, cls=_Verb)(getattr(_module, _verb))
 
 
 def main() -> None:
@@ -82,21 +117,39 @@ def main() -> None:
     warnings.filterwarnings("ignore", message="No Pauling electronegativity")
     from crystal_diffusion.errors import CrystalDiffusionError
 
+    for stream in (sys.stdout, sys.stderr):
+        # File names need not be text; what cannot be shown is shown as \\x and digits.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except CrystalDiffusionError as error:
-        from crystal_diffusion.cli.console import err
-
-        err.print(f"[bold red]error:[/] {error}", highlight=False, markup=True)
-        sys.exit(2)
+        _fail(str(error))
+    except MemoryError:
+        _fail("there is not enough memory; ask for less at once, or for smaller cells.")
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            os._exit(FAILED)
+        _fail(f"{str(error.filename or '')[:200]}: {error.strerror or error}.")
     except SystemExit as stop:
         # typer turns Ctrl-C into this code without a word.
         if stop.code == 130:
-            from crystal_diffusion.cli.console import err
-
             kept = "; what was finished is kept, the same command goes on from there"
             err.print(
                 "interrupted"
                 + (kept if sys.argv[1:2] in (["fetch"], ["train"], ["screen"]) else "")
             )
         raise
+    except Exception:
+        traceback.print_exc()
+        say_badly(
+            "fault",
+            "this is one of crystal-diffusion, not of your input; please report it with the lines "
+            "above.",
+        )
+        sys.exit(CRASHED)
+
+
+def _fail(text: str) -> NoReturn:
+    say_badly("error", text)
+    sys.exit(FAILED)

@@ -16,11 +16,20 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 #: Exit codes: 0 all well, 1 done but something was recorded as bad, 2 could not be done, 130
-#: stopped with Ctrl-C.
-OK, PARTIAL, FAILED, INTERRUPTED = 0, 1, 2, 130
+#: stopped with Ctrl-C, 70 a fault of this program (no other code has a traceback).
+OK, PARTIAL, FAILED, INTERRUPTED, CRASHED = 0, 1, 2, 130, 70
 
-out = Console()
-err = Console(stderr=True)
+#: Names of files and crystals are data: no markup is read in them, no emoji.
+out = Console(markup=False, emoji=False)
+err = Console(stderr=True, markup=False, emoji=False)
+
+
+def say_badly(label: str, text: str) -> None:
+    """One line on standard error: a label in red, then text as it is."""
+    from rich.text import Text
+
+    line = Text.assemble((f"{label}:", "bold red"), " ", text)
+    err.print(line, highlight=False, soft_wrap=True)
 
 
 #: Seconds between two lines of one stage where output is no terminal.

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from crystal_diffusion.cli.console import OK, PARTIAL, out
+from crystal_diffusion.cli.console import OK, PARTIAL, out, say_badly
 
 _NEEDED = (
     "torch",
@@ -44,6 +44,7 @@ def doctor(
     Example: crystal-diffusion doctor
     """
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(title="crystal-diffusion doctor", title_justify="left")
     for name in ("package", "version", "what to type"):
@@ -54,7 +55,8 @@ def doctor(
         version = _version(name)
         if version is None:
             missing.append(name)
-        table.add_row(name, version or "[red]missing[/]", "" if version else f"pip install {name}")
+        shown = version or Text("missing", "red")
+        table.add_row(name, shown, "" if version else f"pip install {name}")
     for name, brings in _EXTRAS.items():
         version = _version(name)
         hint = "" if version else f"pip install {name}  (for {brings})"
@@ -63,7 +65,7 @@ def doctor(
         out.print(table)
         _machine()
     if missing:
-        out.print(f"[red]missing:[/] {', '.join(missing)}")
+        say_badly("missing", ", ".join(missing))
         raise typer.Exit(PARTIAL)
     raise typer.Exit(OK)
 
@@ -94,5 +96,5 @@ def _machine() -> None:
     bf16 = use_bfloat16("auto", torch.device("cpu"))
     out.print(f"bfloat16 on this processor: {'yes' if bf16 else 'no, float32 is used'}")
     for asset in assets():
-        state = f"{asset.path.stat().st_size / 1e6:.2f} MB" if asset.intact else "[red]damaged[/]"
+        state = f"{asset.path.stat().st_size / 1e6:.2f} MB" if asset.intact else "damaged"
         out.print(f"{asset.file}: {state}, {asset.license}", highlight=False)

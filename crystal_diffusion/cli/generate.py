@@ -18,6 +18,7 @@ from crystal_diffusion.cli.console import (
     out,
     progress,
     renamed_option,
+    say_badly,
 )
 from crystal_diffusion.errors import InputError
 
@@ -167,10 +168,10 @@ def generate(
         raise typer.Exit(INTERRUPTED)
     if result.missing:
         index, reason = next(iter(result.missing.items()))
-        err.print(
-            f"[bold red]short:[/] {len(result)} of {n} crystals; {len(result.missing)} failed "
+        say_badly(
+            "short",
+            f"{len(result)} of {n} crystals; {len(result.missing)} failed "
             f"{max_attempts} times, crystal {index} last because {reason}",
-            highlight=False,
         )
         raise typer.Exit(PARTIAL if len(result) else FAILED)
     raise typer.Exit(OK)

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crystal_diffusion.cli.console import FAILED, OK, PARTIAL, StageLines, err, out, progress
+from crystal_diffusion.cli.console import (
+    FAILED,
+    OK,
+    PARTIAL,
+    StageLines,
+    err,
+    out,
+    progress,
+    say_badly,
+)
 
 if TYPE_CHECKING:
     from crystal_diffusion.screening.outcome import ScreenOutcome
@@ -152,7 +161,7 @@ def _report(folder: Path) -> None:
 
 def _tell(outcome: ScreenOutcome, top: int, quiet: bool) -> None:
     for problem in outcome.problems:
-        err.print(f"[bold red]problem:[/] {problem}", highlight=False)
+        say_badly("problem", problem)
     if quiet:
         return
     from collections import Counter

@@ -55,8 +55,9 @@ class DftSettings:
 
     def __post_init__(self) -> None:
         for name in ("cutoff_eV", "kpoint_density", "smearing_eV"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name}: {getattr(self, name)} given, but it must be above 0")
+            value = getattr(self, name)
+            if not 0 < value < 1e6:
+                raise InputError(f"{name}: {value} given, but it must be above 0 and below 1e6")
 
 
 def kpoint_grid(structure: Structure, density: float) -> tuple[int, int, int]:

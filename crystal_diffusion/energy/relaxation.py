@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import time
 import warnings
 from collections.abc import Iterator
@@ -68,7 +69,7 @@ class RelaxLimits:
 
     def __post_init__(self) -> None:
         for name in ("fmax", "smax", "time_limit_s", "min_distance", "max_length"):
-            if not getattr(self, name) > 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise InputError(f"{name}: {getattr(self, name)} given, but it must be above 0")
         if self.max_steps < 0:
             raise InputError(f"max_steps: {self.max_steps} given, but it must be 0 or more")

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: Crystals of one run; they are held in memory until it ends.
+MOST_AT_ONCE = 1_000_000
+
 #: Called with the number of crystals finished.
 ProgressCallback = Callable[[int], None]
 
@@ -183,8 +186,7 @@ class CrystalGenerator:
             workers: batches that are sampled side by side, in threads.
             keep: as in :meth:`run`.
         """
-        if n < 1:
-            raise InputError(f"n is {n}; ask for at least 1 crystal.")
+        check_numbers(n, first, seed)
         validator = settings.validator or PhysicsValidator()
         clock = Clock()
         planner = self._planner(request, seed, settings, wanted)
@@ -375,6 +377,22 @@ def _checked(
         charge = validator.check("charge_neutrality", structure)
         failure = None if charge.passed else charge
     return report, failure
+
+
+def check_numbers(n: int, first: int, seed: int) -> None:
+    """Refuse numbers that no run can have.
+
+    Raises:
+        InputError: names the argument.
+    """
+    if n < 1:
+        raise InputError(f"n is {n}; ask for at least 1 crystal.")
+    if n > MOST_AT_ONCE:
+        raise InputError(f"n is {n}; ask for {MOST_AT_ONCE} at once at most and go on with first.")
+    if not 0 <= first < 2**62:
+        raise InputError(f"first is {first}; give a whole number from 0 on.")
+    if not 0 <= seed < 2**63:
+        raise InputError(f"seed is {seed}; give a whole number from 0 on.")
 
 
 def crystal_id(index: int, end: int) -> str:

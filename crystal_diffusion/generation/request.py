@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: Smallest volume an atom can have in any crystal known at ambient pressure is near 4 Å3.
 SMALLEST_VOLUME_PER_ATOM = 3.0
+#: Å; a longer edge is another unit.
+LONGEST_EDGE = 1000.0
 #: More atoms than this in one cell are refused: memory grows with the square.
 LARGEST_CELL = 400
 
@@ -89,6 +91,10 @@ class Request:
             )
         if self.z and not 1 <= self.z[0] <= self.z[1]:
             raise RequestError(f"z {self.z[0]}-{self.z[1]} is not a range; give for example 1-4.")
+        if self.z and self.z[1] > LARGEST_CELL:
+            raise RequestError(
+                f"z {self.z[1]} is above {LARGEST_CELL} formula units; ask for smaller cells."
+            )
         if self.cell not in ("primitive", "conventional", "niggli"):
             raise RequestError(
                 f"cell {self.cell!r} is not known; choose primitive, conventional or niggli."
@@ -185,9 +191,10 @@ def parse_formula(text: str) -> dict[str, int]:
     from pymatgen.core import Composition, Element
 
     cleaned = text.strip()
-    if not cleaned or not re.fullmatch(r"[A-Za-z0-9.()\[\]{} ]+", cleaned):
+    if not cleaned or len(cleaned) > 500 or not re.fullmatch(r"[A-Za-z0-9.()\[\]{} ]+", cleaned):
         raise InputError(
-            f"formula {text!r} does not parse; write element symbols and numbers, as in LiFePO4."
+            f"formula {text[:80]!r} does not parse; write element symbols and numbers, as in "
+            "LiFePO4."
         )
     try:
         amounts: Mapping[str, float] = Composition(cleaned, strict=True).get_el_amt_dict()
@@ -212,7 +219,7 @@ def parse_formula(text: str) -> dict[str, int]:
 
 def parse_range(text: str, option: str) -> tuple[int, int]:
     """ "8" or "8-16" to a pair."""
-    match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+))?\s*", text)
+    match = re.fullmatch(r"\s*([0-9]{1,9})\s*(?:-\s*([0-9]{1,9}))?\s*", text)
     if not match:
         raise InputError(f"{option} {text!r} is not a number or a range; give for example 8-16.")
     low = int(match[1])
@@ -251,6 +258,10 @@ def check_cell(values: tuple[float, ...]) -> None:
     if min(values[:3]) <= 0 or min(values[3:]) <= 0 or max(values[3:]) >= 180:
         raise RequestError(
             f"lattice {values} needs positive edges (Å) and angles between 0 and 180 degrees."
+        )
+    if max(values[:3]) > LONGEST_EDGE:
+        raise RequestError(
+            f"lattice {values} has an edge above {LONGEST_EDGE:g} Å; the unit must be Å."
         )
     if cell_volume(values) < 1.0:
         raise RequestError(

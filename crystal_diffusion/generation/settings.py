@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from crystal_diffusion.deprecated import renamed
 from crystal_diffusion.diffusion.sampler import SamplerSettings
+from crystal_diffusion.errors import InputError
 from crystal_diffusion.generation.plan import Plan
 from crystal_diffusion.physics.validator import PhysicsValidator
 
@@ -42,6 +43,12 @@ class GenerationSettings:
     scorer: str = "score"
     group: bool = True
     validator: PhysicsValidator | None = None
+
+    def __post_init__(self) -> None:
+        if self.novel is not None and not 0 <= self.novel <= 1:
+            raise InputError(f"novel is {self.novel}; give a share between 0 and 1.")
+        if self.max_attempts < 1:
+            raise InputError(f"max_attempts is {self.max_attempts}; give at least 1.")
 
 
 @dataclass

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from crystal_diffusion.errors import InputError
-from crystal_diffusion.generation.generator import CrystalGenerator, crystal_id
+from crystal_diffusion.generation.generator import CrystalGenerator, check_numbers, crystal_id
 from crystal_diffusion.generation.loading import load
 from crystal_diffusion.generation.request import Request
 from crystal_diffusion.generation.settings import GenerationResult, GenerationSettings
@@ -72,8 +72,7 @@ def run_spread(
     # Not at the top: screening stands above generation.
     from crystal_diffusion.parallel.executors import make_executor
 
-    if n < 1:
-        raise InputError(f"n is {n}; ask for at least 1 crystal.")
+    check_numbers(n, first, seed)
     model = generator.address
     if model is None:
         raise InputError("the model is in no file; save it before workers can load it.")
