@@ -267,6 +267,21 @@ def cache_folder() -> Path:
     return root / "crystal_diffusion"
 
 
+def remove_others(folder: Path, names: Iterable[str]) -> None:
+    """Remove the CIFs of a folder of ours that are not of these names.
+
+    Raises:
+        InputError: when one cannot be removed.
+    """
+    kept = {f"{name}.cif" for name in names}
+    try:
+        for file in folder.glob("*.cif") if folder.is_dir() else ():
+            if file.name not in kept:
+                file.unlink()
+    except OSError as error:
+        raise InputError(f"{folder}: old files cannot be removed ({error.strerror}).") from error
+
+
 def in_use(folder: Path) -> bool:
     """Whether a folder holds anything that a user would miss."""
     return any(p.name != LOCK and not p.name.endswith(PART) for p in folder.iterdir())

@@ -90,6 +90,7 @@ VERBS: tuple[str, ...] = (
     "evaluate",
     "benchmark",
     "inspect",
+    "cache",
     "doctor",
     "demo",
 )

@@ -45,8 +45,8 @@ class GenerationSettings:
     validator: PhysicsValidator | None = None
 
     def __post_init__(self) -> None:
-        if self.novel is not None and not 0 <= self.novel <= 1:
-            raise InputError(f"novel is {self.novel}; give a share between 0 and 1.")
+        if self.noise_share is not None and not 0 <= self.noise_share <= 1:
+            raise InputError(f"noise_share is {self.noise_share}; give a share between 0 and 1.")
         if self.max_attempts < 1:
             raise InputError(f"max_attempts is {self.max_attempts}; give at least 1.")
 

@@ -24,6 +24,7 @@ from crystal_diffusion.files import (
     file_names,
     in_use,
     make_folder,
+    remove_others,
     write_text,
 )
 from crystal_diffusion.frozen import frozen_of_structure
@@ -66,8 +67,7 @@ def refuse_unfinished(folder: Path) -> None:
     """
     if (folder / UNFINISHED).exists() and not (folder / MANIFEST).exists():
         raise InputError(
-            f"{folder}: the run was stopped before it was whole; the same `generate` command "
-            "completes it."
+            f"{folder}: the run was stopped before it was whole; the same command completes it."
         )
 
 
@@ -117,8 +117,18 @@ class RunFolder:
             raise InputError(f"{str(folder)[:200]}: cannot be used ({error.strerror}).") from error
         run = cls(make_folder(folder))
         run.clear()
-        write_text(folder / UNFINISHED, "This run is not whole: the same command completes it.\n")
+        run.begin()
         return run
+
+    def begin(self) -> None:
+        """Mark the run as not whole, until its manifest is written.
+
+        Raises:
+            InputError: when the folder cannot be written.
+        """
+        text = "This run is not whole: the same command completes it.\n"
+        write_text(self.path / UNFINISHED, text)
+        below(self.path, MANIFEST).unlink(missing_ok=True)
 
     def clear(self) -> None:
         """Remove what a run and its screening wrote, the manifest first; other files stay.
@@ -226,6 +236,7 @@ class RunFolder:
         for name, structure in structures.items():
             file = below(self.path, "cif", f"{names[name]}.cif")
             write_text(file, cif_text(structure, names[name]), flush=False)
+        remove_others(self.path / "cif", names.values())
 
     def write_rejected(self, reasons: Mapping[str, int]) -> None:
         """Write counts by reason, most frequent first."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,7 +107,7 @@ def read_rows(path: Path, gaps: list[str] | None = None) -> list[dict[str, Any]]
             if not isinstance(row, dict) or isinstance(row["id"], dict | list | type(None)):
                 raise ValueError("no mapping with an id")
             row["id"] = str(row["id"])
-            _check_row(row)
+            check_row(row)
             if row["id"] in rows:
                 raise ValueError(f"the id {row['id'][:60]!r} occurs twice")
         except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -217,7 +217,7 @@ def quoted_id(name: str) -> str:
     return f'"{escaped}"'
 
 
-def _check_row(row: dict[str, Any]) -> None:
+def check_row(row: Mapping[str, Any]) -> None:
     """Refuse values of another kind than their column.
 
     Raises:

@@ -25,18 +25,19 @@ from crystal_diffusion.energy.potentials import (
 from crystal_diffusion.energy.reference_energies import (
     ReferenceEnergies,
     complete_references,
+    reference_limits,
     relax_references,
 )
 from crystal_diffusion.energy.relaxation import RelaxLimits, RelaxResult
 from crystal_diffusion.errors import InputError, MissingDependencyError
-from crystal_diffusion.files import write_text
+from crystal_diffusion.files import below, file_name, locked, make_folder, write_text
 from crystal_diffusion.known.index import KnownCrystals, load_known
 from crystal_diffusion.known.novelty import nearest_known, read_own_references
 from crystal_diffusion.known.phases import near_hull
 from crystal_diffusion.parallel import usable_cores
 from crystal_diffusion.parallel.executors import Executor, make_executor
 from crystal_diffusion.proposals.library import ReferenceLibrary
-from crystal_diffusion.runs.rows import rounded, structure_from_row
+from crystal_diffusion.runs.rows import rounded, structure_from_row, structure_hash
 from crystal_diffusion.screening import tables
 from crystal_diffusion.screening.outcome import ScreenOutcome, relaxed_row, verdict_row
 from crystal_diffusion.screening.run_files import write_run_files
@@ -84,7 +85,8 @@ def screen(
         InputError: settings or folders that cannot be used.
         MissingDependencyError: a potential that is not installed.
     """
-    return _Screen(candidates, settings, progress, report, known).run()
+    with locked(make_folder(candidates.folder)):
+        return _Screen(candidates, settings, progress, report, known).run()
 
 
 @dataclass
@@ -99,26 +101,44 @@ class _Screen:
 
     def __post_init__(self) -> None:
         self.folder = self.candidates.folder
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"{self.folder}: cannot be made ({error.strerror})") from error
+        work = below(self.folder, "screening")
+        self.given = {k: structure_hash(s) for k, s in self.candidates.structures.items()}
         self.potentials = [get_potential(name) for name in self.settings.potentials]
         self.main = self.potentials[0] if self.potentials else None
         versions = {p.name: p.version for p in self.potentials}
         first = self.main.version if self.main is not None else None
         self.logs = {
             stage: StageLog(
-                self.folder / "screening" / f"{stage}.jsonl",
-                self.settings.key(stage, version=first),
+                below(work, f"{stage}.jsonl"), self.settings.key(stage, version=first), self.given
             )
             for stage in ("validate", "group", "relax", "hull", "novelty", "rank")
         }
         for extra in self.potentials[1:]:
             self.logs[f"energies-{extra.name}"] = StageLog(
-                self.folder / "screening" / f"energies-{extra.name}.jsonl",
+                below(work, f"energies-{file_name(extra.name)}.jsonl"),
                 self.settings.key("energies", version=first, extra=versions[extra.name]),
             )
+        self.drop_damaged()
+        self.bind_later_stages()
+
+    def drop_damaged(self) -> None:
+        """Forget relaxed crystals that a damaged line describes; they are relaxed again."""
+        found = self.logs["relax"].rows
+        for key, row in list(found.items()):
+            try:
+                if not row["problem"]:
+                    structure_from_row(row["structure"])
+            # Damaged numbers make pymatgen fail in every way there is.
+            except Exception as error:
+                log.warning("%s: its relaxed structure is damaged (%s); done again", key, error)
+                del found[key]
+
+    def bind_later_stages(self) -> None:
+        """Tie what is said of relaxed crystals to these, as they are now."""
+        final = self.given | {key: structure_hash(s) for key, s in self.relaxed().items()}
+        for stage, found in self.logs.items():
+            if stage not in ("validate", "group", "relax"):
+                found.bind(final)
 
     def run(self) -> ScreenOutcome:
         """Every stage asked for, in order, then the tables."""
@@ -141,8 +161,9 @@ class _Screen:
             used = asdict(self.settings)
             write_run_files(self.candidates, self.logs["validate"].rows, used)
         relaxed = self.relaxed()
-        if relaxed:
-            tables.write_relaxed(self.folder, relaxed)
+        tables.write_relaxed(self.folder, relaxed)
+        if not self.logs["hull"].rows:
+            below(self.folder, "hull.json").unlink(missing_ok=True)
         self.store(rows, relaxed)
         funnel = self.funnel(rows)
         write_text(
@@ -305,6 +326,7 @@ class _Screen:
             found.add(key, relaxed_row(result, has_energy(self.main)))
             done += 1
             self.progress("relax", done, len(wanted))
+        self.bind_later_stages()
 
     def _relax_all(
         self,
@@ -397,7 +419,8 @@ class _Screen:
             pairs: Iterable[tuple[str, Structure]],
         ) -> Iterator[tuple[str, RelaxResult]]:
             # The hull is that of crystals at rest, whatever the candidates may do.
-            return self._relax_all(potential, pairs, replace(self.settings.limits, fix_cell=False))
+            limits = replace(reference_limits(self.settings.limits), fix_cell=False)
+            return self._relax_all(potential, pairs, limits)
 
         def report(done: int, total: int) -> None:
             self.progress(f"references {potential.name}", done, total)
@@ -512,7 +535,12 @@ class _Screen:
         structures = self.candidates.structures | relaxed
         try:
             Store(location).put_many(
-                (row["id"], structures[row["id"]], row) for row in rows if row["id"] in structures
+                (
+                    (row["id"], structures[row["id"]], row | {"content": self.given[row["id"]]})
+                    for row in rows
+                    if row["id"] in structures
+                ),
+                only=self.settings.db is None,
             )
         except (InputError, MissingDependencyError) as error:
             log.error("%s", error)

@@ -54,5 +54,6 @@ def write_run_files(
             "read": len(candidates.structures),
             "unreadable": dict(candidates.unreadable),
         }
+    folder.begin()
     folder.write_structures(candidates.structures, rows)
     folder.write_manifest(manifest)

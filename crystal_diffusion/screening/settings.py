@@ -81,10 +81,27 @@ class ScreenSettings:
             limits.pop("time_limit_s")  # a longer limit does not undo what was finished in time
             used |= {"limits": limits, "potential": self.potentials[0] if self.potentials else None}
         if stage == "novelty":
-            used |= {"reference": [str(p) for p in self.reference], "library": str(self.library)}
+            used |= {
+                "reference": [content_of(p) for p in self.reference],
+                "library": str(self.library),
+            }
         used |= more
         text = json.dumps(used, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def content_of(source: Path) -> str:
+    """SHA-256 of all crystal files of a source; its name where they cannot be read."""
+    from crystal_diffusion.data.readers import find_files
+
+    digest = hashlib.sha256()
+    try:
+        for path, name in find_files(source)[0]:
+            digest.update(f"{name}\n".encode("utf-8", "surrogateescape"))
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    except (InputError, OSError):
+        return str(source)
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)

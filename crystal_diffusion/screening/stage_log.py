@@ -16,6 +16,7 @@ from typing import Any
 
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.files import append_to, atomic_write, make_folder
+from crystal_diffusion.runs.reading import check_row
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ class StageLog:
                 content = entry.get("content", "")
                 if not (isinstance(key, str) and isinstance(body, dict)):
                     raise TypeError
+                check_row(body)
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 log.warning("%s: a line is damaged; that crystal is done again", self.path)
                 continue

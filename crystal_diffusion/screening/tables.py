@@ -9,7 +9,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crystal_diffusion.files import below, cell_text, file_names, make_folder, write_text
+from crystal_diffusion.files import (
+    below,
+    cell_text,
+    file_names,
+    make_folder,
+    remove_others,
+    write_text,
+)
 from crystal_diffusion.runs.folder import cif_text, extxyz_text
 
 if TYPE_CHECKING:
@@ -127,7 +134,14 @@ def write_rows(folder: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def write_relaxed(folder: Path, structures: Mapping[str, Structure]) -> None:
-    """``relaxed.extxyz`` and ``relaxed/ID.cif``, with the ids and cells of the table."""
+    """``relaxed.extxyz`` and ``relaxed/ID.cif``, with the ids and cells of the table.
+
+    Files of crystals that are no longer among them are removed.
+    """
+    if not structures:
+        below(folder, "relaxed.extxyz").unlink(missing_ok=True)
+        remove_others(below(folder, "relaxed"), ())
+        return
     frames = "".join(extxyz_text(s, k) for k, s in structures.items())
     write_text(folder / "relaxed.extxyz", frames)
     make_folder(below(folder, "relaxed"))
@@ -135,3 +149,4 @@ def write_relaxed(folder: Path, structures: Mapping[str, Structure]) -> None:
     for key, structure in structures.items():
         file = below(folder, "relaxed", f"{names[key]}.cif")
         write_text(file, cif_text(structure, names[key]), flush=False)
+    remove_others(folder / "relaxed", names.values())
