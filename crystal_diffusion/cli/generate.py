@@ -73,6 +73,9 @@ def generate(
         str, typer.Option(help="Checks: strict, default or permissive.")
     ] = "default",
     max_attempts: Annotated[int, typer.Option(help="Tries per crystal.")] = 8,
+    library: Annotated[
+        str | None, typer.Option(help="Prototypes from own, shipped or both crystals.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     executor: Annotated[
         str | None,
@@ -132,7 +135,7 @@ def generate(
         raise InputError(
             f"--executor works on processors, --device {device} was asked for; give one of them."
         )
-    generator = load(model, device)
+    generator = load(model, device, library)
     bar = progress(quiet)
     task = bar.add_task("generating", total=n)
     with bar:

@@ -43,17 +43,23 @@ def train(
     largest_volume: Annotated[
         float, typer.Option(help="Leave out crystals above this many times the usual volume.")
     ] = 6.0,
-    start_from: Annotated[str | None, typer.Option(help="Model folder to fine-tune.")] = None,
+    start_from: Annotated[
+        str | None, typer.Option(help="Model to adapt: box (the default) or a model folder.")
+    ] = None,
+    from_scratch: Annotated[
+        bool, typer.Option("--from-scratch", help="Learn from your crystals alone.")
+    ] = False,
+    odd: Annotated[str, typer.Option(help="Odd crystals and duplicates: leave or keep.")] = "leave",
     seed: Annotated[int, typer.Option(help="Seed of weights and noise.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     quiet: Annotated[bool, typer.Option("--quiet", help="Only errors.")] = False,
 ) -> None:
-    """Train a model on your own crystals; the same command resumes a killed run.
+    """Train on your own crystals, on top of the pretrained model; the same command resumes.
 
     Example: crystal-diffusion train my_cifs/ --out model/
     """
     from crystal_diffusion.training.distributed import Workers
-    from crystal_diffusion.workflows.train import Estimate
+    from crystal_diffusion.workflows.estimate import Estimate
     from crystal_diffusion.workflows.train import train as run_training
 
     if not Workers.is_first():
@@ -100,6 +106,8 @@ def train(
             disorder=disorder,
             largest_volume=largest_volume,
             start_from=start_from,
+            from_scratch=from_scratch,
+            odd=odd,
             seed=seed,
             device=device,
             on_estimate=announce,
@@ -108,13 +116,19 @@ def train(
     Workers.leave()
     if not quiet:
         out.print(summary.verdict, highlight=False)
+        if summary.result.steps:
+            plot = summary.out / "loss.png"
+            out.print(
+                f"{summary.result.steps} steps in {_time(summary.result.seconds)}, loss "
+                f"{summary.result.loss:.3f}{f', loss plot: {plot}' if plot.exists() else ''}",
+                highlight=False,
+            )
+        out.print(f"Model: {summary.out}, with its card in {summary.out / 'model.md'}")
+        out.print(f"Next: crystal-diffusion generate {summary.out} -n 20 --out run/")
         out.print(
-            f"{summary.result.steps} steps in {_time(summary.result.seconds)}, loss "
-            f"{summary.result.loss:.3f}. Model: {summary.out}, loss plot: "
-            f"{summary.out / 'loss.png'}",
+            f"  or: crystal-diffusion generate {summary.out} --formula BaZrO3 -n 16 --out run/",
             highlight=False,
         )
-        out.print(f"Next: crystal-diffusion generate {summary.out} -n 20 --out run/")
     raise typer.Exit(OK)
 
 

@@ -168,6 +168,15 @@ def check_source(
     return CheckTable(tuple(rows), tuple(str(path) for path in ignored), unmatched)
 
 
+def check_crystals(
+    crystals: Sequence[PlainCrystal], min_distance: float = 0.7
+) -> tuple[CheckRow, ...]:
+    """The same for crystals that are read already, labels left out of account."""
+    rows = [_check_one(crystal, min_distance) for crystal in crystals]
+    _add_duplicates(rows, crystals)
+    return tuple(rows)
+
+
 def _check_one(crystal: PlainCrystal, min_distance: float) -> CheckRow:
     if crystal.problem is not None:
         finding = Finding(crystal.problem_kind or "unreadable", "bad", crystal.problem)

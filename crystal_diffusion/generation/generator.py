@@ -59,6 +59,7 @@ class CrystalGenerator:
         knowledge: library, scorer, known crystals and shares; from the training set alone when
             left out.
         address: what :func:`load` takes to load it again; None where it is in no file.
+        library_wish: which library :func:`load` was asked for.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class CrystalGenerator:
         path: Path | None = None,
         knowledge: Knowledge | None = None,
         address: str | None = None,
+        library_wish: str | None = None,
     ) -> None:
         self.model = model
         self.header = dict(header or {})
@@ -76,11 +78,17 @@ class CrystalGenerator:
         self.path = path
         self.knowledge = knowledge or own_knowledge(model, training)
         self.address = address
+        self.library_wish = library_wish
 
     @cached_property
     def known_elements(self) -> tuple[int, ...]:
         """Atomic numbers met in training."""
         return tuple(self.model.config.elements) or tuple(range(1, 95))
+
+    @property
+    def knows_pretrained(self) -> bool:
+        """Whether it is the pretrained model, or was adapted from it."""
+        return self.knowledge.pretrained
 
     @property
     def library(self) -> ReferenceLibrary | None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from crystal_diffusion.errors import InputError
+from crystal_diffusion.ranking.own import OwnEvidence, OwnScorer
 from crystal_diffusion.ranking.scorers import LearnedScorer, ResidualScorer, Scorer
 
 if TYPE_CHECKING:
@@ -15,6 +18,12 @@ if TYPE_CHECKING:
     from crystal_diffusion.generation.reference import KnownIndex
     from crystal_diffusion.proposals.library import ReferenceLibrary
     from crystal_diffusion.proposals.prototypes import PrototypeProposer
+
+
+log = logging.getLogger(__name__)
+
+#: Which crystals prototypes are made from.
+LIBRARIES = ("both", "own", "shipped")
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,12 +35,16 @@ class Knowledge:
         open_library: makes the prototypes, None where there are none; called when first needed.
         open_known: makes the index of known crystals from the library, likewise.
         novel: share of crystals that start from noise, where the user does not say.
+        own_bonus: how much more the user's crystals in the library vote than others, log weight.
+        pretrained: whether the shipped library and ranker are part of it.
     """
 
     scorer: Scorer
     open_library: Callable[[], ReferenceLibrary | None]
     open_known: Callable[[ReferenceLibrary | None], KnownIndex | None]
     novel: float
+    own_bonus: float = 0.0
+    pretrained: bool = False
 
     @cached_property
     def library(self) -> ReferenceLibrary | None:
@@ -43,7 +56,9 @@ class Knowledge:
         """Finds prototypes for a composition."""
         from crystal_diffusion.proposals.prototypes import PrototypeProposer
 
-        return None if self.library is None else PrototypeProposer(self.library)
+        if self.library is None:
+            return None
+        return PrototypeProposer(self.library, own_bonus=self.own_bonus)
 
     @cached_property
     def known(self) -> KnownIndex | None:
@@ -64,7 +79,56 @@ def pretrained_knowledge(model: JointDiffusion) -> Knowledge:
 
         return None if library is None else LibraryReference(library)
 
-    return Knowledge(LearnedScorer(residual=ResidualScorer(model)), library, known, novel=0.5)
+    return Knowledge(
+        LearnedScorer(residual=ResidualScorer(model)), library, known, novel=0.5, pretrained=True
+    )
+
+
+def joined_knowledge(
+    model: JointDiffusion, training: CrystalArrays, evidence: OwnEvidence, use: str = "both"
+) -> Knowledge:
+    """What the pretrained model knows with a user's crystals added.
+
+    Args:
+        use: "both" joins the user's crystals to the shipped library, "own" takes them alone,
+            "shipped" leaves them out of proposals and ranking.
+
+    Raises:
+        InputError: for another word.
+    """
+    if use not in LIBRARIES:
+        raise InputError(f"library {use!r} is not known; choose one of {', '.join(LIBRARIES)}.")
+    if use == "shipped":
+        return pretrained_knowledge(model)
+
+    def library() -> ReferenceLibrary:
+        from crystal_diffusion.proposals.joining import join, read_own
+        from crystal_diffusion.proposals.library import ReferenceLibrary, default_library
+
+        structures = [training.crystal(i).to_structure() for i in range(len(training))]
+        entries, left_out = read_own(structures, training.ids)
+        for name, reason in left_out.items():
+            log.warning("%s is no structure type: %s", name, reason)
+        base = default_library() if use == "both" else ReferenceLibrary.from_types([], "own")
+        return join(base, entries)
+
+    def known(_: ReferenceLibrary | None) -> KnownIndex:
+        from crystal_diffusion.generation.reference import LibraryReference, NearerOf
+        from crystal_diffusion.matching import ReferenceIndex
+        from crystal_diffusion.proposals.library import default_library
+
+        own = ReferenceIndex.from_arrays(training)
+        return NearerOf(own, LibraryReference(default_library()))
+
+    learned = LearnedScorer(residual=ResidualScorer(model))
+    return Knowledge(
+        OwnScorer(learned, evidence),
+        library,
+        known,
+        novel=0.5,
+        own_bonus=evidence.bonus,
+        pretrained=True,
+    )
 
 
 def own_knowledge(model: JointDiffusion, training: CrystalArrays | None) -> Knowledge:

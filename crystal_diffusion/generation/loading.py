@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from crystal_diffusion.data.tables import CrystalArrays
 from crystal_diffusion.data.training_set import TRAINING_SET_FILE, load_training_set
 from crystal_diffusion.device import resolve_device
-from crystal_diffusion.errors import CheckpointError, RequestError
+from crystal_diffusion.diffusion.joint import JointDiffusion
+from crystal_diffusion.errors import CheckpointError, InputError, RequestError
 from crystal_diffusion.generation.generator import CrystalGenerator
-from crystal_diffusion.generation.knowledge import own_knowledge, pretrained_knowledge
-from crystal_diffusion.training.checkpoint import MODEL_FILE, file_hash, load_model
+from crystal_diffusion.generation.knowledge import (
+    Knowledge,
+    joined_knowledge,
+    own_knowledge,
+    pretrained_knowledge,
+)
+from crystal_diffusion.ranking.own import OwnEvidence
+from crystal_diffusion.training.checkpoint import (
+    MODEL_FILE,
+    config_from_header,
+    file_hash,
+    load_model,
+    read_header,
+)
 
 log = logging.getLogger(__name__)
 
@@ -18,28 +34,40 @@ log = logging.getLogger(__name__)
 PRETRAINED = "pretrained"
 
 
-def load(model: str | Path | None = None, device: str = "auto") -> CrystalGenerator:
+def load(
+    model: str | Path | None = None, device: str = "auto", library: str | None = None
+) -> CrystalGenerator:
     """A model folder or file that ``train`` wrote; without argument, or as "pretrained", the one
     that is shipped.
 
     This alone decides what a model knows beside its weights, see :class:`Knowledge`.
 
+    Args:
+        library: which crystals prototypes are made from: "both" the shipped ones and the user's,
+            "own" or "shipped"; what the model was trained for when left out.
+
     Raises:
         CheckpointError: when it is missing, damaged or of another version.
+        InputError: for a library that the model does not have.
     """
     if model is None or (str(model) == PRETRAINED and not Path(model).exists()):
+        if library == "own":
+            raise InputError(
+                "the pretrained model holds no crystals of yours; train one on them first, or "
+                "leave --library out."
+            )
         from crystal_diffusion.pretrained import model_path
 
         path = model_path()
         network, header = load_model(path, resolve_device(device))
         knowledge = pretrained_knowledge(network)
-        return CrystalGenerator(network, header, None, path, knowledge, PRETRAINED)
+        return CrystalGenerator(network, header, None, path, knowledge, PRETRAINED, library)
     path = Path(model)
     if not path.exists():
         raise CheckpointError(
             f"{path}: no such model; give the folder that `crystal-diffusion train` wrote."
         )
-    network, header = load_model(path, resolve_device(device))
+    network, header = load_adapted(path, device)
     folder = path if path.is_dir() else path.parent
     stored = folder / TRAINING_SET_FILE
     training = load_training_set(stored) if stored.is_file() else None
@@ -49,8 +77,84 @@ def load(model: str | Path | None = None, device: str = "auto") -> CrystalGenera
             folder,
             TRAINING_SET_FILE,
         )
-    knowledge = own_knowledge(network, training)
-    return CrystalGenerator(network, header, training, folder, knowledge, str(path.resolve()))
+    knowledge = _knowledge(network, header, training, library)
+    address = str(path.resolve())
+    return CrystalGenerator(network, header, training, folder, knowledge, address, library)
+
+
+def _knowledge(
+    network: JointDiffusion,
+    header: Mapping[str, Any],
+    training: CrystalArrays | None,
+    library: str | None,
+) -> Knowledge:
+    """A model with a base knows what the base knows and its own crystals; others the latter."""
+    use = library or ("both" if "base" in header else "own")
+    if use != "shipped" and training is None:
+        if library is not None:
+            raise InputError(
+                f"library {library!r} needs the crystals of the model, and {TRAINING_SET_FILE} is "
+                "not beside its weights; copy the whole folder, or ask for --library shipped."
+            )
+        return pretrained_knowledge(network) if "base" in header else own_knowledge(network, None)
+    if training is None:
+        return pretrained_knowledge(network)
+    if library is None and "base" not in header:
+        return own_knowledge(network, training)
+    evidence = OwnEvidence(**header.get("evidence", {}))
+    return joined_knowledge(network, training, evidence, use)
+
+
+def base_header(holds_weights: bool) -> dict[str, Any]:
+    """How a model file names the pretrained model it was adapted from.
+
+    Args:
+        holds_weights: whether the file has weights of its own, or takes those of the base.
+    """
+    from crystal_diffusion import __version__
+    from crystal_diffusion.pretrained import model_path
+
+    return {
+        "name": PRETRAINED,
+        "sha256": file_hash(model_path()),
+        "version": __version__,
+        "holds_weights": holds_weights,
+    }
+
+
+def load_adapted(path: Path, device: str = "auto") -> tuple[JointDiffusion, dict[str, Any]]:
+    """Model and header; a model that changed no weight of its base takes those of the base.
+
+    Raises:
+        CheckpointError: when the base has other weights than those it was trained with.
+    """
+    file = path / MODEL_FILE if path.is_dir() else path
+    header = read_header(file)
+    base = header.get("base")
+    if base is None:
+        return load_model(path, resolve_device(device))
+    from crystal_diffusion.pretrained import model_path
+
+    same = file_hash(model_path()) == base["sha256"]
+    if base["holds_weights"]:
+        if not same:
+            log.warning(
+                "%s was trained from the pretrained model of version %s, this version ships "
+                "another one: its own weights are used with the library and ranker of this one",
+                file,
+                base["version"],
+            )
+        return load_model(path, resolve_device(device))
+    if not same:
+        raise CheckpointError(
+            f"{file}: holds your crystals and no weights of its own, because the pretrained model "
+            f"of version {base['version']} answered best; this version ships other weights. Run "
+            "the same train command again, or install that version."
+        )
+    source, _ = load_model(model_path(), resolve_device(device))
+    model = JointDiffusion(config_from_header(header)).to(source.device)
+    model.load_state_dict(source.state_dict())
+    return model.eval().requires_grad_(False), header
 
 
 def model_hash(generator: CrystalGenerator) -> str:

@@ -80,6 +80,31 @@ class LibraryReference:
         return self._indices[key]
 
 
+class NearerOf:
+    """Two indices asked together: a match before none, then the smaller distance."""
+
+    def __init__(self, first: KnownIndex, second: KnownIndex) -> None:
+        self._first, self._second = first, second
+
+    def nearest_many(
+        self, structures: Sequence[Structure], matcher: StructureMatch
+    ) -> list[NearestKnown | None]:
+        """The nearest of both; where they are equally near, that of the first."""
+        pairs = zip(
+            self._first.nearest_many(structures, matcher),
+            self._second.nearest_many(structures, matcher),
+            strict=True,
+        )
+        return [_nearer(first, second) for first, second in pairs]
+
+
+def _nearer(first: NearestKnown | None, second: NearestKnown | None) -> NearestKnown | None:
+    if first is None or second is None:
+        return first or second
+    keys = [(not near.matches, near.distance) for near in (first, second)]
+    return first if keys[0] <= keys[1] else second
+
+
 def training_index(training: CrystalArrays, library: ReferenceLibrary | None) -> KnownIndex:
     """An index of a training set: whole, or by composition where it is large."""
     if len(training) > _WHOLE and library is not None:

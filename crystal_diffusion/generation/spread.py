@@ -33,16 +33,17 @@ class Part:
     first: int
     settings: GenerationSettings
     wanted: int
+    library: str | None = None
 
 
 @lru_cache(maxsize=1)
-def _loaded(model: str) -> CrystalGenerator:
-    return load(model, "cpu")
+def _loaded(model: str, library: str | None) -> CrystalGenerator:
+    return load(model, "cpu", library)
 
 
 def make_part(part: Part) -> tuple[GenerationResult, dict[str, ValidationReport]]:
     """The crystals of a part; a worker loads the model once."""
-    return _loaded(part.model).make(
+    return _loaded(part.model, part.library).make(
         part.request, part.n, part.seed, part.first, part.settings, wanted=part.wanted
     )
 
@@ -78,7 +79,16 @@ def run_spread(
         raise InputError("the model is in no file; save it before workers can load it.")
     settings = settings or GenerationSettings()
     parts = {
-        str(start): Part(model, request, min(PART, first + n - start), seed, start, settings, n)
+        str(start): Part(
+            model,
+            request,
+            min(PART, first + n - start),
+            seed,
+            start,
+            settings,
+            n,
+            generator.library_wish,
+        )
         for start in range(first, first + n, PART)
     }
     answers: dict[int, tuple[GenerationResult, dict[str, ValidationReport]]] = {}

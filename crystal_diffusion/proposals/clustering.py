@@ -249,12 +249,13 @@ def group_entries(entries: Iterable[Entry]) -> list[StructureType]:
         bins[(entry.space_group, entry.signature)].append(entry)
     types: list[StructureType] = []
     for members in bins.values():
-        types.extend(_group_bin(members))
+        types.extend(group_bin(members))
     return types
 
 
-def _group_bin(entries: Sequence[Entry]) -> list[StructureType]:
-    types: list[StructureType] = []
+def group_bin(entries: Sequence[Entry], known: Sequence[StructureType] = ()) -> list[StructureType]:
+    """Types of crystals with one space group and signature: the known ones, then new ones."""
+    types: list[StructureType] = list(known)
     for entry in entries:
         fingerprint = neighbour_fingerprint(entry.frame)
         mean = fingerprint.mean(0)

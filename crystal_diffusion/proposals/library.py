@@ -75,6 +75,7 @@ class ReferenceLibrary:
             ``names`` minus one.
         e_above_hull, formation_energy: ``(entries,)`` float32, eV/atom, nan where unknown.
         source: where the crystals come from, with licence.
+        own: ``(entries,)`` true for crystals that the user added; none where left out.
     """
 
     type_counts: NDArray[np.uint8]
@@ -91,6 +92,7 @@ class ReferenceLibrary:
     e_above_hull: NDArray[np.float32]
     formation_energy: NDArray[np.float32]
     source: str
+    own: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.elements)

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 MAX_ATOMS = 52
 #: Exponents of the kernel with which votes are counted; the first decides the order.
 SHARPNESSES = (1.0, 3.0, 0.3)
+#: Votes below this of the user's own crystals count as none.
+OWN_FLOOR = 0.01
 #: What to leave out of the library: ids, or pairs of reduced formula and space group.
 Exclusion = Collection[str | tuple[str, int]]
 
@@ -71,6 +73,7 @@ class Option:
     distances: Floats
     multiple: int
     known: bool
+    log_own: float = 0.0
 
 
 @lru_cache(maxsize=4096)
@@ -133,6 +136,7 @@ class PrototypeProposer:
         library: known crystals; the shipped library when left out.
         tables: what was learned about elements; the shipped ones when left out.
         settings: how the members of a type are averaged.
+        own_bonus: added to the log weight of crystals that the user added to the library.
     """
 
     def __init__(
@@ -140,10 +144,12 @@ class PrototypeProposer:
         library: ReferenceLibrary | None = None,
         tables: ElementTables | None = None,
         settings: BlendSettings | None = None,
+        own_bonus: float = 0.0,
     ) -> None:
         self.library = default_library() if library is None else library
         self.tables = default_tables() if tables is None else tables
         self.settings = settings or BlendSettings()
+        self.own_bonus = own_bonus
         self._indices = self.tables.indices(self.library.elements)
 
     def excluded(self, exclude: Exclusion) -> NDArray[np.bool_]:
@@ -248,6 +254,9 @@ class PrototypeProposer:
             tables.hull_slope * np.clip(hull, 0.0, 1.0) + tables.hull_known,
             0.0,
         )
+        own_here = None if self.library.own is None else self.library.own[entries]
+        if own_here is not None:
+            lowered = lowered - self.own_bonus * own_here
         weights = [
             (np.exp(-sharpness * distances) + tables.floor) * np.exp(-lowered)
             for sharpness in SHARPNESSES
@@ -255,6 +264,9 @@ class PrototypeProposer:
         kinds = self.library.entry_type[entries]
         starts = np.flatnonzero(np.diff(kinds, prepend=-1))
         votes = np.log([np.add.reduceat(part, starts, axis=1) for part in weights])
+        mine = np.zeros_like(votes[0])
+        if own_here is not None:
+            mine = np.add.reduceat(np.exp(-distances) * own_here, starts, axis=1)
         ends = np.append(starts[1:], len(entries))
         found = []
         for column, (start, end) in enumerate(zip(starts, ends, strict=True)):
@@ -281,6 +293,7 @@ class PrototypeProposer:
                         distances[row, start:end],
                         repeat,
                         kind in holders,
+                        float(np.log(mine[row, column] + OWN_FLOOR)),
                     )
                 )
         return found
@@ -327,6 +340,7 @@ class PrototypeProposer:
                 "hull": float(hull[known].min()) if known.any() else math.nan,
                 "volume_spread": made.spread,
                 "known": float(option.known),
+                "own": option.log_own,
                 "space_group": float(self.library.type_space_group[option.kind]),
             },
         )

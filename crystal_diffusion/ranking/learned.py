@@ -128,7 +128,7 @@ class Ranker:
                 f"Candidates of {len(formulas)} compositions ({', '.join(sorted(formulas)[:3])}) "
                 "were given in one list; rank one composition at a time."
             )
-        proposals = self._sources(candidates)
+        proposals = self.sources(candidates)
         known = np.array([proposal is not None for proposal in proposals], dtype=bool)
         present = [proposal for proposal in proposals if proposal is not None]
         width = len(self.networks[0]["fm"])
@@ -160,7 +160,7 @@ class Ranker:
         found = [candidate_vectors(weights, crystals)[1] for weights in self.networks]
         return np.asarray(np.mean(found, axis=0), dtype=float)
 
-    def _sources(self, candidates: Sequence[Candidate]) -> list[Proposal | None]:
+    def sources(self, candidates: Sequence[Candidate]) -> list[Proposal | None]:
         """The proposal of each candidate; candidates from noise take that of their type."""
         sources = [candidate.proposal for candidate in candidates]
         open_rows = [row for row, source in enumerate(sources) if source is None]

@@ -99,3 +99,49 @@ def without_oversized(dataset: CrystalStructureDataset, ratio: float) -> Crystal
         " ..." if len(large) > 3 else "",
     )
     return dataset.subset(np.setdiff1d(np.arange(len(dataset)), large))
+
+
+#: Findings of ``check`` that speak against a crystal itself or repeat another one.
+_LEFT_OUT = ("too close", "odd cell", "duplicate")
+#: Larger sets are not looked at: comparing their crystals would take longer than training.
+_MOST_CHECKED = 5000
+
+
+def without_odd(
+    dataset: CrystalStructureDataset,
+) -> tuple[CrystalStructureDataset, dict[str, str]]:
+    """The crystals that ``check`` finds sound, and why each of the others is left out, by id.
+
+    Raises:
+        InputError: when none is left.
+    """
+    from crystal_diffusion.data.check import check_crystals
+
+    arrays = dataset.arrays
+    if len(arrays) > _MOST_CHECKED:
+        log.warning(
+            "%d crystals are more than the %d that are looked at for odd ones before training; "
+            "run `crystal-diffusion check` on them",
+            len(arrays),
+            _MOST_CHECKED,
+        )
+        return dataset, {}
+    rows = check_crystals([arrays.crystal(i) for i in range(len(arrays))])
+    reasons: dict[int, str] = {}
+    for index, row in enumerate(rows):
+        found = [finding for finding in row.findings if finding.kind in _LEFT_OUT]
+        if found:
+            reasons[index] = found[0].text
+    if len(reasons) == len(dataset):
+        raise InputError(
+            f"all {len(dataset)} crystals are odd; the first, {arrays.ids[0]}: {reasons[0]}. "
+            "Correct them, or train on them as they are with --odd keep."
+        )
+    names = {arrays.ids[index]: reason for index, reason in reasons.items()}
+    for name, reason in list(names.items())[:5]:
+        log.warning("%s is left out: %s", name, reason)
+    if len(names) > 5:
+        log.warning("%d more odd crystals are left out", len(names) - 5)
+    if not reasons:
+        return dataset, {}
+    return dataset.subset(np.setdiff1d(np.arange(len(dataset)), list(reasons))), names

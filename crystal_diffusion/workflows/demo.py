@@ -11,7 +11,8 @@ from typing import Any
 from crystal_diffusion.data.demo import create_demo_dataset
 from crystal_diffusion.generation.request import Request
 from crystal_diffusion.generation.settings import GenerationResult, GenerationSettings
-from crystal_diffusion.workflows.train import TrainingSummary, train
+from crystal_diffusion.workflows.estimate import TrainingSummary
+from crystal_diffusion.workflows.train import train
 
 #: Compositions of the structure types in the demo set that are not in it, all of them real.
 NEW_COMPOSITIONS = (
@@ -107,6 +108,7 @@ def run_demo(
         minutes=max(5.0, seconds) / 60,
         seed=seed,
         patience=0,
+        from_scratch=True,
         on_step=on_step,
         on_estimate=lambda e: say(
             f"training {e.steps} steps, about {e.seconds:.0f} s on this machine"

@@ -5,18 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import resource
-import sys
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from crystal_diffusion.crystal import CrystalBatch
 from crystal_diffusion.data.dataset import CrystalStructureDataset
 from crystal_diffusion.data.training_set import (
     TRAINING_SET_FILE,
@@ -27,92 +23,30 @@ from crystal_diffusion.diffusion.joint import JointConfig, JointDiffusion, Latti
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.files import locked, make_folder
 from crystal_diffusion.generation.generator import CrystalGenerator
-from crystal_diffusion.generation.loading import load
+from crystal_diffusion.generation.loading import PRETRAINED, base_header, load
 from crystal_diffusion.training.checkpoint import checksum
 from crystal_diffusion.training.config import TrainingConfig
 from crystal_diffusion.training.distributed import Workers
 from crystal_diffusion.training.loop import (
-    TrainingResult,
-    batch_plan,
     fit,
-    prepare_step,
-    step_loss,
-    use_bfloat16,
 )
 from crystal_diffusion.training.plots import plot_losses
 from crystal_diffusion.training.run_state import RunState
-from crystal_diffusion.workflows.data_card import describe_data, without_oversized
+from crystal_diffusion.workflows.adapt_model import AdaptationWishes, adapt_model
+from crystal_diffusion.workflows.data_card import describe_data, without_odd, without_oversized
+from crystal_diffusion.workflows.estimate import (
+    HEADS,
+    Estimate,
+    TrainingSummary,
+    batch_of,
+    defaults_for,
+    measure,
+    steps_of,
+)
 from crystal_diffusion.workflows.model_card import inherited, write_card
 from crystal_diffusion.workflows.monitor import Monitor, verdict
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Defaults:
-    """Network and training settings for an amount of data."""
-
-    dim: int
-    layers: int
-    epochs: int
-    tokens: int
-    learning_rate: float
-
-
-#: Attention heads of the transformer; its width is a multiple of them.
-HEADS = 8
-#: A graphics processor is idle with batches that suit a processor; this many times larger ones,
-#: and as many more passes, keep the number of steps.
-_ACCELERATOR_BATCH = 8
-
-
-def defaults_for(crystals: int, device: str = "cpu") -> Defaults:
-    """Settings by number of training crystals, found on the demo set and on Perov-5.
-
-    Few crystals get a small network and many passes; the number of steps stays near 1,500 to
-    10,000, which is minutes to an hour on two cores.
-    """
-    if device != "cpu" and crystals >= 1000:
-        chosen = defaults_for(crystals)
-        return replace(
-            chosen,
-            epochs=chosen.epochs * _ACCELERATOR_BATCH,
-            tokens=chosen.tokens * _ACCELERATOR_BATCH,
-        )
-    if crystals < 100:
-        return Defaults(96, 4, max(200, 24_000 // max(crystals, 1)), 256, 2e-3)
-    if crystals < 1000:
-        return Defaults(128, 4, max(60, 60_000 // crystals), 512, 1.5e-3)
-    if crystals < 20_000:
-        return Defaults(128, 6, max(20, 400_000 // crystals), 768, 1e-3)
-    return Defaults(192, 6, 12, 768, 8e-4)
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What a run will cost, measured on two real steps: seconds, peak memory in MB."""
-
-    steps: int
-    seconds_per_step: float
-    memory_mb: float
-    parameters: int
-
-    @property
-    def seconds(self) -> float:
-        """Total for all steps."""
-        return self.steps * self.seconds_per_step
-
-
-@dataclass(frozen=True)
-class TrainingSummary:
-    """How training went, in figures and in words."""
-
-    result: TrainingResult
-    estimate: Estimate
-    verdict: str
-    validity: float
-    copies: float
-    out: Path
 
 
 def train(
@@ -143,10 +77,17 @@ def train(
     disorder: str = "skip",
     largest_volume: float = 6.0,
     start_from: str | Path | None = None,
+    from_scratch: bool = False,
+    odd: str = "leave",
     on_estimate: Callable[[Estimate], None] | None = None,
     on_step: Callable[[int, int, float], None] | None = None,
 ) -> tuple[CrystalGenerator, TrainingSummary]:
     """Train a joint model and write it to ``out``; the same call resumes a killed run.
+
+    Without more, the pretrained model is the base: it is adapted to the crystals in whichever way
+    answers best on those left out (see ``adapt.py``), and they join its library and its ranking.
+    A network of one's own (``network``, ``dim``, ``layers``, ``coordinates``, ``lattice``) or
+    ``from_scratch`` learns from the crystals alone.
 
     Args:
         source: anything ``CrystalStructureDataset`` takes, or a data set.
@@ -162,7 +103,12 @@ def train(
         largest_volume: crystals of more than this many times the volume that their elements take
             elsewhere are left out: the Materials Project holds some two thousand whose cells are
             2.4 times too long, and a model that has met them makes more of them.
-        start_from: a model folder to fine-tune; its network is kept.
+        start_from: "pretrained" or "box" for the shipped model, as without it; or a model folder to
+            adapt. With a learning rate, or a folder and a length of training, all weights are
+            trained in that way and nothing is selected.
+        from_scratch: learn from these crystals alone.
+        odd: "leave" leaves out crystals that ``check`` finds odd in themselves (atoms too close, a
+            cell out of all proportion) and repeats of others; "keep" trains on them too.
         on_estimate: called once before training with the measured cost.
         on_step: called with steps done, steps in all and the running loss.
 
@@ -176,10 +122,46 @@ def train(
     )
     if dim is not None and network == "transformer" and dim % HEADS:
         raise InputError(f"dim is {dim}; the transformer has {HEADS} heads, give a multiple of it.")
-    dataset = without_oversized(_dataset(source, reduce, disorder), largest_volume)
-    arrays = dataset.arrays
     if network not in ("transformer", "unet"):
         raise InputError(f"network {network!r} is not known; choose transformer or unet.")
+    own_network = dim is not None or layers is not None
+    own_network |= (network, coordinates, lattice) != ("transformer", "flow", "flow")
+    start_from = _base(start_from, from_scratch, own_network)
+    if odd not in ("leave", "keep"):
+        raise InputError(f"odd is {odd!r}; choose leave or keep.")
+    dataset = _dataset(source, reduce, disorder)
+    left_out = {skipped.id: skipped.reason for skipped in dataset.skipped}
+    dataset = without_oversized(dataset, largest_volume)
+    if odd == "leave":
+        dataset, strange = without_odd(dataset)
+        left_out |= strange
+    length_given = any(x is not None for x in (steps, epochs, minutes))
+    plain = learning_rate is not None or (length_given and start_from != PRETRAINED)
+    if start_from is not None and not plain:
+        started = load(start_from, device)
+        if started.knows_pretrained:
+            return adapt_model(
+                dataset,
+                started,
+                folder,
+                AdaptationWishes(
+                    steps=steps,
+                    epochs=epochs,
+                    minutes=minutes,
+                    tokens=tokens,
+                    seed=seed,
+                    precision=precision,
+                    physics_weight=physics_weight,
+                    accumulate=accumulate,
+                    translate=translate,
+                    symmetric_noise=symmetric_noise,
+                    large_power=large_power,
+                ),
+                left_out=left_out,
+                on_estimate=on_estimate,
+                on_step=on_step,
+            )
+    arrays = dataset.arrays
     crystals = len(dataset)
     held = np.zeros(0, dtype=np.int64)
     order = np.random.default_rng((seed, 7)).permutation(crystals)
@@ -195,6 +177,8 @@ def train(
         started = load(start_from, device)
         before = int(started.header.get("steps", 0)) + int(started.header.get("steps_before", 0))
         base = started.model
+        if started.knows_pretrained:
+            elements = tuple(sorted({*elements, *started.known_elements}))
         model = JointDiffusion(replace(base.config, elements=elements)).to(resolved)
         model.load_state_dict(base.state_dict())
     else:
@@ -236,7 +220,7 @@ def train(
     )
     workers = Workers.from_environment(resolved)
     estimate = workers.share(measure(model, data, config, workers))
-    total = _steps(steps, epochs, minutes, chosen, data, config, estimate)
+    total = steps_of(steps, epochs, minutes, chosen, data, config, estimate)
     config = replace(
         config,
         steps=total,
@@ -263,6 +247,10 @@ def train(
         if before:
             header["steps_before"] = before
             header |= inherited(started.header)
+        if start_from is not None and started.knows_pretrained:
+            header["base"] = base_header(holds_weights=True)
+        if left_out:
+            header["left_out"] = left_out
         monitor = (
             Monitor(arrays.take(used), arrays.take(held) if len(held) else None, seed)
             if workers.first
@@ -294,6 +282,26 @@ def train(
         return load(folder, device), summary
 
 
+def _base(
+    start_from: str | Path | None, from_scratch: bool, own_network: bool
+) -> str | Path | None:
+    """The model to start from; None for none.
+
+    Raises:
+        InputError: for wishes that exclude each other.
+    """
+    if start_from is None:
+        return None if from_scratch or own_network else PRETRAINED
+    if from_scratch:
+        raise InputError("start_from and from_scratch exclude each other; give one of them.")
+    if own_network:
+        raise InputError(
+            "network, dim, layers, coordinates and lattice are those of the model that training "
+            "starts from; leave them out, or train --from-scratch."
+        )
+    return PRETRAINED if str(start_from) == "box" else start_from
+
+
 def _check_arguments(counts: Mapping[str, int | None], amounts: Mapping[str, float | None]) -> None:
     """Numbers that no training can use, told before anything is read.
 
@@ -314,65 +322,6 @@ def _dataset(source: Any, reduce: bool, disorder: str) -> CrystalStructureDatase
     return CrystalStructureDataset(source, reduce=reduce, disorder=disorder)  # type: ignore[arg-type]
 
 
-def batch_of(arrays: Any) -> CrystalBatch:
-    """All crystals of flat arrays as one padded batch."""
-    offsets = arrays.offsets
-    rows = range(len(arrays))
-    return CrystalBatch.from_arrays(
-        [arrays.frac_coords[offsets[i] : offsets[i + 1]] for i in rows],
-        arrays.lattice,
-        [arrays.atomic_numbers[offsets[i] : offsets[i + 1]] for i in rows],
-    )
-
-
 def _figures_of_the_first(step: int, model: JointDiffusion) -> Mapping[str, float]:
     """The monitor of every process but the first, which asks the model and tells the others."""
     return {}
-
-
-def measure(
-    model: JointDiffusion, data: CrystalBatch, config: TrainingConfig, workers: Workers
-) -> Estimate:
-    """Time two real forward and backward passes of this process's share; no weight changes."""
-    plan = batch_plan(data, config)
-    bf16 = use_bfloat16(config.precision, model.device)
-    took = math.inf
-    for parameter in model.parameters():
-        parameter.requires_grad_(True)
-    for step in range(2):
-        began = time.perf_counter()
-        rows = plan.batch(step % plan.per_epoch)
-        inputs = prepare_step(model, data, rows, config, step)
-        for piece, _ in workers.slices(len(rows), config.accumulate):
-            part = inputs.part(piece, model.device)
-            step_loss(model, part, config, bf16).total.backward()
-        workers.add_gradients(model.parameters())
-        if model.device.type == "cuda":
-            torch.cuda.synchronize()
-        took = min(took, time.perf_counter() - began)
-        model.zero_grad(set_to_none=True)
-    # Weights, averages, two moments and gradients are five copies, beside what is held now.
-    parameters = sum(p.numel() for p in model.parameters())
-    scale = 1 if sys.platform == "darwin" else 1024
-    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6
-    return Estimate(1, took * 1.1, resident + 5 * 4 * parameters / 1e6, parameters)
-
-
-def _steps(
-    steps: int | None,
-    epochs: int | None,
-    minutes: float | None,
-    chosen: Defaults,
-    data: CrystalBatch,
-    config: TrainingConfig,
-    estimate: Estimate,
-) -> int:
-
-    if sum(x is not None for x in (steps, epochs, minutes)) > 1:
-        raise InputError("steps, epochs and minutes exclude each other; give one of them.")
-    if steps is not None:
-        return steps
-    if minutes is not None:
-        return max(20, int(minutes * 60 / estimate.seconds_per_step))
-    per_epoch = batch_plan(data, config).per_epoch
-    return max(20, per_epoch * (epochs or chosen.epochs))

@@ -1,0 +1,205 @@
+"""What a user's own crystals say about candidates, and how much they are listened to.
+
+The crystals stand in the library as members of structure types. They count twice: their votes are
+worth more than those of library crystals (``bonus``), and candidates of types and decorations that
+they vote for are preferred (``weight``). Both numbers are found by leaving crystals out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from crystal_diffusion.matching import StructureMatch
+from crystal_diffusion.proposals.prototypes import PrototypeProposer
+from crystal_diffusion.ranking.candidates import Candidate, by_composition
+from crystal_diffusion.ranking.learned import Ranker, default_ranker
+from crystal_diffusion.ranking.order import POOL
+from crystal_diffusion.ranking.scorers import Floats, LearnedScorer
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+    from crystal_diffusion.proposals.library import ReferenceLibrary
+    from crystal_diffusion.proposals.prototypes import Proposal
+
+#: What is tried: log weight of own votes, and weight of own votes in the score.
+BONUSES = (0.0, 2.0, 4.0)
+WEIGHTS = (0.0, 0.5, 1.0, 2.0)
+#: Crystals that are left out in turn, at most; fewer than this many choose nothing.
+MOST_LEFT_OUT = 60
+FEWEST = 8
+#: Candidates of a list that are compared with the crystal that was left out.
+_COMPARED = 10
+#: Log-probability of a list without the right crystal, and the least for any.
+_LOST = -6.0
+
+
+@dataclass(frozen=True)
+class OwnEvidence:
+    """How much own crystals count; see the top of this file. Zero counts them like all others."""
+
+    bonus: float = 2.0
+    weight: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class OwnScorer:
+    """The learned ranker's log-odds joined with what own crystals say."""
+
+    learned: LearnedScorer
+    evidence: OwnEvidence
+    log_odds: bool = True
+
+    def score(self, candidates: Sequence[Candidate], *, new: bool = False) -> Floats:
+        """See :class:`~crystal_diffusion.ranking.scorers.Scorer`."""
+        listed = list(candidates)
+        scores = self.learned.score(listed, new=new)
+        if not self.evidence.weight:
+            return scores
+        ranker = self.learned.ranker or default_ranker()
+        for rows in by_composition(listed):
+            sources = ranker.sources([listed[row] for row in rows])
+            scores[rows] += self.evidence.weight * own_votes(sources)
+        return scores
+
+
+def own_votes(proposals: Sequence[Proposal | None]) -> Floats:
+    """``(candidates,)`` log votes of own crystals below those of the list's best, 0 at most.
+
+    Candidates of no known type stand where those stand that got no vote.
+    """
+    values = [np.nan if p is None else p.features["own"] for p in proposals]
+    votes = np.array(values, dtype=float)
+    if np.isnan(votes).all():
+        return np.zeros(len(votes))
+    votes = np.where(np.isnan(votes), np.nanmin(votes), votes)
+    return np.asarray(votes - votes.max(), dtype=float)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """How many crystals, each left out in turn, came back first and among five.
+
+    Attributes:
+        asked: crystals left out.
+        box_first, box_any: with the shipped library and ranker alone.
+        own_first, own_any: with the other own crystals, counted as chosen without this one.
+        gained, lost: right first only with own crystals, only without them.
+    """
+
+    asked: int = 0
+    box_first: int = 0
+    box_any: int = 0
+    own_first: int = 0
+    own_any: int = 0
+    gained: int = 0
+    lost: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class _List:
+    """One list of candidates for a crystal that was left out."""
+
+    scores: Floats
+    votes: Floats
+    right: np.ndarray
+
+    def place(self, weight: float) -> int:
+        """Place of the right crystal from 0; a large number where it is not among the first."""
+        order = np.argsort(-(self.scores + weight * self.votes), kind="stable")
+        hits = np.flatnonzero(self.right[order])
+        return int(hits[0]) if len(hits) else 10_000
+
+    def log_probability(self, weight: float) -> float:
+        """Of the right crystal, by a softmax over the list."""
+        total = self.scores + weight * self.votes
+        if not self.right.any():
+            return _LOST
+        total = total - np.logaddexp.reduce(total)
+        return max(_LOST, float(np.logaddexp.reduce(total[self.right])))
+
+
+def weigh_own(
+    shipped: ReferenceLibrary,
+    joined: ReferenceLibrary,
+    crystals: Sequence[Structure],
+    *,
+    seed: int = 0,
+    ranker: Ranker | None = None,
+) -> tuple[OwnEvidence, LeftOut]:
+    """Evidence found by leaving own crystals out, and what it would have answered.
+
+    A crystal is left out with everything of its composition, in the library and among the own.
+    What is counted for a crystal uses the evidence that the *others* choose.
+    """
+    ranker = ranker or default_ranker()
+    if len(crystals) < FEWEST:
+        return OwnEvidence(), LeftOut()
+    rows = np.random.default_rng((seed, 23)).permutation(len(crystals))[:MOST_LEFT_OUT]
+    matcher = StructureMatch()
+    box_proposer = PrototypeProposer(shipped)
+    proposers = [PrototypeProposer(joined, own_bonus=bonus) for bonus in BONUSES]
+    box: list[_List] = []
+    own: list[list[_List]] = []
+    for row in rows:
+        target = crystals[int(row)]
+        seen: dict[tuple[object, ...], bool] = {}
+        box.append(_listed(box_proposer, target, ranker, matcher, seen))
+        own.append([_listed(p, target, ranker, matcher, seen) for p in proposers])
+    # (crystals, bonuses, weights)
+    gain = np.array([[[li.log_probability(w) for w in WEIGHTS] for li in lists] for lists in own])
+    total = gain.sum(0)
+    places = np.array([[[li.place(w) for w in WEIGHTS] for li in lists] for lists in own])
+    counted = np.array(
+        [
+            places[(row, *np.unravel_index(np.argmax(total - gain[row]), total.shape))]
+            for row in range(len(rows))
+        ]
+    )
+    before = np.array([li.place(0.0) for li in box])
+    best = np.unravel_index(int(np.argmax(total)), total.shape)
+    figures = LeftOut(
+        len(rows),
+        int((before == 0).sum()),
+        int((before < 5).sum()),
+        int((counted == 0).sum()),
+        int((counted < 5).sum()),
+        int(((counted == 0) & (before > 0)).sum()),
+        int(((counted > 0) & (before == 0)).sum()),
+    )
+    return OwnEvidence(BONUSES[int(best[0])], WEIGHTS[int(best[1])]), figures
+
+
+def _listed(
+    proposer: PrototypeProposer,
+    target: Structure,
+    ranker: Ranker,
+    matcher: StructureMatch,
+    seen: dict[tuple[object, ...], bool],
+) -> _List:
+    """Candidates for the composition of a crystal, made without anything of that composition."""
+    found = proposer.propose(_contents(target), n=POOL, known=False)
+    if not found:
+        return _List(np.zeros(0), np.zeros(0), np.zeros(0, bool))
+    scores = ranker.score([Candidate(p.structure, "prototype", p) for p in found])
+    votes = own_votes(found)
+    right = np.zeros(len(found), bool)
+    compared = set(np.argsort(-scores)[:_COMPARED].tolist())
+    compared |= set(np.argsort(-(scores + max(WEIGHTS) * votes))[:_COMPARED].tolist())
+    for row in compared:
+        # The geometry of a candidate depends on its members, not on how much they count.
+        made = found[row].structure
+        name = (len(proposer.library), found[row].prototype_label, *made.atomic_numbers)
+        if name not in seen:
+            seen[name] = bool(matcher.fit(found[row].structure, target))
+        right[row] = seen[name]
+    return _List(scores, votes, right)
+
+
+def _contents(structure: Structure) -> Mapping[int, int]:
+    numbers, counts = np.unique(np.array(structure.atomic_numbers), return_counts=True)
+    return {int(z): int(n) for z, n in zip(numbers, counts, strict=True)}

@@ -1,0 +1,152 @@
+"""What a training run costs, and settings by the amount of data."""
+
+from __future__ import annotations
+
+import math
+import resource
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from crystal_diffusion.crystal import CrystalBatch
+from crystal_diffusion.diffusion.joint import JointDiffusion
+from crystal_diffusion.errors import InputError
+from crystal_diffusion.training.config import TrainingConfig
+from crystal_diffusion.training.distributed import Workers
+from crystal_diffusion.training.loop import (
+    TrainingResult,
+    batch_plan,
+    prepare_step,
+    step_loss,
+    use_bfloat16,
+)
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """Network and training settings for an amount of data."""
+
+    dim: int
+    layers: int
+    epochs: int
+    tokens: int
+    learning_rate: float
+
+
+#: Attention heads of the transformer; its width is a multiple of them.
+HEADS = 8
+#: A graphics processor is idle with batches that suit a processor; this many times larger ones,
+#: and as many more passes, keep the number of steps.
+_ACCELERATOR_BATCH = 8
+
+
+def defaults_for(crystals: int, device: str = "cpu") -> Defaults:
+    """Settings by number of training crystals, found on the demo set and on Perov-5.
+
+    Few crystals get a small network and many passes; the number of steps stays near 1,500 to
+    10,000, which is minutes to an hour on two cores.
+    """
+    if device != "cpu" and crystals >= 1000:
+        chosen = defaults_for(crystals)
+        return replace(
+            chosen,
+            epochs=chosen.epochs * _ACCELERATOR_BATCH,
+            tokens=chosen.tokens * _ACCELERATOR_BATCH,
+        )
+    if crystals < 100:
+        return Defaults(96, 4, max(200, 24_000 // max(crystals, 1)), 256, 2e-3)
+    if crystals < 1000:
+        return Defaults(128, 4, max(60, 60_000 // crystals), 512, 1.5e-3)
+    if crystals < 20_000:
+        return Defaults(128, 6, max(20, 400_000 // crystals), 768, 1e-3)
+    return Defaults(192, 6, 12, 768, 8e-4)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run will cost, measured on two real steps: seconds, peak memory in MB."""
+
+    steps: int
+    seconds_per_step: float
+    memory_mb: float
+    parameters: int
+
+    @property
+    def seconds(self) -> float:
+        """Total for all steps."""
+        return self.steps * self.seconds_per_step
+
+
+@dataclass(frozen=True)
+class TrainingSummary:
+    """How training went, in figures and in words."""
+
+    result: TrainingResult
+    estimate: Estimate
+    verdict: str
+    validity: float
+    copies: float
+    out: Path
+
+
+def batch_of(arrays: Any) -> CrystalBatch:
+    """All crystals of flat arrays as one padded batch."""
+    offsets = arrays.offsets
+    rows = range(len(arrays))
+    return CrystalBatch.from_arrays(
+        [arrays.frac_coords[offsets[i] : offsets[i + 1]] for i in rows],
+        arrays.lattice,
+        [arrays.atomic_numbers[offsets[i] : offsets[i + 1]] for i in rows],
+    )
+
+
+def measure(
+    model: JointDiffusion, data: CrystalBatch, config: TrainingConfig, workers: Workers
+) -> Estimate:
+    """Time two real forward and backward passes of this process's share; no weight changes."""
+    plan = batch_plan(data, config)
+    bf16 = use_bfloat16(config.precision, model.device)
+    took = math.inf
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+    for step in range(2):
+        began = time.perf_counter()
+        rows = plan.batch(step % plan.per_epoch)
+        inputs = prepare_step(model, data, rows, config, step)
+        for piece, _ in workers.slices(len(rows), config.accumulate):
+            part = inputs.part(piece, model.device)
+            step_loss(model, part, config, bf16).total.backward()
+        workers.add_gradients(model.parameters())
+        if model.device.type == "cuda":
+            torch.cuda.synchronize()
+        took = min(took, time.perf_counter() - began)
+        model.zero_grad(set_to_none=True)
+    # Weights, averages, two moments and gradients are five copies, beside what is held now.
+    parameters = sum(p.numel() for p in model.parameters())
+    scale = 1 if sys.platform == "darwin" else 1024
+    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6
+    return Estimate(1, took * 1.1, resident + 5 * 4 * parameters / 1e6, parameters)
+
+
+def steps_of(
+    steps: int | None,
+    epochs: int | None,
+    minutes: float | None,
+    chosen: Defaults,
+    data: CrystalBatch,
+    config: TrainingConfig,
+    estimate: Estimate,
+) -> int:
+
+    if sum(x is not None for x in (steps, epochs, minutes)) > 1:
+        raise InputError("steps, epochs and minutes exclude each other; give one of them.")
+    if steps is not None:
+        return steps
+    if minutes is not None:
+        return max(20, int(minutes * 60 / estimate.seconds_per_step))
+    per_epoch = batch_plan(data, config).per_epoch
+    return max(20, per_epoch * (epochs or chosen.epochs))

@@ -1,0 +1,79 @@
+"""What own crystals say: votes below the best, weights found by leaving crystals out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from crystal_diffusion.proposals.joining import join, read_own
+from crystal_diffusion.proposals.library import default_library
+from crystal_diffusion.proposals.prototypes import PrototypeProposer
+from crystal_diffusion.ranking.candidates import Candidate
+from crystal_diffusion.ranking.own import (
+    FEWEST,
+    LeftOut,
+    OwnEvidence,
+    OwnScorer,
+    own_votes,
+    weigh_own,
+)
+from crystal_diffusion.ranking.scorers import LearnedScorer
+from tests.proposals.conftest import caesium_chloride
+
+#: Salts that are rock salt in nature, given as caesium chloride: only the user's crystals say so.
+SALTS = {
+    f"{a}{x}": caesium_chloride(a, x, edge)
+    for a, x, edge in [
+        ("Na", "Cl", 3.4),
+        ("Na", "Br", 3.6),
+        ("Na", "I", 3.9),
+        ("K", "F", 3.2),
+        ("K", "Cl", 3.8),
+        ("K", "Br", 3.95),
+        ("Li", "Cl", 3.15),
+        ("Li", "Br", 3.35),
+    ]
+}
+
+
+@pytest.fixture(scope="module")
+def evidence() -> tuple[OwnEvidence, LeftOut]:
+    entries, _ = read_own(list(SALTS.values()), list(SALTS))
+    shipped = default_library()
+    return weigh_own(shipped, join(shipped, entries), list(SALTS.values()))
+
+
+def test_crystals_unlike_the_library_are_listened_to(
+    evidence: tuple[OwnEvidence, LeftOut],
+) -> None:
+    chosen, figures = evidence
+    assert figures.asked == len(SALTS) >= FEWEST
+    assert figures.own_first > figures.box_first
+    assert figures.gained - figures.lost == figures.own_first - figures.box_first
+    assert chosen.bonus + chosen.weight > 0
+
+
+def test_the_score_follows_the_user(evidence: tuple[OwnEvidence, LeftOut]) -> None:
+    entries, _ = read_own(list(SALTS.values()), list(SALTS))
+    joined = join(default_library(), entries)
+    found = PrototypeProposer(joined, own_bonus=evidence[0].bonus).propose({3: 1, 53: 1}, n=10)
+    candidates = [Candidate(p.structure, "prototype", p) for p in found]
+    loud = OwnScorer(LearnedScorer(), OwnEvidence(weight=20.0)).score(candidates)
+    assert "221" in found[int(np.argmax(loud))].prototype_label
+    silent = OwnScorer(LearnedScorer(), OwnEvidence(weight=0.0)).score(candidates)
+    assert np.allclose(silent, LearnedScorer().score(candidates))
+
+
+def test_votes_are_relative_and_noise_stands_last() -> None:
+    found = PrototypeProposer().propose({11: 1, 17: 1}, n=3)
+    votes = own_votes([*found, None])
+    # Nobody's crystals are in the shipped library, so all are equal.
+    assert np.allclose(votes, 0.0)
+    assert own_votes([None, None]).tolist() == [0.0, 0.0]
+
+
+def test_too_few_choose_nothing() -> None:
+    few = list(SALTS.values())[: FEWEST - 1]
+    shipped = default_library()
+    chosen, figures = weigh_own(shipped, shipped, few)
+    assert chosen == OwnEvidence() and figures.asked == 0
