@@ -106,6 +106,23 @@ for _verb in VERBS:
     app.command(name=_verb, cls=_Verb)(getattr(_module, _verb))
 
 
+def _refuse_empty(words: list[str]) -> None:
+    """Refuse an option with nothing in it, as in ``--formula "$FORMULA"`` with nothing set.
+
+    Raises:
+        InputError: naming the option.
+    """
+    from crystal_diffusion.errors import InputError
+
+    for before, word in zip(["", *words], words, strict=False):
+        option, sign, value = word.partition("=")
+        if option.startswith("--") and sign and not value.strip():
+            raise InputError(f"{option} is empty; give a value, or leave the option out.")
+        if not word.strip():
+            what = f"the value of {before}" if before.startswith("-") else "an argument"
+            raise InputError(f"{what} is empty; give one, or leave it out.")
+
+
 def main() -> None:
     """Run the command line; a known error becomes one line and exit code 2."""
     # Two spinning thread pools on two cores made one training step 22 times slower.
@@ -123,6 +140,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
+        _refuse_empty(sys.argv[1:])
         app()
     except CrystalDiffusionError as error:
         _fail(str(error))

@@ -94,7 +94,13 @@ def generate(
     """
     from crystal_diffusion.diffusion.sampler import SamplerSettings
     from crystal_diffusion.generation.loading import load
-    from crystal_diffusion.generation.request import Request, parse_lattice, parse_range
+    from crystal_diffusion.generation.request import (
+        Request,
+        formula_as_taken,
+        is_rewritten,
+        parse_lattice,
+        parse_range,
+    )
     from crystal_diffusion.generation.settings import GenerationSettings
     from crystal_diffusion.physics.validator import PhysicsValidator
     from crystal_diffusion.workflows.generate import generate_run
@@ -119,6 +125,8 @@ def generate(
         host=_host(host),
         add=add,
     )
+    if formula and is_rewritten(formula) and not quiet:
+        out.print(f"{formula} is taken as {formula_as_taken(formula)}", highlight=False)
     settings = GenerationSettings(
         sampler=(
             SamplerSettings(steps=steps, eta=eta, repulsion=repulsion)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.files import file_name, write_text
-from crystal_diffusion.runs.folder import cif_text
+from crystal_diffusion.runs.cif_writer import cif_text
 from crystal_diffusion.runs.rows import structure_row
 
 if TYPE_CHECKING:

@@ -30,8 +30,9 @@ from crystal_diffusion.training.checkpoint import (
 
 log = logging.getLogger(__name__)
 
-#: What stands for the shipped model where a model is named.
+#: What stands for the shipped model where a model is named: its name, and the one in the box.
 PRETRAINED = "pretrained"
+_SHIPPED = (PRETRAINED, "box")
 
 
 def load(
@@ -50,7 +51,7 @@ def load(
         CheckpointError: when it is missing, damaged or of another version.
         InputError: for a library that the model does not have.
     """
-    if model is None or (str(model) == PRETRAINED and not Path(model).exists()):
+    if model is None or (str(model) in _SHIPPED and not Path(model).exists()):
         if library == "own":
             raise InputError(
                 "the pretrained model holds no crystals of yours; train one on them first, or "
@@ -65,7 +66,8 @@ def load(
     path = Path(model)
     if not path.exists():
         raise CheckpointError(
-            f"{path}: no such model; give the folder that `crystal-diffusion train` wrote."
+            f"{path}: no such model; give the folder that `crystal-diffusion train` wrote, or "
+            f"{PRETRAINED} for the one that is shipped."
         )
     network, header = load_adapted(path, device)
     folder = path if path.is_dir() else path.parent

@@ -60,6 +60,10 @@ class Request:
     add: str | None = None
 
     def __post_init__(self) -> None:
+        for name in ("formula", "spacegroup", "crystal_system", "point_group", "wyckoff", "add"):
+            value = getattr(self, name)
+            if value is not None and not str(value).strip():
+                raise RequestError(f"{name} is empty; give a value, or leave it out.")
         if self.formula:
             composition = parse_formula(self.formula)
             banned = set(self.exclude) & set(composition)
@@ -73,7 +77,8 @@ class Request:
                     "formula and elements exclude each other; a formula fixes the elements."
                 )
         for symbol in (*self.elements, *self.exclude):
-            parse_formula(symbol)
+            if len(parse_formula(symbol)) != 1 or not symbol.strip().isalpha():
+                raise RequestError(f"{symbol!r} is no element; give symbols such as Li or Fe.")
         if self.num_atoms and not 1 <= self.num_atoms[0] <= self.num_atoms[1]:
             raise RequestError(
                 f"natoms {self.num_atoms[0]}-{self.num_atoms[1]} is not a range of atom numbers; "
@@ -183,21 +188,54 @@ class Request:
 
 
 def parse_formula(text: str) -> dict[str, int]:
-    """Element symbols to integer counts.
+    """Element symbols to whole counts.
+
+    A hydrate is read with its water (``CuSO4.5H2O``, ``CuSO4·5H2O``), and fractions stand for the
+    smallest whole multiple (``LiNi0.5Mn0.5O2`` is Li2NiMnO4; thirds may be printed as 0.333).
 
     Raises:
-        InputError: when the text is no formula, has an unknown element or fractional counts.
+        InputError: when the text is no formula, has an unknown element, or no whole multiple of it
+            fits in a cell.
     """
+    amounts: dict[str, float] = {}
+    decimals = 0
+    for times, part in _parts_of(text):
+        for symbol, amount in _amounts(part, text).items():
+            amounts[symbol] = amounts.get(symbol, 0.0) + times * amount
+        printed = re.findall(r"\.(\d+)", part)
+        decimals = max([decimals, *(len(digits) for digits in printed)])
+    return _whole(amounts, decimals, text)
+
+
+#: What stands between a salt and its water: CuSO4·5H2O. A full stop does so only before water,
+#: where it is no decimal point: CuSO4.5H2O.
+_DOTS = re.compile(r"[\u00b7\u2022\u22c5\u2219*]")
+_WATER = re.compile(r"\.((?:\d*\.?\d+)?\s*(?:H2O|D2O))$")
+
+
+def _parts_of(text: str) -> list[tuple[float, str]]:
+    """The parts of a formula around its dots, with how often each is there."""
+    cleaned = _WATER.sub(r"*\1", " ".join(text.split()))
+    parts: list[tuple[float, str]] = []
+    for place, part in enumerate(_DOTS.split(cleaned)):
+        match = re.fullmatch(r"(\d*\.?\d+)?\s*(.*)", part.strip()) if place else None
+        if match is None:
+            parts.append((1.0, part.strip()))
+        else:
+            parts.append((float(match[1] or 1.0), match[2]))
+    return parts
+
+
+def _amounts(part: str, text: str) -> Mapping[str, float]:
     from pymatgen.core import Composition, Element
 
-    cleaned = text.strip()
-    if not cleaned or len(cleaned) > 500 or not re.fullmatch(r"[A-Za-z0-9.()\[\]{} ]+", cleaned):
+    if not part or len(part) > 500 or not re.fullmatch(r"[A-Za-z0-9.()\[\]{} ]+", part):
         raise InputError(
             f"formula {text[:80]!r} does not parse; write element symbols and numbers, as in "
             "LiFePO4."
         )
     try:
-        amounts: Mapping[str, float] = Composition(cleaned, strict=True).get_el_amt_dict()
+        amounts: Mapping[str, float] = Composition(part, strict=True).get_el_amt_dict()
     except Exception as error:  # pymatgen raises several kinds for malformed text
         raise InputError(
             f"formula {text!r} does not parse ({error}); write element symbols and numbers, as "
@@ -205,16 +243,38 @@ def parse_formula(text: str) -> dict[str, int]:
         ) from error
     if not amounts:
         raise InputError(f"formula {text!r} is empty; write for example LiFePO4.")
-    counts: dict[str, int] = {}
-    for symbol, amount in amounts.items():
+    for symbol in amounts:
         if not Element.is_valid_symbol(symbol):
             raise InputError(f"formula {text!r}: {symbol} is not an element; check the spelling.")
-        if abs(amount - round(amount)) > 1e-6 or round(amount) < 1:
-            raise InputError(
-                f"formula {text!r}: {symbol} has amount {amount:g}; write whole numbers of atoms."
-            )
-        counts[symbol] = round(amount)
-    return counts
+    return amounts
+
+
+def _whole(amounts: Mapping[str, float], decimals: int, text: str) -> dict[str, int]:
+    """The smallest whole multiple of the amounts."""
+    size = sum(amounts.values())
+    for times in range(1, max(1, int(LARGEST_CELL / size)) + 1):
+        counts = {symbol: round(times * amount) for symbol, amount in amounts.items()}
+        off = max(abs(times * amounts[symbol] - counts[symbol]) for symbol in amounts)
+        # 0.333 and 0.33 are printed thirds; other fractions must come out exactly.
+        printed = (decimals >= 3 and times <= 12) or (decimals == 2 and times in (3, 6))
+        rounding = times * 0.51 * 10.0**-decimals if printed else 1e-6
+        if off <= rounding and min(counts.values()) > 0:
+            return counts
+    worst = max(amounts, key=lambda symbol: abs(amounts[symbol] - round(amounts[symbol])))
+    raise InputError(
+        f"formula {text!r}: {worst} has amount {amounts[worst]:g}, and no whole multiple has at "
+        f"most {LARGEST_CELL} atoms; write whole numbers of atoms."
+    )
+
+
+def formula_as_taken(text: str) -> str:
+    """The whole formula that a request stands for, elements in the order given."""
+    return "".join(el + (str(n) if n > 1 else "") for el, n in parse_formula(text).items())
+
+
+def is_rewritten(text: str) -> bool:
+    """Whether a formula was given in fractions, or as a hydrate with a dot."""
+    return "." in text or len(_parts_of(text)) > 1
 
 
 def parse_range(text: str, option: str) -> tuple[int, int]:

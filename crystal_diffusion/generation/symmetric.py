@@ -274,7 +274,7 @@ def write_symmetrised(run: RunFolder, symprec: float) -> dict[str, int]:
         Space group number of each symmetrised structure, by id.
     """
     from crystal_diffusion.files import below, cell_text, file_names, make_folder, write_text
-    from crystal_diffusion.runs.folder import cif_text
+    from crystal_diffusion.runs.cif_writer import cif_text
     from crystal_diffusion.symmetry import symmetrise
 
     make_folder(below(run.path, "symmetrised"))

@@ -20,7 +20,6 @@ from crystal_diffusion.errors import InputError
 from crystal_diffusion.files import (
     below,
     cell_text,
-    file_name,
     file_names,
     in_use,
     make_folder,
@@ -28,6 +27,7 @@ from crystal_diffusion.files import (
     write_text,
 )
 from crystal_diffusion.frozen import frozen_of_structure
+from crystal_diffusion.runs.cif_writer import cif_text
 from crystal_diffusion.runs.reading import quoted_id, read_frames, read_json, read_rows, read_text
 
 if TYPE_CHECKING:
@@ -298,40 +298,4 @@ def extxyz_text(structure: Structure, name: str) -> str:
     ]
     for site, position, mask in zip(structure, structure.cart_coords, masks, strict=True):
         lines.append(f"{site.specie.symbol} " + " ".join(f"{x:.12g}" for x in position) + mask)
-    return "\n".join(lines) + "\n"
-
-
-def cif_text(structure: Structure, name: str) -> str:
-    """A CIF in P1 with cell and coordinates to ten digits; readable everywhere."""
-    a, b, c = structure.lattice.abc
-    alpha, beta, gamma = structure.lattice.angles
-    formula = structure.composition.formula
-    lines = [
-        f"data_{file_name(name)}",
-        "_symmetry_space_group_name_H-M   'P 1'",
-        "_symmetry_Int_Tables_number      1",
-        f"_cell_length_a     {a:.10f}",
-        f"_cell_length_b     {b:.10f}",
-        f"_cell_length_c     {c:.10f}",
-        f"_cell_angle_alpha  {alpha:.10f}",
-        f"_cell_angle_beta   {beta:.10f}",
-        f"_cell_angle_gamma  {gamma:.10f}",
-        f"_cell_volume       {structure.volume:.8f}",
-        f"_chemical_formula_sum '{formula}'",
-        "loop_",
-        "  _symmetry_equiv_pos_site_id",
-        "  _symmetry_equiv_pos_as_xyz",
-        "  1  'x, y, z'",
-        "loop_",
-        "  _atom_site_label",
-        "  _atom_site_type_symbol",
-        "  _atom_site_fract_x",
-        "  _atom_site_fract_y",
-        "  _atom_site_fract_z",
-        "  _atom_site_occupancy",
-    ]
-    for index, site in enumerate(structure, start=1):
-        symbol = site.specie.symbol
-        x, y, z = (float(v) % 1.0 for v in site.frac_coords)
-        lines.append(f"  {symbol}{index}  {symbol}  {x:.10f}  {y:.10f}  {z:.10f}  1")
     return "\n".join(lines) + "\n"

@@ -17,7 +17,8 @@ from crystal_diffusion.files import (
     remove_others,
     write_text,
 )
-from crystal_diffusion.runs.folder import cif_text, extxyz_text
+from crystal_diffusion.runs.cif_writer import cif_text
+from crystal_diffusion.runs.folder import extxyz_text
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

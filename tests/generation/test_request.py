@@ -10,6 +10,7 @@ from crystal_diffusion.errors import InputError, RequestError
 from crystal_diffusion.generation.request import (
     Request,
     cell_volume,
+    formula_as_taken,
     parse_formula,
     parse_lattice,
     parse_range,
@@ -33,8 +34,9 @@ def test_formula_units() -> None:
     ("arguments", "message"),
     [
         ({"formula": "Xx2"}, "formula 'Xx2'"),
-        ({"formula": "Li0.5O"}, "Li has amount 0.5"),
-        ({"formula": ""}, None),
+        ({"formula": "Li0.123O"}, "Li has amount 0.123, and no whole multiple"),
+        ({"formula": ""}, "formula is empty"),
+        ({"spacegroup": " "}, "spacegroup is empty"),
         ({"formula": "Li O;"}, "does not parse"),
         ({"formula": "LiO", "exclude": ("O",)}, "excluded element O"),
         ({"formula": "LiO", "elements": ("Li",)}, "exclude each other"),
@@ -48,10 +50,7 @@ def test_formula_units() -> None:
         ({"add": "Li"}, "needs a host"),
     ],
 )
-def test_refusals(arguments: dict, message: str | None) -> None:
-    if message is None:
-        assert Request(**arguments).compositions(20) == []
-        return
+def test_refusals(arguments: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         Request(**arguments)
 
@@ -86,3 +85,21 @@ def test_any_text_is_a_formula_or_one_clear_error(text: str) -> None:
         assert "formula" in str(error)
     else:
         assert counts and all(n >= 1 for n in counts.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "taken"),
+    [
+        ("LiNi0.5Mn0.5O2", "Li2NiMnO4"),
+        ("Li1.2Mn0.4Ni0.4O2", "Li6Mn2Ni2O10"),
+        ("LiNi0.333Mn0.333Co0.333O2", "Li3NiMnCoO6"),
+        ("La0.67Sr0.33MnO3", "La2SrMn3O9"),
+        ("CuSO4.5H2O", "CuSO9H10"),
+        ("CuSO4\u00b75H2O", "CuSO9H10"),
+        ("CaSO4.0.5H2O", "Ca2S2O9H2"),
+        ("Na2CO3 * 10 H2O", "Na2CO13H20"),
+        ("SrTiO3", "SrTiO3"),
+    ],
+)
+def test_fractions_and_hydrates_are_whole_formulas(text: str, taken: str) -> None:
+    assert formula_as_taken(text) == taken
