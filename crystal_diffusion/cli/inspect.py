@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -13,14 +14,18 @@ from crystal_diffusion.cli.console import OK, out
 
 def inspect(
     model: Annotated[
-        Path | None, typer.Argument(help="Model folder or file; leave out for the pretrained one.")
+        Path | None,
+        typer.Argument(
+            help="Model folder or file, or a file of crystals; leave out for the pretrained model."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole header.")] = False,
 ) -> None:
-    """Say what a model is, from its file alone.
+    """Say what a model or a table of crystals is, from its file alone.
 
     Example: crystal-diffusion inspect model/
     """
+    from crystal_diffusion.data.formats import format_of
     from crystal_diffusion.training.checkpoint import MODEL_FILE, file_hash, read_header
     from crystal_diffusion.workflows.model_card import origins_of
 
@@ -28,6 +33,9 @@ def inspect(
         from crystal_diffusion.pretrained import model_path
 
         model = model_path()
+    if model.is_file() and format_of(model) is not None:
+        _show_crystals(model, as_json)
+        raise typer.Exit(OK)
     file = model / MODEL_FILE if model.is_dir() else model
     header = read_header(file)
     if as_json:
@@ -60,5 +68,36 @@ def inspect(
             table.add_row(name, f"{value:.4f}" if isinstance(value, float) else str(value))
     out.print(table)
     for origin in origins_of(header):
-        out.print(f"learned from {origin.sentence()}", highlight=False, soft_wrap=True)
+        out.print(
+            f"learned from {origin.sentence()}", highlight=False, markup=False, soft_wrap=True
+        )
     raise typer.Exit(OK)
+
+
+def _show_crystals(source: Path, as_json: bool) -> None:
+    """What a table or file of crystals holds."""
+    from rich.table import Table
+
+    from crystal_diffusion.data.overview import overview
+
+    found = overview(source)
+    if as_json:
+        out.print_json(json.dumps({**asdict(found), "source": str(source)}))
+        return
+    fewest, most = found.num_atoms
+    labels = ", ".join(f"{name} ({count})" for name, count in found.labels.items())
+    rows = {
+        "crystals": str(found.crystals),
+        "unusable": f"{found.unusable}; see crystal-diffusion check" if found.unusable else "0",
+        "atoms in a cell": f"{fewest} to {most}",
+        "elements": " ".join(found.elements),
+        "labels": labels or "none",
+        "made by": str(found.made_by.get("made_by", "")),
+    }
+    table = Table(show_header=False, title=str(source), title_justify="left")
+    for name, value in rows.items():
+        if value:
+            table.add_row(name, value)
+    out.print(table)
+    for origin in found.origins:
+        out.print(origin.sentence(), highlight=False, markup=False, soft_wrap=True)

@@ -33,7 +33,16 @@ from crystal_diffusion.data.records import (
 #: Keys under which an envelope carries its entries, in the order in which they are looked for.
 _ENVELOPES = ("data", "entries", "response", "results", "structures")
 #: Keys that make a mapping an entry of its own, so that it is no envelope.
-_ENTRY_KEYS = ("structure", "atoms", "attributes", "sites", "numbers", "positions", "unit_cell")
+_ENTRY_KEYS = (
+    "structure",
+    "atoms",
+    "attributes",
+    "sites",
+    "numbers",
+    "positions",
+    "unit_cell",
+    "positions_fractional",
+)
 _OQMD_SITE = re.compile(r"\s*([A-Z][a-z]?)\S*\s*@\s*(\S+)\s+(\S+)\s+(\S+)\s*")
 
 
@@ -44,10 +53,12 @@ class Unpacked:
     Attributes:
         entries: (name to use where the entry has none, entry).
         shared: what the envelope says of the origin of all of them.
+        heading: it is the first line of a dump, which holds no entries and is not missed.
     """
 
     entries: tuple[tuple[str, Any], ...]
     shared: Provenance = NOT_KNOWN
+    heading: bool = False
 
     def with_origin(self, crystal: PlainCrystal) -> PlainCrystal:
         """The crystal with what the envelope says of its origin."""
@@ -67,6 +78,13 @@ def unpack(data: Mapping[str, Any], name: str) -> Unpacked | None:
     """
     if any(isinstance(data.get(key), Mapping | list) for key in _ENTRY_KEYS if key != "structure"):
         return None
+    if "x-optimade" in data or (data.get("type") == "info" and "attributes" not in data):
+        return Unpacked((), heading=True)
+    answers = _client_results(data)
+    if answers:
+        return Unpacked(
+            tuple(pair for answer in answers for pair in _numbered(answer, name).entries)
+        )
     table = _pandas_rows(data)
     if table is not None:
         return _numbered(table, name)
@@ -88,6 +106,19 @@ def _numbered(entries: Sequence[Any], name: str) -> Unpacked:
     if len(entries) == 1:
         return Unpacked(((name, entries[0]),))
     return Unpacked(tuple((f"{name}#{i}", entry) for i, entry in enumerate(entries, 1)))
+
+
+def _client_results(data: Mapping[str, Any]) -> list[list[Any]]:
+    """The answers in a file of the OPTIMADE client: structures -> filter -> address -> answer."""
+    filters = data.get("structures")
+    if not isinstance(filters, Mapping):
+        return []
+    answers = [
+        a for found in filters.values() if isinstance(found, Mapping) for a in found.values()
+    ]
+    if not all(isinstance(a, Mapping) and isinstance(a.get("data"), list) for a in answers):
+        return []
+    return [list(answer["data"]) for answer in answers]
 
 
 def _pandas_rows(data: Mapping[str, Any]) -> list[dict[str, Any]] | None:
@@ -127,7 +158,7 @@ def _two_levels(data: Mapping[str, Any]) -> Unpacked | None:
 
 
 def database_entry(data: Any, name: str, source: str) -> PlainCrystal | None:
-    """The crystal of an OPTIMADE, JARVIS or OQMD entry; ``None`` for an entry of another kind."""
+    """The crystal of an OPTIMADE, JARVIS, OQMD or AFLOW entry; ``None`` for one of another kind."""
     if not isinstance(data, Mapping):
         return None
     if is_optimade(data):
@@ -138,6 +169,8 @@ def database_entry(data: Any, name: str, source: str) -> PlainCrystal | None:
             return _jarvis(data, atoms, name, source)
         if isinstance(data.get("unit_cell"), list) and isinstance(data.get("sites"), list):
             return _oqmd(data, name, source)
+        if "positions_fractional" in data and "geometry" in data:
+            return _aflow(data, name, source)
     except (KeyError, TypeError, ValueError, np.linalg.LinAlgError) as error:
         text = f"the entry is no whole structure ({type(error).__name__}: {shorten(error)})"
         return failed(name, source, f"{text}; write it again")
@@ -185,3 +218,16 @@ def _oqmd(data: Mapping[str, Any], name: str, source: str) -> PlainCrystal:
     coords = [[float(match[i]) for i in (2, 3, 4)] for match in matches if match]
     labels = _labels(data, ("natoms", "ntypes"))
     return make_crystal(name, source, data["unit_cell"], coords, numbers, labels)
+
+
+def _aflow(data: Mapping[str, Any], name: str, source: str) -> PlainCrystal:
+    """AFLOW: ``geometry`` (a, b, c in Å, angles in degrees), atoms counted by ``composition``."""
+    label = data.get("auid")
+    name = str(label) if isinstance(label, str) and label else id_from(data, name)
+    numbers = _elements(data["species"], name, source)
+    if isinstance(numbers, PlainCrystal):
+        return numbers
+    counts = [int(count) for count in data["composition"]]
+    each = [z for z, count in zip(numbers, counts, strict=True) for _ in range(count)]
+    labels = _labels(data, ("auid", "nspecies", "natoms"))
+    return make_crystal(name, source, data["geometry"], data["positions_fractional"], each, labels)

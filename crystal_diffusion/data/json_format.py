@@ -54,7 +54,7 @@ def _entries(data: Any, name: str, source: str) -> Iterator[PlainCrystal]:
     if isinstance(data, Mapping) and (unpacked := unpack(data, name)) is not None:
         for label, entry in unpacked.entries:
             yield unpacked.with_origin(structure_entry(entry, label, f"{source} entry {label}"))
-        if not unpacked.entries:
+        if not unpacked.entries and not unpacked.heading:
             yield failed(name, source, "the response of the database has no entries", "empty")
         return
     if isinstance(data, list):

@@ -8,12 +8,10 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
-import gemmi
 import numpy as np
 import torch
 
 from crystal_diffusion.chemistry import formula
-from crystal_diffusion.crystal import MAX_ATOMIC_NUMBER
 from crystal_diffusion.data.provenance import PROVENANCE_COLUMNS
 from crystal_diffusion.data.records import PlainCrystal
 from crystal_diffusion.data.tables import CELL_COLUMNS
@@ -91,8 +89,4 @@ def _columns(crystals: Sequence[PlainCrystal]) -> dict[str, Any]:
 
 def _reduced_formula(numbers: np.ndarray) -> str:
     values, counts = np.unique(numbers, return_counts=True)
-    repeated = np.repeat(values, counts // np.gcd.reduce(counts))
-    # The table of electronegativities ends before the heaviest elements.
-    if values.max() > MAX_ATOMIC_NUMBER:
-        return "".join(gemmi.Element(int(z)).name for z in repeated)
-    return formula(repeated)
+    return formula(np.repeat(values, counts // np.gcd.reduce(counts)))

@@ -58,6 +58,14 @@ OQMD = {
     "sites": ["Ga @ 0 0 0", "As @ 0.25 0.25 0.25"],
     "delta_e": -0.42,
 }
+AFLOW = {
+    "auid": "aflow:1234",
+    "species": ["As", "Ga"],
+    "composition": [1, 1],
+    "geometry": [*GAAS.lattice.abc, *GAAS.lattice.angles],
+    "positions_fractional": [[0, 0, 0], [0.25, 0.25, 0.25]],
+    "Egap": 0.4,
+}
 FORMS: dict[str, tuple[Any, str]] = {
     "documents": ([DOCUMENT], "mp-2534"),
     "response of mp": ({"data": [DOCUMENT], "meta": {"total_doc": 1}}, "mp-2534"),
@@ -86,6 +94,10 @@ FORMS: dict[str, tuple[Any, str]] = {
         "file",
     ),
     "pandas columns": ({"structure": {"7": GAAS.as_dict()}, "gap": {"7": 0.2}}, "file"),
+    "optimade client": (
+        {"structures": {"nsites=2": {"https://example.org": {"data": [optimade()], "meta": {}}}}},
+        "ga/1",
+    ),
     "oqmd": ({"links": {"next": None}, "data": [OQMD], "meta": {}}, "GaAs"),
 }
 
@@ -105,6 +117,21 @@ def test_every_form_gives_the_crystal(tmp_path: Path, form: str) -> None:
     assert [site.specie.symbol for site in record.structure] == ["Ga", "As"]
     np.testing.assert_allclose(record.structure.lattice.matrix, GAAS.lattice.matrix, atol=1e-12)
     np.testing.assert_allclose(record.structure.frac_coords, GAAS.frac_coords, atol=1e-12)
+
+
+def test_aflow(tmp_path: Path) -> None:
+    (record,) = read(tmp_path, [AFLOW])
+    assert record.id == "aflow:1234" and record.properties == {"Egap": 0.4}
+    assert record.structure is not None and record.structure.matches(GAAS)
+
+
+def test_a_dump_in_lines_has_a_heading(tmp_path: Path) -> None:
+    path = tmp_path / "optimade.jsonl"
+    info = {"type": "info", "id": "structures", "properties": {}}
+    lines = [{"x-optimade": {"meta": {"api_version": "1.2.0"}}}, info, optimade()]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (record,) = iter_crystals(path)
+    assert record.id == "ga/1" and record.problem is None
 
 
 def test_labels_come_along(tmp_path: Path) -> None:

@@ -110,3 +110,12 @@ def test_model_card_and_inspect_repeat_it(table: Path, tmp_path: Path) -> None:
     train(create_demo_dataset(), second, steps=3, start_from=first, patience=0)
     card = (second / "model.md").read_text()
     assert "12 crystals from exmpl" in card and "do not say where they come from" in card
+
+
+def test_inspect_shows_a_table_of_crystals(table: Path) -> None:
+    shown = CliRunner().invoke(app, ["inspect", str(table)])
+    assert shown.exit_code == 0
+    for words in ("12 crystals from exmpl", "r2SCAN", "gap (12)", "A. Body et al. (2025)"):
+        assert words in shown.output
+    found = json.loads(CliRunner().invoke(app, ["inspect", str(table), "--json"]).output)
+    assert found["crystals"] == 12 and found["origins"][0]["license"] == "CC-BY-4.0"
