@@ -4,16 +4,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test slow lint install clean
+.PHONY: demo test slow mutants lint install clean
 
 demo: install
 	$(BIN)/crystal-diffusion demo --out run_demo
 
+# On all cores that may be used; a file's tests stay together, and all share one trained model.
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 slow: install
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n auto -m slow
+
+# Puts errors into a copy of the package, one at a time: do the tests notice?
+mutants: install
+	$(BIN)/python -m tests.mutants
 
 lint: install
 	$(BIN)/ruff check .
