@@ -58,7 +58,7 @@ def pytest_runtest_makereport(
     report = yield
     if report.skipped and os.environ.get("NOTHING_SKIPPED"):
         _refuse_skip(report)
-    return report  # noqa: B901
+    return report
 
 
 @pytest.hookimpl(wrapper=True)
@@ -67,7 +67,7 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[pytest.C
     report = yield
     if report.skipped and os.environ.get("NOTHING_SKIPPED"):
         _refuse_skip(report)
-    return report  # noqa: B901
+    return report
 
 
 @pytest.fixture(scope="session")

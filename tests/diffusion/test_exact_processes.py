@@ -1,6 +1,6 @@
 """Samplers with the exact answer of a known distribution give that distribution back.
 
-For every process and every amount of churn: mean and deviation of a Gaussian, shares of elements,
+For every process and every eta: mean and deviation of a Gaussian, shares of elements,
 and the one step that textbooks write down.
 """
 
@@ -29,7 +29,7 @@ from crystal_diffusion.seeding import CrystalStreams
 from crystal_diffusion.testing import ExactTorusDenoiser
 from tests.models import Scripted, tiny_model
 
-CHURNS = [0.0, 0.3, 0.7, 1.0]
+ETAS = [0.0, 0.3, 0.7, 1.0]
 SAMPLES = 4000
 MEAN, DEVIATION = 0.4, 0.06
 
@@ -72,7 +72,7 @@ def score_of_wrapped(state: Tensor, sigma: float) -> Tensor:
 def run_coordinates(
     process: TorusFlow | WrappedGaussian,
     predict: Callable[[Tensor, float], Tensor],
-    churn: float,
+    eta: float,
     steps: int,
 ) -> Tensor:
     g = generator()
@@ -81,12 +81,12 @@ def run_coordinates(
         high, low = 1 - i / steps, 1 - (i + 1) / steps
         noise = process.unit_noise(torch.rand(SAMPLES, 1, generator=g, dtype=torch.float64))
         level, lower = torch.full_like(x, high), torch.full_like(x, low)
-        x = geometry.wrap(process.step(x, predict(x, high), level, lower, noise, churn))
+        x = geometry.wrap(process.step(x, predict(x, high), level, lower, noise, eta))
     return geometry.wrap_displacement(x - MEAN)
 
 
-@pytest.mark.parametrize("churn", CHURNS)
-def test_wrapped_gaussian_recovers_mean_and_deviation(churn: float) -> None:
+@pytest.mark.parametrize("eta", ETAS)
+def test_wrapped_gaussian_recovers_mean_and_deviation(eta: float) -> None:
     process = WrappedGaussian()
 
     def predict(x: Tensor, level: float) -> Tensor:
@@ -98,7 +98,7 @@ def test_wrapped_gaussian_recovers_mean_and_deviation(churn: float) -> None:
         )
         return score_of_wrapped(x, sigma) * unit
 
-    away = run_coordinates(process, predict, churn, 100)
+    away = run_coordinates(process, predict, eta, 100)
     assert away.mean().item() == pytest.approx(0.0, abs=0.004)
     assert away.std().item() == pytest.approx(DEVIATION, rel=0.05)
 
@@ -111,9 +111,9 @@ def test_torus_flow_recovers_mean_and_deviation() -> None:
     assert away.std().item() == pytest.approx(DEVIATION, rel=0.05)
 
 
-@pytest.mark.parametrize("churn", CHURNS)
-def test_fresh_noise_on_the_torus_replaces_what_it_takes_away(churn: float) -> None:
-    """Around one known crystal the state at level s has the variance s²/12, whatever the churn."""
+@pytest.mark.parametrize("eta", ETAS)
+def test_fresh_noise_on_the_torus_replaces_what_it_takes_away(eta: float) -> None:
+    """Around one known crystal the state at level s has the variance s²/12, whatever eta."""
     process, g = TorusFlow(), generator()
     # From 0.6 on: above, a sum of two velocities may reach around the torus.
     x = MEAN + 0.6 * process.unit_noise(torch.rand(20_000, 1, generator=g))
@@ -122,22 +122,22 @@ def test_fresh_noise_on_the_torus_replaces_what_it_takes_away(churn: float) -> N
         velocity = geometry.wrap_displacement(x - MEAN) / high
         noise = process.unit_noise(torch.rand(20_000, 1, generator=g))
         level, lower = torch.full_like(x, high), torch.full_like(x, low)
-        x = process.step(x, process.target(velocity, level), level, lower, noise, churn)
+        x = process.step(x, process.target(velocity, level), level, lower, noise, eta)
         away = geometry.wrap_displacement(x - MEAN)
         assert away.std().item() == pytest.approx(low / math.sqrt(12), rel=0.02, abs=1e-6)
         assert away.mean().abs().item() < 0.005
 
 
 @pytest.mark.parametrize("name", COORDINATE_PROCESSES)
-@pytest.mark.parametrize("churn", CHURNS)
-def test_a_step_to_level_zero_is_the_clean_crystal(name: str, churn: float) -> None:
+@pytest.mark.parametrize("eta", ETAS)
+def test_a_step_to_level_zero_is_the_clean_crystal(name: str, eta: float) -> None:
     process, g = COORDINATE_PROCESSES[name](), generator()
     clean = torch.rand(3, 4, 3, generator=g)
     level, zero = torch.full((3, 1, 1), 0.3), torch.zeros(3, 1, 1)
     noise = process.unit_noise(torch.rand(3, 4, 3, generator=g))
     state = clean + process.displacement(noise, level)
     fresh = process.unit_noise(torch.rand(3, 4, 3, generator=g))
-    end = process.step(state, process.target(noise, level), level, zero, fresh, churn)
+    end = process.step(state, process.target(noise, level), level, zero, fresh, eta)
     assert geometry.wrap_displacement(end - clean).abs().max() < 1e-4
 
 
@@ -181,9 +181,9 @@ def test_the_lattice_step_is_the_textbook_posterior(name: str) -> None:
     assert end.item() == pytest.approx(a_s * 0.8 - s_s * 1.1, abs=1e-5)
 
 
-@pytest.mark.parametrize("churn", [0.0, 0.7])
+@pytest.mark.parametrize("eta", [0.0, 0.7])
 @pytest.mark.parametrize("name", LATTICE_PROCESSES)
-def test_the_sampler_recovers_the_distribution_of_cells(name: str, churn: float) -> None:
+def test_the_sampler_recovers_the_distribution_of_cells(name: str, eta: float) -> None:
     """Standardised log-strain from N(m, d²), each component with its own, through `sample`."""
     model = tiny_model(lattice=name)
     process = model.lattice
@@ -202,7 +202,7 @@ def test_the_sampler_recovers_the_distribution_of_cells(name: str, churn: float)
     # The linear schedule spends few of its steps where the noise is small.
     crystals, steps = (400, 200) if name == "linear" else (800, 40)
     start = Start.noise(torch.full((crystals, 1), 26))
-    settings = SamplerSettings.without_physics(steps=steps, eta=churn)
+    settings = SamplerSettings.without_physics(steps=steps, eta=eta)
     made = sample(model, start, CrystalStreams(list(range(crystals)), [1] * crystals), settings)
     found = model.encode_lattice(made.lattice, made.num_atoms)
     torch.testing.assert_close(found.mean(0), mean, atol=0.09, rtol=0)
@@ -210,8 +210,8 @@ def test_the_sampler_recovers_the_distribution_of_cells(name: str, churn: float)
 
 
 @pytest.mark.parametrize("coordinates", COORDINATE_PROCESSES)
-@pytest.mark.parametrize("churn", CHURNS)
-def test_every_churn_leads_to_the_one_crystal_there_is(coordinates: str, churn: float) -> None:
+@pytest.mark.parametrize("eta", ETAS)
+def test_every_eta_leads_to_the_one_crystal_there_is(coordinates: str, eta: float) -> None:
     model = tiny_model(coordinates=coordinates)
     target = torch.tensor([[0.0, 0, 0], [0.5, 0.4, 0.55], [0.25, 0.1, 0.7]])
     state = torch.tensor([0.3, -0.2, 0.1, 0.0, 0.2, -0.1])
@@ -225,7 +225,7 @@ def test_every_churn_leads_to_the_one_crystal_there_is(coordinates: str, churn: 
         return model.coordinates.target(residual / unit, level)
 
     model.network = Scripted(coords, lambda noisy: exact(noisy).lattice)
-    settings = SamplerSettings.without_physics(steps=40, eta=churn, speedup=0.0)
+    settings = SamplerSettings.without_physics(steps=40, eta=eta, speedup=0.0)
     start = Start.noise(torch.tensor([[11, 17, 8]]).repeat(6, 1))
     made = sample(model, start, CrystalStreams(list(range(6)), [3] * 6), settings)
     relative = geometry.wrap_displacement(made.frac_coords - made.frac_coords[:, :1] - target)

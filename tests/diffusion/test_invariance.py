@@ -80,6 +80,19 @@ def test_rotation_leaves_the_loss(coordinates: str) -> None:
         assert getattr(terms, name).min() > 0.01
 
 
+@pytest.mark.parametrize("coordinates", ["flow", "wrapped"])
+def test_noise_that_moves_all_atoms_alike_is_no_noise(coordinates: str) -> None:
+    model = opinionated_model(coordinates=coordinates)
+    batch = triclinic_batch()
+    noise, cell_noise, mask_noise = noises(batch)
+    shifted = noise + torch.tensor([0.11, -0.07, 0.05])
+    plain, again = (
+        model.loss(batch, levels_of(batch, 0.3), x, cell_noise, mask_noise, per_crystal=True)
+        for x in (noise, shifted)
+    )
+    torch.testing.assert_close(again.coords, plain.coords, rtol=1e-3, atol=1e-5)
+
+
 def test_the_coordinate_loss_is_a_distance_in_the_crystals_own_metric() -> None:
     """Against the sum over atoms of squared cartesian errors, written out for each atom."""
     model = tiny_model()

@@ -84,9 +84,9 @@ def test_lattice_process_splits_what_it_mixed(name: str) -> None:
     assert (float(alpha), float(sigma)) == (1.0, 0.0)
 
 
-@pytest.mark.parametrize("churn", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("name", LATTICE_PROCESSES)
-def test_lattice_sampler_recovers_a_gaussian(name: str, churn: float) -> None:
+def test_lattice_sampler_recovers_a_gaussian(name: str, eta: float) -> None:
     """With the exact posterior mean of N(0.3, 0.2²) the samples have that mean and deviation."""
     process = LATTICE_PROCESSES[name]()
     g = torch.Generator().manual_seed(1)
@@ -101,20 +101,20 @@ def test_lattice_sampler_recovers_a_gaussian(name: str, churn: float) -> None:
         noise = (x - alpha * clean) / sigma
         prediction = process.target(clean, noise, level)
         x = lattice_step(
-            process, x, prediction, level, lower, torch.randn(4000, 1, generator=g), churn
+            process, x, prediction, level, lower, torch.randn(4000, 1, generator=g), eta
         )
     assert x.mean().item() == pytest.approx(0.3, abs=0.02)
     assert x.std().item() == pytest.approx(0.2, abs=0.02)
 
 
-@pytest.mark.parametrize("churn", [0.0, 0.7])
-def test_exact_denoiser_leads_to_its_crystal(churn: float) -> None:
+@pytest.mark.parametrize("eta", [0.0, 0.7])
+def test_exact_denoiser_leads_to_its_crystal(eta: float) -> None:
     model = tiny_model(coordinates="flow")
     target = torch.tensor([[0.0, 0, 0], [0.5, 0.5, 0.5], [0.25, 0.1, 0.7]])
     state = torch.tensor([0.3, -0.2, 0.1, 0.0, 0.2, -0.1])
     model.network = ExactTorusDenoiser(target, state)
     numbers = torch.tensor([[11, 17, 8]]).repeat(6, 1)
-    made = sample(model, Start.noise(numbers), streams(6, 3), SamplerSettings(steps=40, eta=churn))
+    made = sample(model, Start.noise(numbers), streams(6, 3), SamplerSettings(steps=40, eta=eta))
     assert_valid_batch(made)
     relative = geometry.wrap_displacement(made.frac_coords - made.frac_coords[:, :1] - target)
     assert relative.abs().max() < 0.02
