@@ -100,6 +100,10 @@ class Subspace(Protocol):
         """``(crystals, atoms)`` dimensions left to each atom, 3 without symmetry."""
         ...
 
+    def spread(self, lattice: Tensor) -> Tensor:
+        """``(crystals,)`` sum of squares (Å2) of unit noise in the free directions."""
+        ...
+
 
 class JointDiffusion(nn.Module):
     """Network, processes and statistics; no optimiser and no sampler in here."""
@@ -199,7 +203,8 @@ class JointDiffusion(nn.Module):
             per_crystal: return ``(crystals,)`` tensors instead of means.
             bfloat16: as in :meth:`predict`.
             subspace: what is left free of the coordinates; the sampler projects the answer on it,
-                so only that part of an error counts, as a mean over the free directions.
+                so only that part of an error counts, as a mean over the free directions (at most
+                the share of the noise that is left).
         """
         mask = batch.mask
         free = mask & (levels.coords > 0)
@@ -220,13 +225,18 @@ class JointDiffusion(nn.Module):
         target = self.coordinates.target(coord_noise, coord_level)
         target = remove_translation(target, mask, levels.coords)
         residual = (answer.coords - target) * free.unsqueeze(-1)
-        directions = 3.0 * free
+        scale = geometry.volume(batch.lattice).pow(1 / 3)
+        directions = 3.0 * free.sum(-1)
         if subspace is not None:
             residual = subspace.displacement(residual)
-            directions = subspace.freedom().to(residual.dtype) * free
-        scale = geometry.volume(batch.lattice).pow(1 / 3)[:, None, None]
-        cartesian = residual @ batch.lattice / scale
-        coords = cartesian.square().sum((-1, -2)) / directions.sum(-1).clamp_min(1)
+            left = subspace.freedom().to(residual.dtype).sum(-1)
+            # Where only a long axis is left, unit noise is many times longer than elsewhere;
+            # without this bound such crystals would outweigh all others.
+            left = torch.maximum(left, subspace.spread(batch.lattice) / scale.square())
+            symmetric = subspace.freedom().sum(-1) < 3 * mask.sum(-1)
+            directions = torch.where(symmetric, left, directions)
+        cartesian = residual @ batch.lattice / scale[:, None, None]
+        coords = cartesian.square().sum((-1, -2)) / directions.clamp_min(1)
 
         lattice_target = self.lattice.target(clean_lattice, lattice_noise, lattice_level)
         lattice = (answer.lattice - lattice_target).square().mean(-1) * (levels.lattice > 0)
@@ -245,7 +255,7 @@ class JointDiffusion(nn.Module):
 
         return LossTerms(
             total.mean(),
-            mean_where(coords, directions.sum(-1) > 0),
+            mean_where(coords, directions > 0),
             mean_where(lattice, levels.lattice > 0),
             mean_where(elements, lost.any(-1)),
         )

@@ -162,6 +162,19 @@ class OrbitProjection:
         trace = self._sites.diagonal(dim1=-2, dim2=-1).sum(-1)
         return torch.round(trace) * self.mask
 
+    def spread(self, lattice: Tensor) -> Tensor:
+        """``(crystals,)`` sum over atoms of |v|² in Å2 for unit noise in the free directions.
+
+        3·N·a² in a cubic cell of edge a without symmetry; much more where the only free
+        direction is the long axis of a layered crystal.
+
+        Args:
+            lattice: ``(crystals, 3, 3)`` rows in Å.
+        """
+        cell = lattice.to(self.device, self._dtype)
+        lengths = (self._sites.mT @ cell.unsqueeze(1)).square().sum((-1, -2))
+        return self._give((lengths * self.mask).sum(-1), lattice)
+
     def noise(self, uniform: Tensor, metric: Tensor) -> Tensor:
         """Symmetric velocities whose end points x_0 + v are uniform in the free parameters.
 

@@ -99,6 +99,9 @@ def test_end_points_are_uniform_in_the_free_parameters() -> None:
     assert float(noise[:, 2, 0].abs().max()) <= 0.5 + 1e-6
     torch.testing.assert_close(projection.displacement(noise), noise, atol=1e-6, rtol=0)
     assert projection.freedom()[0].tolist() == [0, 0, 1, 1, 1, 1]
+    # Unit noise u of (u, u, 0) = A u has A = [[1, 1], [1, 1]] / 2: |A u|^2 = a^2 on average.
+    spread = float(projection.spread(torch.from_numpy(cell.lattice).unsqueeze(0))[0])
+    assert spread == pytest.approx(4 * 4.6**2)
 
 
 def test_crystals_without_symmetry_are_left_alone() -> None:
