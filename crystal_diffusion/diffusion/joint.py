@@ -19,7 +19,7 @@ from crystal_diffusion.diffusion.processes import (
 )
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.networks import NETWORKS
-from crystal_diffusion.networks.protocol import NoisyCrystals, Prediction
+from crystal_diffusion.networks.protocol import Conditions, NoisyCrystals, Prediction
 
 
 @dataclass(frozen=True)
@@ -148,11 +148,14 @@ class JointDiffusion(nn.Module):
         levels: Levels,
         lattice: Tensor | None = None,
         bfloat16: bool = False,
+        conditions: Conditions | None = None,
+        target_level: Tensor | None = None,
     ) -> Prediction:
         """Ask the network; net translation is removed where no atom is given.
 
         ``lattice`` saves decoding the state where the cell is known; its rotation is free. With
         ``bfloat16`` the network computes in it; cells, states and the answer stay in float32.
+        ``conditions`` and ``target_level`` are those of :class:`NoisyCrystals`.
         """
         if lattice is None:
             lattice = self.decode_lattice(lattice_state, (atomic_numbers > 0).sum(-1))
@@ -164,6 +167,8 @@ class JointDiffusion(nn.Module):
             coord_level=levels.coords,
             lattice_level=levels.lattice,
             element_level=levels.elements,
+            conditions=conditions,
+            target_level=target_level,
         )
         if bfloat16:
             with torch.autocast(frac_coords.device.type, torch.bfloat16):
@@ -188,6 +193,7 @@ class JointDiffusion(nn.Module):
         per_crystal: bool = False,
         bfloat16: bool = False,
         subspace: Subspace | None = None,
+        conditions: Conditions | None = None,
     ) -> LossTerms:
         """Denoising loss at given levels with given unit noise.
 
@@ -205,6 +211,7 @@ class JointDiffusion(nn.Module):
             subspace: what is left free of the coordinates; the sampler projects the answer on it,
                 so only that part of an error counts, as a mean over the free directions (at most
                 the share of the noise that is left).
+            conditions: what the network is told of properties.
         """
         mask = batch.mask
         free = mask & (levels.coords > 0)
@@ -220,7 +227,9 @@ class JointDiffusion(nn.Module):
         lattice_state = self.lattice.noisy(clean_lattice, lattice_noise, lattice_level)
         numbers = mask_elements(batch.atomic_numbers, mask_noise, levels.elements.unsqueeze(-1))
 
-        answer = self.predict(state, lattice_state, numbers, levels, bfloat16=bfloat16)
+        answer = self.predict(
+            state, lattice_state, numbers, levels, bfloat16=bfloat16, conditions=conditions
+        )
 
         target = self.coordinates.target(coord_noise, coord_level)
         target = remove_translation(target, mask, levels.coords)

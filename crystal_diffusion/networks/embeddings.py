@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from crystal_diffusion import geometry
+from crystal_diffusion.networks.protocol import Conditions
 
 #: Atomic numbers that open each period of the periodic table.
 _PERIOD_STARTS = (1, 3, 11, 19, 37, 55, 87, 119)
@@ -35,6 +36,46 @@ class SinusoidalPositionEmbeddings(nn.Module):
         """``(...,)`` to ``(..., dim)``."""
         angles = time.unsqueeze(-1).float() * self.frequencies
         return torch.cat([angles.sin(), angles.cos()], -1)
+
+
+class ConditionEmbedding(nn.Module):
+    """Intervals of properties as one vector a crystal; zero until it is trained.
+
+    The last layer starts at zero, so weights trained without conditions answer as before.
+
+    Args:
+        properties: how many can be asked for.
+        dim: size of the vector.
+    """
+
+    def __init__(self, properties: int, dim: int) -> None:
+        super().__init__()
+        self.properties = properties
+        self.first = nn.Parameter(torch.randn(properties, 5, dim) * 5**-0.5)
+        self.last = nn.Parameter(torch.zeros(properties, dim, dim))
+
+    def forward(self, conditions: Conditions) -> Tensor:
+        """``(crystals, dim)``, the sum over the properties that are asked for."""
+        if conditions.low.shape[-1] != self.properties:
+            raise ValueError(
+                f"conditions hold {conditions.low.shape[-1]} properties, this network knows "
+                f"{self.properties}."
+            )
+        low_open, high_open = torch.isinf(conditions.low), torch.isinf(conditions.high)
+        asked = conditions.asked.to(self.first.dtype)
+        numbers = torch.stack(
+            [
+                conditions.low.masked_fill(low_open, 0.0),
+                conditions.high.masked_fill(high_open, 0.0),
+                low_open.to(asked.dtype),
+                high_open.to(asked.dtype),
+                torch.ones_like(asked),
+            ],
+            -1,
+        )
+        hidden = nn.functional.silu(torch.einsum("cpf,pfd->cpd", numbers, self.first))
+        out: Tensor = torch.einsum("cpd,pde,cp->ce", hidden, self.last, asked)
+        return out
 
 
 def periodic_table_features() -> Tensor:

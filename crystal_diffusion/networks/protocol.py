@@ -9,6 +9,28 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
+class Conditions:
+    """What is asked of properties: one interval a crystal and property, in standard units.
+
+    A network is told the event "the property lies in [low, high]", never the value itself, which
+    an interval around it would give away.
+
+    Attributes:
+        low: ``(crystals, properties)``, -inf for no lower end.
+        high: ``(crystals, properties)``, +inf for no upper end.
+        asked: ``(crystals, properties)`` bool; properties that nothing is asked of are ignored.
+    """
+
+    low: Tensor
+    high: Tensor
+    asked: Tensor
+
+    def none_asked(self) -> Conditions:
+        """The same shapes with nothing asked: the other half of classifier-free guidance."""
+        return Conditions(self.low, self.high, self.asked & False)
+
+
+@dataclass(frozen=True, eq=False)
 class NoisyCrystals:
     """A batch somewhere on its way to noise, with the noise level of every field.
 
@@ -20,6 +42,9 @@ class NoisyCrystals:
         coord_level: ``(crystals, atoms)`` in [0, 1]; 0 = this atom's position is given.
         lattice_level: ``(crystals,)`` in [0, 1]; 0 = the lattice is given.
         element_level: ``(crystals,)`` in [0, 1]; 0 = the elements are given.
+        conditions: what is asked of properties, None for nothing.
+        target_level: ``(crystals,)`` level that one step shall lead to, for networks that learned
+            long steps; None for the velocity here.
     """
 
     frac_coords: Tensor
@@ -29,6 +54,8 @@ class NoisyCrystals:
     coord_level: Tensor
     lattice_level: Tensor
     element_level: Tensor
+    conditions: Conditions | None = None
+    target_level: Tensor | None = None
 
     @property
     def mask(self) -> Tensor:
@@ -51,9 +78,26 @@ class Prediction:
     element_logits: Tensor
 
 
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """What a network makes of noisy crystals before its heads, for heads of other questions.
+
+    Attributes:
+        atoms: ``(crystals, atoms, features)``.
+        crystal: ``(crystals, features)``.
+    """
+
+    atoms: Tensor
+    crystal: Tensor
+
+
 class Denoiser(Protocol):
     """Any network that can stand in the joint model."""
 
     def __call__(self, noisy: NoisyCrystals) -> Prediction:
         """Predict the clean crystal behind a noisy one."""
+        ...
+
+    def encode(self, noisy: NoisyCrystals) -> Encoded:
+        """Features of atoms and crystal, apart from the heads."""
         ...

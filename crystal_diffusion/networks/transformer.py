@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from crystal_diffusion.networks.embeddings import (
+    ConditionEmbedding,
     ElementEmbedding,
     PairGeometry,
     SinusoidalPositionEmbeddings,
 )
-from crystal_diffusion.networks.protocol import NoisyCrystals, Prediction
+from crystal_diffusion.networks.protocol import Encoded, NoisyCrystals, Prediction
 
 
 class _Block(nn.Module):
@@ -87,6 +88,8 @@ class CrystalTransformer(nn.Module):
         heads: attention heads.
         pair_dim: width of the pair features after their embedding.
         frequencies: Fourier frequencies of the fractional differences.
+        properties: properties that conditions may ask for; 0 for none.
+        long_steps: whether the network is told the level that its step leads to.
     """
 
     def __init__(
@@ -96,6 +99,8 @@ class CrystalTransformer(nn.Module):
         heads: int = 8,
         pair_dim: int = 64,
         frequencies: int = 6,
+        properties: int = 0,
+        long_steps: bool = False,
     ) -> None:
         super().__init__()
         if dim % heads:
@@ -107,6 +112,8 @@ class CrystalTransformer(nn.Module):
         self.condition = nn.Sequential(
             nn.Linear(3 * 64 + 6 + 64, dim), nn.SiLU(), nn.Linear(dim, dim // 2), nn.SiLU()
         )
+        self.asked = ConditionEmbedding(properties, dim // 2) if properties else None
+        self.step_length = nn.Linear(64, dim // 2, bias=False) if long_steps else None
         self.geometry = PairGeometry(frequencies)
         self.pair_geometry = nn.Linear(self.geometry.dim, pair_dim)
         self.pair_element = ElementEmbedding(2 * pair_dim)
@@ -120,9 +127,39 @@ class CrystalTransformer(nn.Module):
         for head in (self.coords_out, self.lattice_out, self.elements_out):
             nn.init.zeros_(head.weight)
             nn.init.zeros_(head.bias)
+        if self.step_length is not None:
+            nn.init.zeros_(self.step_length.weight)
 
     def forward(self, noisy: NoisyCrystals) -> Prediction:
         """See :class:`NoisyCrystals` and :class:`Prediction` for shapes."""
+        encoded = self.encode(noisy)
+        return Prediction(
+            coords=self.coords_out(encoded.atoms) * noisy.mask.unsqueeze(-1),
+            lattice=self.lattice_out(encoded.crystal),
+            element_logits=self.elements_out(encoded.atoms),
+        )
+
+    def _context(self, noisy: NoisyCrystals, waves: Tensor) -> Tensor:
+        """``(crystals, dim/2)``: levels, cell, size, and what is asked for."""
+        context: Tensor = self.condition(
+            torch.cat([waves[:, :3].flatten(-2), noisy.lattice_state, waves[:, 3]], -1)
+        )
+        if noisy.conditions is not None:
+            if self.asked is None:
+                raise ValueError("this network was trained without properties; ask for none.")
+            context = context + self.asked(noisy.conditions)
+        if noisy.target_level is not None:
+            if self.step_length is None:
+                raise ValueError("this network knows no long steps; distill one that does.")
+            level = torch.maximum(noisy.coord_level.amax(-1), noisy.lattice_level)
+            # A step of no length leaves the network as it was before it learned long ones.
+            length = (level - noisy.target_level).clamp_min(0)
+            waves = self.level(length * 1000) - self.level(torch.zeros_like(length))
+            context = context + self.step_length(waves)
+        return context
+
+    def encode(self, noisy: NoisyCrystals) -> Encoded:
+        """Tokens after the last block: the heads are linear in them."""
         mask = noisy.mask
         crystals, atoms = mask.shape
         count = mask.sum(-1)
@@ -134,12 +171,7 @@ class CrystalTransformer(nn.Module):
         size = count.to(levels.dtype).unsqueeze(-1) * 0.01
         waves = self.level(torch.cat([levels, size, noisy.coord_level], -1) * 1000)
         atom_tokens = (element + self.atom_level(waves[:, 4:])) * real
-        condition = self.condition(
-            torch.cat(
-                [waves[:, :3].flatten(-2), noisy.lattice_state, waves[:, 3]],
-                -1,
-            )
-        )
+        condition = self._context(noisy, waves)
         lattice_token = self.lattice_in(noisy.lattice_state) + (
             atom_tokens.sum(1) / count.clamp_min(1).unsqueeze(-1)
         )
@@ -164,8 +196,4 @@ class CrystalTransformer(nn.Module):
         for block, own in zip(layers, bias.unbind(0), strict=True):
             tokens = block(tokens, pairs, condition, own)
         tokens = self.norm(tokens)
-        return Prediction(
-            coords=self.coords_out(tokens[:, 1:]) * real,
-            lattice=self.lattice_out(tokens[:, 0]),
-            element_logits=self.elements_out(tokens[:, 1:]),
-        )
+        return Encoded(tokens[:, 1:], tokens[:, 0])

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from crystal_diffusion.networks.embeddings import ElementEmbedding, SinusoidalPositionEmbeddings
-from crystal_diffusion.networks.protocol import NoisyCrystals, Prediction
+from crystal_diffusion.networks.protocol import Encoded, NoisyCrystals, Prediction
 from crystal_diffusion.networks.unet_chain import UNetChain
 
 
@@ -145,6 +145,17 @@ class CrystalUNet(nn.Module):
 
     def forward(self, noisy: NoisyCrystals) -> Prediction:
         """See :class:`NoisyCrystals` and :class:`Prediction` for shapes."""
+        if noisy.conditions is not None or noisy.target_level is not None:
+            raise ValueError("the U-Net knows neither conditions nor long steps.")
+        encoded = self.encode(noisy)
+        return Prediction(
+            coords=self.coords_out(encoded.atoms) * noisy.mask.unsqueeze(-1),
+            lattice=self.lattice_out(encoded.crystal),
+            element_logits=self.elements_out(encoded.atoms),
+        )
+
+    def encode(self, noisy: NoisyCrystals) -> Encoded:
+        """Features of atoms before the heads, and their mean."""
         mask = noisy.mask
         atoms = mask.shape[1]
         real = mask.unsqueeze(-1)
@@ -166,8 +177,4 @@ class CrystalUNet(nn.Module):
         padding = None if bool(mask.all()) else ~mask
         features = self.body(x * real, self.body.time_terms(time), padding)
         pooled = (features * real).sum(1) / count.unsqueeze(-1)
-        return Prediction(
-            coords=self.coords_out(features) * real,
-            lattice=self.lattice_out(pooled),
-            element_logits=self.elements_out(features),
-        )
+        return Encoded(features, pooled)
