@@ -18,7 +18,8 @@ from crystal_diffusion.device import resolve_device
 from crystal_diffusion.diffusion.joint import JointConfig, JointDiffusion
 from crystal_diffusion.training.batches import BatchPlan
 from crystal_diffusion.training.config import TrainingConfig
-from crystal_diffusion.training.loop import prepare_step, step_loss, use_bfloat16
+from crystal_diffusion.training.loop import use_bfloat16
+from crystal_diffusion.training.steps import denoising_objective, prepare_step
 
 #: Peak and training steps take turns this often: a shared host is not equally fast all the time.
 ROUNDS = 9
@@ -66,7 +67,7 @@ def main() -> None:
                 config: TrainingConfig = config,
             ) -> None:
                 part = steps[step].part(slice(None), device)
-                step_loss(model, part, config, bf16).total.backward()
+                denoising_objective(model, part, config, bf16).total.backward()
 
             run(0)
             with FlopCounterMode(display=False) as counter:

@@ -89,6 +89,23 @@ class LossTerms:
     elements: Tensor
 
 
+@dataclass(frozen=True, eq=False)
+class NoisyState:
+    """Crystals on their way to noise.
+
+    Attributes:
+        frac_coords: ``(crystals, atoms, 3)`` on the torus.
+        lattice_state: ``(crystals, 6)``.
+        atomic_numbers: ``(crystals, atoms)``, 101 where masked.
+        coord_noise: ``(crystals, atoms, 3)`` the noise used: given atoms and translation taken out.
+    """
+
+    frac_coords: Tensor
+    lattice_state: Tensor
+    atomic_numbers: Tensor
+    coord_noise: Tensor
+
+
 class Subspace(Protocol):
     """The directions in which symmetric crystals may move, one subspace a crystal."""
 
@@ -124,6 +141,11 @@ class JointDiffusion(nn.Module):
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.strain_mean.device
+
+    @property
+    def long_steps(self) -> bool:
+        """Whether the network learned steps of any length (see :mod:`.distillation`)."""
+        return bool(self.config.network_options.get("long_steps", False))
 
     def encode_lattice(self, lattice: Tensor, num_atoms: Tensor) -> Tensor:
         """``(crystals, 6)`` standardised log-strain of ``(crystals, 3, 3)`` cells."""
@@ -181,6 +203,61 @@ class JointDiffusion(nn.Module):
         coords = remove_translation(answer.coords, atomic_numbers > 0, levels.coords)
         return Prediction(coords, answer.lattice, answer.element_logits)
 
+    def noisy_state(
+        self,
+        batch: CrystalBatch,
+        levels: Levels,
+        coord_noise: Tensor,
+        lattice_noise: Tensor,
+        mask_noise: Tensor,
+    ) -> NoisyState:
+        """Clean crystals brought to ``levels`` by the given unit noise; see :meth:`loss`."""
+        free = batch.mask & (levels.coords > 0)
+        coord_level = levels.coords.unsqueeze(-1)
+        coord_noise = coord_noise * free.unsqueeze(-1)
+        if self.coordinates.exchangeable:
+            coord_noise = remove_translation(coord_noise, batch.mask, levels.coords)
+        return NoisyState(
+            geometry.wrap(
+                batch.frac_coords + self.coordinates.displacement(coord_noise, coord_level)
+            ),
+            self.lattice.noisy(
+                self.encode_lattice(batch.lattice, batch.num_atoms),
+                lattice_noise,
+                levels.lattice.unsqueeze(-1),
+            ),
+            mask_elements(batch.atomic_numbers, mask_noise, levels.elements.unsqueeze(-1)),
+            coord_noise,
+        )
+
+    def coordinate_error(
+        self,
+        batch: CrystalBatch,
+        levels: Levels,
+        residual: Tensor,
+        subspace: Subspace | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Mean square of a fractional residual as the distance it is, per free direction.
+
+        Returns:
+            ``(crystals,)`` each: the mean square in units of the cube root of the volume, and the
+            number of free directions, 0 where no coordinate is noised.
+        """
+        free = batch.mask & (levels.coords > 0)
+        residual = residual * free.unsqueeze(-1)
+        scale = geometry.volume(batch.lattice).pow(1 / 3)
+        directions = 3.0 * free.sum(-1)
+        if subspace is not None:
+            residual = subspace.displacement(residual)
+            left = subspace.freedom().to(residual.dtype).sum(-1)
+            symmetric = left < 3 * batch.num_atoms
+            # Where only a long axis is left, unit noise is many times longer than elsewhere;
+            # without this bound such crystals would outweigh all others.
+            left = torch.maximum(left, subspace.spread(batch.lattice) / scale.square())
+            directions = torch.where(symmetric, left, directions)
+        cartesian = residual @ batch.lattice / scale[:, None, None]
+        return cartesian.square().sum((-1, -2)) / directions.clamp_min(1), directions
+
     def loss(
         self,
         batch: CrystalBatch,
@@ -214,43 +291,25 @@ class JointDiffusion(nn.Module):
             conditions: what the network is told of properties.
         """
         mask = batch.mask
-        free = mask & (levels.coords > 0)
-        coord_level = levels.coords.unsqueeze(-1)
-        coord_noise = coord_noise * free.unsqueeze(-1)
-        if self.coordinates.exchangeable:
-            coord_noise = remove_translation(coord_noise, mask, levels.coords)
-        state = geometry.wrap(
-            batch.frac_coords + self.coordinates.displacement(coord_noise, coord_level)
-        )
-        clean_lattice = self.encode_lattice(batch.lattice, batch.num_atoms)
-        lattice_level = levels.lattice.unsqueeze(-1)
-        lattice_state = self.lattice.noisy(clean_lattice, lattice_noise, lattice_level)
-        numbers = mask_elements(batch.atomic_numbers, mask_noise, levels.elements.unsqueeze(-1))
-
+        state = self.noisy_state(batch, levels, coord_noise, lattice_noise, mask_noise)
         answer = self.predict(
-            state, lattice_state, numbers, levels, bfloat16=bfloat16, conditions=conditions
+            state.frac_coords,
+            state.lattice_state,
+            state.atomic_numbers,
+            levels,
+            bfloat16=bfloat16,
+            conditions=conditions,
         )
-
-        target = self.coordinates.target(coord_noise, coord_level)
+        coord_level, lattice_level = levels.coords.unsqueeze(-1), levels.lattice.unsqueeze(-1)
+        target = self.coordinates.target(state.coord_noise, coord_level)
         target = remove_translation(target, mask, levels.coords)
-        residual = (answer.coords - target) * free.unsqueeze(-1)
-        scale = geometry.volume(batch.lattice).pow(1 / 3)
-        directions = 3.0 * free.sum(-1)
-        if subspace is not None:
-            residual = subspace.displacement(residual)
-            left = subspace.freedom().to(residual.dtype).sum(-1)
-            # Where only a long axis is left, unit noise is many times longer than elsewhere;
-            # without this bound such crystals would outweigh all others.
-            left = torch.maximum(left, subspace.spread(batch.lattice) / scale.square())
-            symmetric = subspace.freedom().sum(-1) < 3 * mask.sum(-1)
-            directions = torch.where(symmetric, left, directions)
-        cartesian = residual @ batch.lattice / scale[:, None, None]
-        coords = cartesian.square().sum((-1, -2)) / directions.clamp_min(1)
+        coords, directions = self.coordinate_error(batch, levels, answer.coords - target, subspace)
 
+        clean_lattice = self.encode_lattice(batch.lattice, batch.num_atoms)
         lattice_target = self.lattice.target(clean_lattice, lattice_noise, lattice_level)
         lattice = (answer.lattice - lattice_target).square().mean(-1) * (levels.lattice > 0)
 
-        lost = numbers == MASK_ELEMENT
+        lost = state.atomic_numbers == MASK_ELEMENT
         logp = torch.log_softmax(answer.element_logits, -1)
         chosen = (batch.atomic_numbers - 1).clamp_min(0).unsqueeze(-1)
         cross = -logp.gather(-1, chosen).squeeze(-1) * lost

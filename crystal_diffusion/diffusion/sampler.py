@@ -44,6 +44,27 @@ class Projection(Protocol):
         ...
 
 
+class Denoise(Protocol):
+    """What the sampler asks at each step: the model itself, or something wrapped around it."""
+
+    def __call__(
+        self,
+        frac_coords: Tensor,
+        lattice_state: Tensor,
+        atomic_numbers: Tensor,
+        levels: Levels,
+        lattice: Tensor | None = None,
+        *,
+        target_level: Tensor | None = None,
+    ) -> Prediction:
+        """The prediction of :meth:`JointDiffusion.predict`."""
+        ...
+
+
+#: Up to this many steps a network that learned long ones is told where each of them leads.
+LONG_STEPS = 4
+
+
 @renamed(churn="eta")
 @dataclass(frozen=True)
 class SamplerSettings:
@@ -131,6 +152,7 @@ def sample(
     volumes: Callable[[Tensor], tuple[Tensor, Tensor]] | None = None,
     projection: Projection | None = None,
     decode_elements: Callable[[Tensor, Tensor], Tensor] | None = None,
+    denoise: Denoise | None = None,
 ) -> CrystalBatch:
     """Draw crystals: Euler steps of the flow, or DDIM/DDPM steps of the other processes.
 
@@ -144,6 +166,7 @@ def sample(
         projection: symmetric subspace of each crystal.
         decode_elements: turns ``(crystals, atoms, 100)`` log-probabilities and the atoms still
             masked at the last step into atomic numbers, for example charge neutral ones.
+        denoise: asked instead of the model's own network, for example with guidance.
 
     Returns:
         Crystals of the given composition, coordinates in [0, 1); given fields bit for bit.
@@ -158,6 +181,7 @@ def sample(
             volumes,
             projection,
             decode_elements,
+            denoise or model.predict,
         )
     # Copies made outside are ordinary tensors again, fit for training.
     return CrystalBatch(
@@ -174,6 +198,7 @@ def _sample(
     volumes: Callable[[Tensor], tuple[Tensor, Tensor]] | None,
     projection: Projection | None,
     decode_elements: Callable[[Tensor, Tensor], Tensor] | None,
+    denoise: Denoise,
 ) -> CrystalBatch:
     device = model.device
     numbers = start.atomic_numbers.to(device)
@@ -189,6 +214,7 @@ def _sample(
     frac, lattice = _initial(
         model, start, streams, projection, first, given_coords, given_lattice, count, frozen
     )
+    long = model.long_steps and settings.steps <= LONG_STEPS and not settings.eta
     for step in range(settings.steps):
         high = first * (1 - step / settings.steps)
         low = first * (1 - (step + 1) / settings.steps)
@@ -197,12 +223,15 @@ def _sample(
             lattice=torch.where(lattice_given, 0.0, high),
             elements=torch.where(searching, high, 0.0),
         )
-        answer, state, basis = _ask(model, frac, lattice, numbers, count, levels, projection)
+        answer, state, basis = _ask(
+            model, denoise, frac, lattice, numbers, count, levels, projection, low if long else None
+        )
         coord_level, coord_low = levels.coords.unsqueeze(-1), low[:, None, None]
         fresh = streams.uniform_atoms().to(device) if settings.eta else torch.zeros_like(frac)
         noise = model.coordinates.unit_noise(fresh) if settings.eta else fresh
         # Never past the end that the network sees from here.
-        faster = (1 + settings.speedup * (1 - high)).clamp(max=settings.steps - step)
+        speedup = 0.0 if long else settings.speedup
+        faster = (1 + speedup * (1 - high)).clamp(max=settings.steps - step)
         coords = answer.coords * faster[:, None, None]
         if projection is not None:
             coords = projection.displacement(coords)
@@ -322,12 +351,14 @@ def _initial(
 
 def _ask(
     model: JointDiffusion,
+    denoise: Denoise,
     frac: Tensor,
     lattice: Tensor,
     numbers: Tensor,
     count: Tensor,
     levels: Levels,
     projection: Projection | None,
+    target_level: Tensor | None,
 ) -> tuple[Prediction, Tensor, Tensor | None]:
     """The network's answer; under a symmetry it is asked in the reduced cell it was trained on.
 
@@ -336,11 +367,15 @@ def _ask(
     basis = projection.basis(lattice) if projection is not None else None
     if basis is None:
         state = model.encode_lattice(lattice, count)
-        return model.predict(frac, state, numbers, levels, lattice), state, None
+        return (
+            denoise(frac, state, numbers, levels, lattice, target_level=target_level),
+            state,
+            None,
+        )
     cell = basis @ lattice
     state = model.encode_lattice(cell, count)
     reduced = geometry.wrap(frac @ torch.linalg.inv(basis))
-    answer = model.predict(reduced, state, numbers, levels, cell)
+    answer = denoise(reduced, state, numbers, levels, cell, target_level=target_level)
     turned = Prediction(answer.coords @ basis, answer.lattice, answer.element_logits)
     return turned, state, basis
 

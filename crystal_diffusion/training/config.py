@@ -38,6 +38,7 @@ class TrainingConfig:
             it, the U-Net learns from it that the origin means nothing.
         symmetric: share of the crystals whose elements are given that get noise and states of
             their own space group, where the symmetry of the data is known.
+        long_steps: share of the crystals that learn long steps, for distillation.
         large_power: crystals of N > 20 atoms take part in (20/N)^large_power of the epochs.
     """
 
@@ -57,6 +58,7 @@ class TrainingConfig:
     translate: bool = True
     symmetric: float = 0.0
     large_power: float = 0.0
+    long_steps: float = 0.0
     lattice_weight: float = 0.25
     element_weight: float = 0.25
     physics_weight: float = 0.0

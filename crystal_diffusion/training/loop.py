@@ -18,20 +18,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crystal_diffusion import geometry
 from crystal_diffusion.crystal import CrystalBatch
-from crystal_diffusion.diffusion.joint import JointDiffusion, Levels, LossTerms, exchange_noise
-from crystal_diffusion.diffusion.penalty import training_penalty
+from crystal_diffusion.diffusion.joint import JointDiffusion
 from crystal_diffusion.errors import TrainingError
 from crystal_diffusion.files import make_folder
-from crystal_diffusion.seeding import stream_seed
-from crystal_diffusion.symmetry.cells import niggli_change
-from crystal_diffusion.symmetry.orbits import OrbitProjection, SymmetryTable
-from crystal_diffusion.training.batches import BatchPlan, Upcoming, draw_levels, size_weights
+from crystal_diffusion.training.batches import BatchPlan, Upcoming, size_weights
 from crystal_diffusion.training.checkpoint import MODEL_FILE, save_model
 from crystal_diffusion.training.config import TrainingConfig
 from crystal_diffusion.training.distributed import Workers
 from crystal_diffusion.training.run_state import Interrupt, Metrics, Progress, RunState
+from crystal_diffusion.training.steps import (
+    Objective,
+    StepInputs,
+    denoising_objective,
+    prepare_step,
+)
 from crystal_diffusion.training.symmetry import find_symmetry
 
 log = logging.getLogger(__name__)
@@ -49,161 +50,6 @@ class TrainingResult:
     loss: float
     stopped: str
     seconds: float
-
-
-@dataclass(frozen=True, eq=False)
-class _StepInputs:
-    batch: CrystalBatch
-    levels: Levels
-    coord_noise: Tensor
-    lattice_noise: Tensor
-    mask_noise: Tensor
-    subspace: OrbitProjection | None = None
-
-    def part(self, rows: slice, device: torch.device) -> _StepInputs:
-        batch = self.batch[rows]
-        width = batch.atomic_numbers.shape[1]
-        levels = Levels(
-            self.levels.coords[rows, :width].to(device),
-            self.levels.lattice[rows].to(device),
-            self.levels.elements[rows].to(device),
-        )
-        return _StepInputs(
-            batch.to(device),
-            levels,
-            self.coord_noise[rows, :width].to(device),
-            self.lattice_noise[rows].to(device),
-            self.mask_noise[rows, :width].to(device),
-            None if self.subspace is None else self.subspace.part(rows, width, device),
-        )
-
-
-def prepare_step(
-    model: JointDiffusion,
-    data: CrystalBatch,
-    rows: np.ndarray,
-    config: TrainingConfig,
-    step: int,
-    symmetry: SymmetryTable | None = None,
-) -> _StepInputs:
-    """Everything random of one step, on the CPU, from (seed, step) alone.
-
-    Args:
-        symmetry: of all crystals in ``data``; without it every crystal gets free noise.
-    """
-    generator = torch.Generator().manual_seed(stream_seed(config.seed, "step", step))
-    batch = data[torch.from_numpy(rows)]
-    crystals, atoms = batch.atomic_numbers.shape
-    levels = draw_levels(batch, config.tasks, generator)
-    uniform = torch.rand(crystals, atoms, 3, generator=generator)
-    coord_noise = model.coordinates.unit_noise(uniform)
-    if config.exchange and model.coordinates.exchangeable:
-        coord_noise = torch.from_numpy(exchange_noise(batch, coord_noise.numpy()))
-    lattice_noise = torch.randn(crystals, 6, generator=generator)
-    mask_noise = torch.rand(crystals, atoms, generator=generator)
-    if config.translate:
-        shift = torch.rand(crystals, 1, 3, generator=generator)
-        moved = geometry.wrap(batch.frac_coords + shift) * batch.mask.unsqueeze(-1)
-        batch = CrystalBatch(moved, batch.lattice, batch.atomic_numbers)
-    inputs = _StepInputs(batch, levels, coord_noise, lattice_noise, mask_noise)
-    if symmetry is None or not config.symmetric:
-        return inputs
-    chosen = torch.rand(crystals, generator=generator) < config.symmetric
-    # Elements are drawn before a symmetry is; frozen atoms of a host belong to no orbit.
-    whole = (levels.coords > 0).eq(batch.mask).all(-1)
-    use = (chosen & whole & (levels.elements <= 0)).numpy() & symmetry.symmetric(rows)
-    return _symmetric_step(model, inputs, symmetry.batch(rows, use, atoms), uniform, use)
-
-
-def _symmetric_step(
-    model: JointDiffusion,
-    inputs: _StepInputs,
-    subspace: OrbitProjection,
-    uniform: Tensor,
-    use: np.ndarray,
-) -> _StepInputs:
-    """Noise of the crystals' own groups, in the reduced basis of each noisy cell.
-
-    The sampler projects its states and asks the network in the reduced cell of each; so does
-    this: the noisy cell is projected on the metrics that the group allows and reduced, and the
-    crystal is described in that basis. The lattice noise that leads to the projected state from
-    the clean one stands for the noise drawn, so the loss needs to know nothing of it.
-    """
-    batch, levels = inputs.batch, inputs.levels
-    rows = torch.from_numpy(use)
-    spread = model.coordinates.unit_noise(uniform)
-    if model.coordinates.exchangeable:
-        metric = batch.lattice @ batch.lattice.mT
-        spread = subspace.noise(spread, metric)
-    else:
-        spread = subspace.displacement(spread)
-    coord_noise = torch.where(rows[:, None, None], spread, inputs.coord_noise)
-
-    count, level = batch.num_atoms, levels.lattice.unsqueeze(-1)
-    clean = _encode(model, batch.lattice, count)
-    noisy = model.lattice.noisy(clean, inputs.lattice_noise.double(), level.double())
-    cell = subspace.lattice(_decode(model, noisy, count))
-    moves = rows & (levels.lattice > 0)
-    basis = torch.eye(3, dtype=torch.float64).repeat(len(use), 1, 1)
-    for row in torch.nonzero(moves).flatten().tolist():
-        basis[row] = torch.from_numpy(niggli_change(cell[row].numpy()))
-    back = torch.linalg.inv(basis)
-    lattice = basis @ batch.lattice.double()
-    alpha, sigma = model.lattice.alpha_sigma(level.double())
-    ends = _encode(model, basis @ cell, count) - alpha * _encode(model, lattice, count)
-    lattice_noise = torch.where(
-        moves.unsqueeze(-1), (ends / sigma.clamp_min(1e-9)).float(), inputs.lattice_noise
-    )
-    turned = CrystalBatch(
-        geometry.wrap((batch.frac_coords.double() @ back).float()) * batch.mask.unsqueeze(-1),
-        lattice.float(),
-        batch.atomic_numbers,
-    )
-    return _StepInputs(
-        turned,
-        levels,
-        (coord_noise.double() @ back).float(),
-        lattice_noise,
-        inputs.mask_noise,
-        subspace.in_basis(basis),
-    )
-
-
-def _encode(model: JointDiffusion, lattice: Tensor, count: Tensor) -> Tensor:
-    return model.encode_lattice(lattice.double().to(model.device), count.to(model.device)).cpu()
-
-
-def _decode(model: JointDiffusion, state: Tensor, count: Tensor) -> Tensor:
-    return model.decode_lattice(state.to(model.device), count.to(model.device)).cpu()
-
-
-def step_loss(
-    model: JointDiffusion, inputs: _StepInputs, config: TrainingConfig, bfloat16: bool = False
-) -> LossTerms:
-    """Loss of one prepared batch; with ``bfloat16`` the network computes in it."""
-    terms = model.loss(
-        inputs.batch,
-        inputs.levels,
-        inputs.coord_noise,
-        inputs.lattice_noise,
-        inputs.mask_noise,
-        config.lattice_weight,
-        config.element_weight,
-        bfloat16=bfloat16,
-        subspace=inputs.subspace,
-    )
-    if config.physics_weight:
-        penalty = training_penalty(
-            model,
-            inputs.batch,
-            inputs.levels,
-            inputs.coord_noise,
-            inputs.lattice_noise,
-            bfloat16=bfloat16,
-        )
-        total = terms.total + config.physics_weight * penalty
-        return LossTerms(total, terms.coords, terms.lattice, terms.elements)
-    return terms
 
 
 def batch_plan(data: CrystalBatch, config: TrainingConfig) -> BatchPlan:
@@ -235,6 +81,7 @@ def fit(
     on_step: Callable[[int, float], None] | None = None,
     stop_after_seconds: float = math.inf,
     identity: Mapping[str, Any] | None = None,
+    objective: Objective = denoising_objective,
 ) -> TrainingResult:
     """Train ``model`` in place and write checkpoints into ``out``; resumes by itself.
 
@@ -250,6 +97,7 @@ def fit(
         stop_after_seconds: end the slice early, with a checkpoint to go on from.
         identity: what else a run depends on, beside data and settings; a run resumes only where
             it agrees.
+        objective: what a step minimises; the denoising loss when not given.
 
     Raises:
         TrainingError: when the loss is not finite; names the step, the batch and the remedy.
@@ -265,6 +113,7 @@ def fit(
             monitor,
             on_step,
             stop_after_seconds,
+            objective,
             interrupt,
             identity,
         )
@@ -279,6 +128,7 @@ def _fit(
     monitor: Monitor | None,
     on_step: Callable[[int, float], None] | None,
     stop_after_seconds: float,
+    objective: Objective,
     interrupt: Interrupt,
     identity: Mapping[str, Any] | None,
 ) -> TrainingResult:
@@ -306,7 +156,7 @@ def _fit(
     if config.symmetric:
         data, symmetry = find_symmetry(data)
 
-    def prepared(step: int) -> tuple[np.ndarray, _StepInputs]:
+    def prepared(step: int) -> tuple[np.ndarray, StepInputs]:
         rows = plan.batch(step)
         return rows, prepare_step(model, data, rows, config, step, symmetry)
 
@@ -323,7 +173,7 @@ def _fit(
         sums = torch.zeros(6, dtype=torch.float64)
         for piece, share in workers.slices(len(rows), config.accumulate):
             part = inputs.part(piece, device)
-            terms = step_loss(model, part, config, bf16)
+            terms = objective(model, part, config, bf16)
             (terms.total * share).backward()
             values = (terms.total, terms.coords, terms.lattice, terms.elements)
             sums[:4] += share * torch.stack([v.detach() for v in values]).cpu().double()

@@ -20,10 +20,9 @@ from crystal_diffusion.training.distributed import Workers
 from crystal_diffusion.training.loop import (
     TrainingResult,
     batch_plan,
-    prepare_step,
-    step_loss,
     use_bfloat16,
 )
+from crystal_diffusion.training.steps import denoising_objective, prepare_step
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ def measure(
         inputs = prepare_step(model, data, rows, config, step)
         for piece, _ in workers.slices(len(rows), config.accumulate):
             part = inputs.part(piece, model.device)
-            step_loss(model, part, config, bf16).total.backward()
+            denoising_objective(model, part, config, bf16).total.backward()
         workers.add_gradients(model.parameters())
         if model.device.type == "cuda":
             torch.cuda.synchronize()

@@ -27,9 +27,7 @@ from crystal_diffusion.generation.loading import PRETRAINED, base_header, load
 from crystal_diffusion.training.checkpoint import checksum
 from crystal_diffusion.training.config import TrainingConfig
 from crystal_diffusion.training.distributed import Workers
-from crystal_diffusion.training.loop import (
-    fit,
-)
+from crystal_diffusion.training.loop import fit
 from crystal_diffusion.training.plots import plot_losses
 from crystal_diffusion.training.run_state import RunState
 from crystal_diffusion.workflows.adapt_model import AdaptationWishes, adapt_model
