@@ -13,6 +13,9 @@ Wyckoff patterns in a table of crystals:
 
     python recipes/make_wyckoff_table.py --prior ../shared/data/mp_2025/train_le20.parquet
 
+``--equivalents`` works out which letters of a group mean the same and writes
+``wyckoff.equivalents.npz``.
+
 With ``--held-out 1500`` the frequencies are fitted without that many crystals, drawn at random, and
 the mean log-probability of their true assignments, given group and composition, is printed beside
 that of a uniform draw; nothing is written then.
@@ -35,10 +38,13 @@ import spglib
 import torch
 
 from crystal_diffusion.errors import InputError
+from crystal_diffusion.files import atomic_write
 from crystal_diffusion.geometry import lattice_from_parameters
 from crystal_diffusion.symmetry.assignments import Site, count_assignments, make_assignment
 from crystal_diffusion.symmetry.cells import make_cell
 from crystal_diffusion.symmetry.detection import wyckoff_letters
+from crystal_diffusion.symmetry.equivalents import TABLE as EQUIVALENTS
+from crystal_diffusion.symmetry.equivalents import find_renamings
 from crystal_diffusion.symmetry.groups import SpaceGroup
 from crystal_diffusion.symmetry.prior import WyckoffPrior
 
@@ -174,6 +180,20 @@ def held_out(rows: list[tuple[int, dict[int, str]]], n: int) -> None:
         )
 
 
+def write_equivalents() -> None:
+    """Work out and write which letters of each group mean the same."""
+    start, found = [0], []
+    for number in range(1, 231):
+        renamings = find_renamings(SpaceGroup.from_number(number))
+        found.append(renamings.astype(np.int8).ravel())
+        start.append(start[-1] + renamings.size)
+    with atomic_write(EQUIVALENTS) as part, part.open("wb") as stream:
+        np.savez_compressed(
+            stream, start=np.array(start, np.int32), renamings=np.concatenate(found)
+        )
+    print(f"{EQUIVALENTS.name}: {EQUIVALENTS.stat().st_size / 1024:.0f} KiB")
+
+
 def machine() -> str:
     """What this runs on."""
     return f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
@@ -184,8 +204,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=TARGET)
     parser.add_argument("--prior", type=Path, help="table of crystals to fit frequencies on")
+    parser.add_argument("--equivalents", action="store_true", help="which letters mean the same")
     parser.add_argument("--held-out", type=int, default=0)
     arguments = parser.parse_args()
+    if arguments.equivalents:
+        write_equivalents()
+        return
     if arguments.prior:
         rows = read_rows(arguments.prior)
         if arguments.held_out:

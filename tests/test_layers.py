@@ -15,6 +15,7 @@ LAYERS = {
     "generation": 5,
     "training": 4,
     "ranking": 4,
+    "skeletons": 4,
     "screening": 4,
     "dft": 4,
     "energy": 3,
@@ -51,6 +52,7 @@ SIDEWAYS = {
     ("known", "matching"),
     ("known", "proposals"),
     ("screening", "ranking"),
+    ("skeletons", "training"),
 }
 TENSOR_WORLD = ("networks", "diffusion", "training")
 

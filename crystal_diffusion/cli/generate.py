@@ -38,6 +38,10 @@ def generate(
     spacegroup: Annotated[str | None, typer.Option(help="Number, symbol or any.")] = None,
     crystal_system: Annotated[str | None, typer.Option(help="For example cubic.")] = None,
     point_group: Annotated[str | None, typer.Option(help="For example m-3m.")] = None,
+    symmetry: Annotated[
+        str | None,
+        typer.Option(help="Groups of noise starts: learned, free, or the share that gets one."),
+    ] = None,
     wyckoff: Annotated[str | None, typer.Option(help="For example Ti:1a,Sr:1b,O:3c.")] = None,
     cell: Annotated[str, typer.Option(help="primitive, conventional or niggli.")] = "niggli",
     charge_neutral: Annotated[
@@ -136,6 +140,7 @@ def generate(
         noise_share=noise_share,
         known_last=known_last,
         scorer=scorer,
+        symmetry=symmetry,
         max_attempts=max_attempts,
         validator=None if profile == "default" else PhysicsValidator(profile=profile),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ from crystal_diffusion.physics.validator import PhysicsValidator
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+    from crystal_diffusion.generation.symmetric import TemplateSource
     from crystal_diffusion.matching import NearestKnown
     from crystal_diffusion.proposals.library import ReferenceLibrary
     from crystal_diffusion.proposals.prototypes import Proposal, PrototypeProposer
@@ -108,6 +110,7 @@ class CrystalGenerator:
         seed: int = 0,
         as_atoms: bool = False,
         settings: GenerationSettings | None = None,
+        symmetry: str | float | None = None,
         **request: Any,
     ) -> list[Any]:
         """New crystals as pymatgen ``Structure`` (or ASE ``Atoms``), best first.
@@ -118,6 +121,8 @@ class CrystalGenerator:
             seed: crystal i of a seed is always the same.
             as_atoms: return ASE ``Atoms``.
             settings: see :class:`GenerationSettings`.
+            symmetry: "learned", "free" or the share of noise starts that get a space group first;
+                short for the field of ``settings``.
             **request: any other field of :class:`Request`, for example ``elements=("Li", "O")``,
                 ``num_atoms=(8, 16)``, ``lattice=(5, 5, 5, 90, 90, 90)``, ``spacegroup="225"``.
 
@@ -125,6 +130,8 @@ class CrystalGenerator:
             RequestError: when no crystal can meet the request.
         """
         asked = Request(formula=formula, **request)
+        if symmetry is not None:
+            settings = replace(settings or GenerationSettings(), symmetry=symmetry)
         result = self.run(asked, n, seed=seed, settings=settings)
         structures = list(result)
         return [to_atoms(s) for s in structures] if as_atoms else structures
@@ -198,7 +205,7 @@ class CrystalGenerator:
         validator = settings.validator or PhysicsValidator()
         clock = Clock()
         planner = self._planner(request, seed, settings, wanted)
-        pending = [planner.plan(i, 0) for i in range(first, first + n)]
+        pending = planner.plans([(i, 0) for i in range(first, first + n)])
         clock.lap("plan")
 
         made: dict[int, tuple[Plan, Structure, ValidationReport]] = {}
@@ -206,7 +213,7 @@ class CrystalGenerator:
         missing: dict[int, str] = {}
         interrupted = False
         while pending:
-            again: list[Plan] = []
+            again: list[tuple[int, int]] = []
             tasks = batches(pending, workers)
             drawn = side_by_side(
                 [partial(sample_plans, self.model, b, settings) for b in tasks], workers
@@ -221,7 +228,7 @@ class CrystalGenerator:
                             continue
                         rejected[failure.name] += 1
                         if plan.attempt + 1 < settings.max_attempts:
-                            again.append(planner.plan(plan.index, plan.attempt + 1))
+                            again.append((plan.index, plan.attempt + 1))
                         else:
                             missing[plan.index] = failure.reason
                     clock.lap("check")
@@ -236,7 +243,7 @@ class CrystalGenerator:
                 break
             finally:
                 drawn.close()
-            pending = again
+            pending = planner.plans(again)
         ids = {index: crystal_id(index, first + n) for index in sorted(made)}
         result = GenerationResult(
             structures={ids[i]: made[i][1] for i in ids},
@@ -255,16 +262,8 @@ class CrystalGenerator:
         novel = self.knowledge.novel if settings.noise_share is None else settings.noise_share
         wanted_prototypes = request.formula and novel < 1 and not request.symmetric
         propose = self._proposals(settings) if wanted_prototypes else None
-        templates = None
-        if request.symmetric:
-            from crystal_diffusion.generation.symmetric import template_source
-
-            largest = self.model.config.max_train_atoms
-            contents = [
-                {chemistry.atomic_number(el): n for el, n in unit.items()}
-                for unit in request.compositions(largest)
-            ]
-            templates = template_source(request, self.known_elements, contents)
+        largest = self.model.config.max_train_atoms
+        templates = self._templates(request, settings, largest)
         sizes = self.sizes()
         if request.charge_neutral and request.elements and not request.symmetric:
             sizes = neutral_sizes(request.elements, request.num_atoms, sizes)
@@ -273,11 +272,31 @@ class CrystalGenerator:
             seed,
             known=self.known_elements,
             sizes=sizes,
-            largest=self.model.config.max_train_atoms,
+            largest=largest,
             novel=novel,
             propose=propose,
             templates=templates,
             wanted=wanted,
+        )
+
+    def _templates(
+        self, request: Request, settings: GenerationSettings, largest: int
+    ) -> TemplateSource | None:
+        """What chooses space groups and Wyckoff positions."""
+        from crystal_diffusion.generation.symmetric import template_source
+
+        contents = [
+            {chemistry.atomic_number(el): n for el, n in unit.items()}
+            for unit in request.compositions(largest)
+        ]
+        return template_source(
+            request,
+            self.knowledge.skeletons,
+            self.known_elements,
+            contents,
+            largest=largest,
+            asked=settings.symmetry,
+            default=self.knowledge.symmetric,
         )
 
     def _proposals(self, settings: GenerationSettings) -> Proposer | None:

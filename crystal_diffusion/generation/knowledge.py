@@ -6,9 +6,11 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crystal_diffusion.errors import InputError
+from crystal_diffusion.generation.symmetric import FREE_SHARE
 from crystal_diffusion.ranking.own import OwnEvidence, OwnScorer
 from crystal_diffusion.ranking.scorers import LearnedScorer, ResidualScorer, Scorer
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from crystal_diffusion.generation.reference import KnownIndex
     from crystal_diffusion.proposals.library import ReferenceLibrary
     from crystal_diffusion.proposals.prototypes import PrototypeProposer
+    from crystal_diffusion.skeletons.distribution import SkeletonModel
 
 
 log = logging.getLogger(__name__)
@@ -37,6 +40,9 @@ class Knowledge:
         novel: share of crystals that start from noise, where the user does not say.
         own_bonus: how much more the user's crystals in the library vote than others, log weight.
         pretrained: whether the shipped library and ranker are part of it.
+        symmetric: share of the noise starts that get a space group and Wyckoff positions first,
+            where the user does not say.
+        skeletons_file: of the learned space groups and Wyckoff positions; None for the shipped.
     """
 
     scorer: Scorer
@@ -45,6 +51,15 @@ class Knowledge:
     novel: float
     own_bonus: float = 0.0
     pretrained: bool = False
+    symmetric: float = 0.0
+    skeletons_file: Path | None = None
+
+    @cached_property
+    def skeletons(self) -> SkeletonModel:
+        """The learned distribution of space groups, Wyckoff positions and elements on them."""
+        from crystal_diffusion.skeletons.distribution import SkeletonModel
+
+        return SkeletonModel.load(self.skeletons_file)
 
     @cached_property
     def library(self) -> ReferenceLibrary | None:
@@ -80,7 +95,12 @@ def pretrained_knowledge(model: JointDiffusion) -> Knowledge:
         return None if library is None else LibraryReference(library)
 
     return Knowledge(
-        LearnedScorer(residual=ResidualScorer(model)), library, known, novel=0.5, pretrained=True
+        LearnedScorer(residual=ResidualScorer(model)),
+        library,
+        known,
+        novel=0.5,
+        pretrained=True,
+        symmetric=1.0 - FREE_SHARE,
     )
 
 
@@ -128,6 +148,7 @@ def joined_knowledge(
         novel=0.5,
         own_bonus=evidence.bonus,
         pretrained=True,
+        symmetric=1.0 - FREE_SHARE,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from crystal_diffusion.generation.knowledge import (
     own_knowledge,
     pretrained_knowledge,
 )
+from crystal_diffusion.generation.symmetric import FREE_SHARE
 from crystal_diffusion.ranking.own import OwnEvidence
+from crystal_diffusion.skeletons.weights import SKELETONS_FILE
 from crystal_diffusion.training.checkpoint import (
     MODEL_FILE,
     config_from_header,
@@ -80,6 +83,10 @@ def load(
             TRAINING_SET_FILE,
         )
     knowledge = _knowledge(network, header, training, library)
+    own_skeletons = folder / SKELETONS_FILE
+    if own_skeletons.is_file():
+        share = 1.0 - FREE_SHARE
+        knowledge = replace(knowledge, symmetric=share, skeletons_file=own_skeletons)
     address = str(path.resolve())
     return CrystalGenerator(network, header, training, folder, knowledge, address, library)
 

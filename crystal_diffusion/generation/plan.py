@@ -22,13 +22,12 @@ from crystal_diffusion.seeding import stream_seed
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+    from crystal_diffusion.generation.symmetric import Chosen, TemplateSource
     from crystal_diffusion.proposals.prototypes import Proposal
     from crystal_diffusion.symmetry.template import SymmetricTemplate
 
 #: Finds prototypes: composition by atomic number, how many -> proposals, best first.
 Proposer = Callable[[Mapping[int, int], int], Sequence["Proposal"]]
-#: Draws a symmetric template for a composition, or for none.
-TemplateSource = Callable[[Mapping[int, int] | None, np.random.Generator], "SymmetricTemplate"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,9 @@ class Plan:
         source: where ``start`` comes from.
         proposal: the proposal object itself, for ranking.
         frozen: number of leading atoms that must not move.
-        template: symmetric template, where a space group was asked for.
+        template: symmetric template, where a space group was asked for or drawn.
+        group_asked: whether the space group was asked for.
+        skeleton_log_probability: of a template that was drawn; None where it was named.
         allowed: atomic numbers that atoms to be found may become; empty for any.
         lattice: a, b, c (Å), alpha, beta, gamma (degrees) of a given cell.
         cell: which cell of a symmetric crystal comes out: primitive, conventional or niggli.
@@ -63,6 +64,8 @@ class Plan:
     proposal: Proposal | None = None
     frozen: int = 0
     template: SymmetricTemplate | None = None
+    group_asked: bool = False
+    skeleton_log_probability: float | None = None
     allowed: tuple[int, ...] = ()
     lattice: tuple[float, ...] | None = None
     cell: str = "niggli"
@@ -81,7 +84,7 @@ class Planner:
         largest: largest number of atoms in training.
         novel: share of crystals that start from noise; the others from prototypes.
         propose: finds prototypes, or None where there is no library.
-        templates: draws a symmetric template, for requests with a space group.
+        templates: chooses symmetric templates; None where all crystals stay free of symmetry.
     """
 
     def __init__(
@@ -148,40 +151,86 @@ class Planner:
 
     def plan(self, index: int, attempt: int) -> Plan:
         """The plan of one candidate, with all that was asked of it."""
-        request = self.request
-        return replace(
-            self._begin(index, attempt),
-            allowed=self._allowed,
-            lattice=request.lattice,
-            cell=request.cell,
-            charge_neutral=request.charge_neutral,
-            given=len(request.elements),
-        )
+        return self.plans([(index, attempt)])[0]
 
-    def _begin(self, index: int, attempt: int) -> Plan:
-        """Composition and start of one candidate."""
+    def plans(self, wanted: Sequence[tuple[int, int]]) -> list[Plan]:
+        """The plans of several candidates, each an index and an attempt; skeletons are drawn for
+        all of them together."""
+        request = self.request
+        given: list[Plan | None] = [self._given_start(index, attempt) for index, attempt in wanted]
+        open_rows = [row for row, plan in enumerate(given) if plan is None]
+        chosen = self._skeletons([wanted[row] for row in open_rows])
+        for row, skeleton in zip(open_rows, chosen, strict=True):
+            given[row] = self._from_noise(*wanted[row], skeleton)
+        return [
+            replace(
+                plan,
+                allowed=self._allowed,
+                lattice=request.lattice,
+                cell=request.cell,
+                charge_neutral=request.charge_neutral,
+                given=len(request.elements),
+                group_asked=request.symmetric,
+            )
+            for plan in given
+            if plan is not None
+        ]
+
+    def _given_start(self, index: int, attempt: int) -> Plan | None:
+        """A candidate that starts from a host or a prototype; None for noise."""
         seed = stream_seed(self.seed, index, attempt)
-        rng = np.random.default_rng(seed)
         if self.request.host is not None:
             return self._host(index, attempt, seed)
-        if self.templates is not None:
-            # Which composition of several is the template source's choice: not all fit a group.
-            template = self.templates(self.compositions[0] if self.compositions else None, rng)
-            return Plan(index, attempt, seed, tuple(template.numbers), template=template)
+        proposal = self._prototype(index, attempt) if self.compositions else None
+        if proposal is None:
+            return None
+        structure = proposal.structure
+        return Plan(
+            index,
+            attempt,
+            seed,
+            tuple(int(z) for z in structure.atomic_numbers),
+            "prototype",
+            structure,
+            str(proposal.source_id),
+            proposal,
+        )
+
+    def _skeletons(self, wanted: Sequence[tuple[int, int]]) -> Sequence[Chosen | None]:
+        """A skeleton for each candidate from noise, None where it stays free of symmetry."""
+        if self.templates is None or not wanted:
+            return [None] * len(wanted)
+        from crystal_diffusion.generation.symmetric import Place
+
+        return self.templates.choose(
+            [
+                Place(self._ordinal(index), attempt, stream_seed(self.seed, index, attempt))
+                for index, attempt in wanted
+            ]
+        )
+
+    def _ordinal(self, index: int) -> int:
+        """How many candidates before this one start from noise."""
+        if self._propose is None or not self.compositions:
+            return index
+        planned = int(np.floor(index * self.novel + 1e-9))
+        return planned + max(0, index - planned - len(self._all_proposals()))
+
+    def _from_noise(self, index: int, attempt: int, skeleton: Chosen | None) -> Plan:
+        """Composition of one candidate."""
+        seed = stream_seed(self.seed, index, attempt)
+        if skeleton is not None:
+            template = skeleton.template
+            return Plan(
+                index,
+                attempt,
+                seed,
+                tuple(int(z) for z in template.numbers),
+                template=template,
+                skeleton_log_probability=skeleton.log_probability,
+            )
+        rng = np.random.default_rng(seed)
         if self.compositions:
-            proposal = self._prototype(index, attempt)
-            if proposal is not None:
-                structure = proposal.structure
-                return Plan(
-                    index,
-                    attempt,
-                    seed,
-                    tuple(int(z) for z in structure.atomic_numbers),
-                    "prototype",
-                    structure,
-                    str(proposal.source_id),
-                    proposal,
-                )
             composition = self.compositions[int(rng.integers(len(self.compositions)))]
             return Plan(index, attempt, seed, spread(composition))
         atoms = self._draw_size(rng)
@@ -197,14 +246,20 @@ class Planner:
         before = int(np.floor(index * self.novel + 1e-9))
         if int(np.floor((index + 1) * self.novel + 1e-9)) > before:
             return None
+        position = index - before
+        found = self._all_proposals()
+        return found[position] if position < len(found) else None
+
+    def _all_proposals(self) -> list[Proposal]:
+        """Prototypes of all compositions, best scores first."""
         if self._proposals is None:
             found: list[Proposal] = []
-            for composition in self.compositions:
-                found += self._propose(composition, max(20, self._wanted))
+            if self._propose is not None:
+                for composition in self.compositions:
+                    found += self._propose(composition, max(20, self._wanted))
             # Stable: the order within one composition, best scores of all compositions first.
             self._proposals = sorted(found, key=lambda p: -float(p.score))
-        position = index - before
-        return self._proposals[position] if position < len(self._proposals) else None
+        return self._proposals
 
     def _draw_size(self, rng: np.random.Generator) -> int:
         low, high = self.request.num_atoms or (1, 10**9)

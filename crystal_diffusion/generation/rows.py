@@ -61,7 +61,7 @@ def make_row(
         "score": None,
         "rank": None,
         "group": None,
-        **symmetry_columns(structure, plan.template),
+        **symmetry_columns(structure, plan),
         "beyond_training_size": len(structure) > trained_atoms,
         "index": plan.index,
         "attempt": plan.attempt,

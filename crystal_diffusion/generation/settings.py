@@ -27,6 +27,8 @@ class GenerationSettings:
             it enters, 0 leaves the prototype as it is.
         noise_share: share of crystals that start from noise where prototypes exist; None leaves
             the choice to the model (0.5 for the pretrained one, 1 for one trained alone).
+        symmetry: share of the noise starts that get a space group and Wyckoff positions first:
+            "learned" (all but a tenth), "free" (none), or a number; None leaves it to the model.
         known_last: structure types in which the library already holds the composition come last.
         max_attempts: tries per crystal before it is given up.
         scorer: "score" (built in), a potential's name such as "diep" (its energy joined with the
@@ -39,6 +41,7 @@ class GenerationSettings:
     prototype_level: float = 0.0
     noise_share: float | None = None
     known_last: bool = False
+    symmetry: str | float | None = None
     max_attempts: int = 8
     scorer: str = "score"
     group: bool = True

@@ -1,9 +1,16 @@
-"""Requests with a space group: draw an assignment of elements to Wyckoff positions, lay it out."""
+"""Skeletons of a request: which space group and Wyckoff positions each crystal gets.
+
+What the request fixes is kept; what it leaves open comes from the learned distribution
+(:mod:`crystal_diffusion.skeletons`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import heapq
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -11,30 +18,70 @@ from crystal_diffusion import chemistry
 from crystal_diffusion.crystal import CrystalBatch
 from crystal_diffusion.errors import RequestError
 from crystal_diffusion.generation.neutral import neutral_contents
-from crystal_diffusion.generation.plan import TemplateSource
 from crystal_diffusion.generation.request import Request
 from crystal_diffusion.physics.facts import space_group
 from crystal_diffusion.physics.neutrality import is_neutral_possible
+from crystal_diffusion.skeletons.distribution import BEAM, Drawn, SkeletonModel, Wish, fits
+from crystal_diffusion.skeletons.tokens import in_order
 from crystal_diffusion.symmetry.assignments import (
-    Assignment,
-    Site,
     count_assignments,
-    make_assignment,
     parse_wyckoff,
     refuse_impossible,
 )
 from crystal_diffusion.symmetry.groups import SpaceGroup, groups_of
-from crystal_diffusion.symmetry.prior import WyckoffPrior, role_counts
 from crystal_diffusion.symmetry.projection import TemplateBatch
 from crystal_diffusion.symmetry.template import SymmetricTemplate
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+    from crystal_diffusion.generation.plan import Plan
     from crystal_diffusion.runs.folder import RunFolder
 
+#: Share of noise starts that stay free of symmetry by default, so that nothing is excluded.
+FREE_SHARE = 0.1
+#: What a second crystal of a skeleton is worth beside the first, later ones less and less; where
+#: no coordinate is free the first has said nearly all.
+REPEAT = 0.1
+REPEAT_FIXED = 0.01
+#: Tries with the own skeleton before others are drawn, and before symmetry is given up.
+_OWN_TRIES = 2
+_SYMMETRIC_TRIES = 6
 #: Contents drawn until one is neutral.
 _NEUTRAL_DRAWS = 200
+#: Most atoms of a primitive cell where a group needs more than the model was trained on.
+LARGEST_PRIMITIVE = 96
+
+
+@dataclass(frozen=True)
+class Place:
+    """A crystal that needs a skeleton.
+
+    Attributes:
+        ordinal: how many noise starts of the run come before it.
+        attempt: 0 for the first try.
+        seed: of its random stream.
+    """
+
+    ordinal: int
+    attempt: int
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """A skeleton laid out, and the logarithm of its probability; None where the user named it."""
+
+    template: SymmetricTemplate
+    log_probability: float | None
+
+
+class TemplateSource(Protocol):
+    """Chooses skeletons; what a place gets does not depend on the others."""
+
+    def choose(self, places: Sequence[Place]) -> list[Chosen | None]:
+        """One for each place, None for a crystal that stays free."""
+        ...
 
 
 def asked_groups(request: Request) -> tuple[SpaceGroup, ...]:
@@ -55,70 +102,18 @@ def asked_groups(request: Request) -> tuple[SpaceGroup, ...]:
     return (group,)
 
 
-class _Source:
-    """Draws templates for one request, remembering what was worked out for each composition."""
+class _Fixed:
+    """Elements on the Wyckoff positions that the request names."""
 
     def __init__(
-        self, request: Request, known: Sequence[int], compositions: Sequence[Mapping[int, int]]
+        self, request: Request, known: Collection[int], compositions: Sequence[Mapping[int, int]]
     ) -> None:
-        self.request = request
-        self.groups = asked_groups(request)
-        self.prior = WyckoffPrior.load()
-        self.known = frozenset(known)
-        self._weights: dict[tuple[tuple[int, int], ...], np.ndarray] = {}
-        self.fixed: Assignment | None = None
-        if request.wyckoff:
-            if request.spacegroup in (None, "any"):
-                raise RequestError("wyckoff needs a space group; add for example --spacegroup 221.")
-            self.fixed = parse_wyckoff(request.wyckoff, self.groups[0])
-            self._check_fixed(compositions)
-            if request.charge_neutral:
-                made = {chemistry.symbol(z): n for z, n in self.fixed.counts().items()}
-                neutral_contents([made], f"wyckoff {request.wyckoff}")
-        self.possible = [c for c in compositions if self._weigh(c).any()]
-        if compositions and not self.possible and self.fixed is None:
-            self._refuse(compositions[0])
-
-    def __call__(
-        self, composition: Mapping[int, int] | None, rng: np.random.Generator
-    ) -> SymmetricTemplate:
-        if self.fixed is not None:
-            return SymmetricTemplate.from_assignment(self.fixed)
-        if composition is None:
-            return SymmetricTemplate.from_assignment(self._neutral(rng))
-        counts = self.possible[int(rng.integers(len(self.possible)))]
-        weights = self._weigh(counts)
-        number = int(rng.choice(230, p=weights / weights.sum())) + 1
-        assignment = self.prior.draw_assignment(SpaceGroup.from_number(number), counts, rng)
-        return SymmetricTemplate.from_assignment(assignment)
-
-    def _weigh(self, counts: Mapping[int, int]) -> np.ndarray:
-        """``(230,)`` how often each possible group is drawn for a composition."""
-        key = tuple(sorted(counts.items()))
-        if key not in self._weights:
-            possible = np.zeros(230)
-            for group in self.groups:
-                if count_assignments(group, counts):
-                    possible[group.number - 1] = 1.0
-            if possible.any() and len(self.groups) > 1:
-                possible *= self.prior.group_weights(counts)
-            self._weights[key] = possible
-        return self._weights[key]
-
-    def _refuse(self, counts: Mapping[int, int]) -> None:
-        if len(self.groups) == 1:
-            refuse_impossible(self.groups[0], counts)
-        names = " ".join(f"{chemistry.symbol(z)}{n}" for z, n in sorted(counts.items()))
-        raise RequestError(
-            f"none of the {len(self.groups)} space groups asked for holds {names} in the primitive "
-            "cell; ask for other formula units with --z, or drop the wish for symmetry."
-        )
-
-    def _check_fixed(self, compositions: Sequence[Mapping[int, int]]) -> None:
-        if self.fixed is None:
-            return
-        made = self.fixed.counts()
-        unknown = sorted(set(made) - self.known)
+        if request.spacegroup in (None, "any"):
+            raise RequestError("wyckoff needs a space group; add for example --spacegroup 221.")
+        group = asked_groups(request)[0]
+        assignment = parse_wyckoff(str(request.wyckoff), group)
+        made = assignment.counts()
+        unknown = sorted(set(made) - set(known))
         if unknown:
             raise RequestError(
                 f"wyckoff names {chemistry.symbol(unknown[0])}, which the model has not met in "
@@ -128,82 +123,188 @@ class _Source:
         if compositions and not any(_same_ratio(made, unit) for unit in compositions):
             names = " ".join(f"{chemistry.symbol(z)}{n}" for z, n in sorted(made.items()))
             raise RequestError(
-                f"wyckoff {self.request.wyckoff!r} makes {names}, which is not "
-                f"{self.request.formula}; correct one of them."
+                f"wyckoff {request.wyckoff!r} makes {names}, which is not "
+                f"{request.formula}; correct one of them."
             )
+        if request.charge_neutral:
+            named = {chemistry.symbol(z): n for z, n in made.items()}
+            neutral_contents([named], f"wyckoff {request.wyckoff}")
+        self._chosen = Chosen(SymmetricTemplate.from_assignment(assignment), None)
 
-    def _neutral(self, rng: np.random.Generator) -> Assignment:
-        """A free assignment, neutral where that was asked for."""
-        for _ in range(_NEUTRAL_DRAWS):
-            assignment = self._free(rng)
-            if not self.request.charge_neutral or is_neutral_possible(assignment.counts()):
-                return assignment
-        raise RequestError(
-            f"none of {_NEUTRAL_DRAWS} contents drawn for the space groups asked for has a neutral "
-            "assignment of oxidation states; allow more elements or atoms, or ask without "
-            "--charge-neutral."
+    def choose(self, places: Sequence[Place]) -> list[Chosen | None]:
+        """The same for every crystal."""
+        return [self._chosen] * len(places)
+
+
+class _Listed:
+    """Skeletons of given compositions, the likeliest first, each before any is repeated.
+
+    What a further crystal of a skeleton adds is little beside what the first adds, so a repeat
+    waits until the skeletons not yet tried are much less likely. A crystal that fails the checks
+    is tried again once; then another skeleton is drawn for it.
+    """
+
+    def __init__(self, model: SkeletonModel, asked: _Asked) -> None:
+        listed: list[Drawn] = []
+        even = 1 / len(asked.compositions)
+        believed = model.composition_weights(asked.compositions, asked.numbers)
+        # Half by belief, half even: which cell is right often shows only in the end.
+        shares = 0.5 * believed + 0.5 * even
+        for counts, share in zip(asked.compositions, shares, strict=True):
+            listed += [
+                Drawn(drawn.skeleton, drawn.log_probability + math.log(share))
+                for drawn in model.likeliest(counts, BEAM, asked.numbers)
+            ]
+        self._listed = listed
+        self._order: list[int] = []
+        self._waiting = [(-d.log_probability, 0, i) for i, d in enumerate(listed)]
+        heapq.heapify(self._waiting)
+
+    def choose(self, places: Sequence[Place]) -> list[Chosen | None]:
+        """One for each place."""
+        return [_chosen(self._listed[self._at(place)]) for place in places]
+
+    def _at(self, place: Place) -> int:
+        if place.attempt >= _OWN_TRIES:
+            weights = np.exp([d.log_probability for d in self._listed])
+            rng = np.random.default_rng([place.seed, 1])
+            return int(rng.choice(len(weights), p=weights / weights.sum()))
+        while len(self._order) <= place.ordinal:
+            _, times, index = heapq.heappop(self._waiting)
+            self._order.append(index)
+            drawn = self._listed[index]
+            share = REPEAT_FIXED if drawn.skeleton.freedom == 0 else REPEAT
+            left = -drawn.log_probability - math.log(share / (times + 1))
+            heapq.heappush(self._waiting, (left, times + 1, index))
+        return self._order[place.ordinal]
+
+
+class _Drawn:
+    """Skeletons whose composition is free, one drawn for each crystal as the model believes."""
+
+    def __init__(self, model: SkeletonModel, asked: _Asked) -> None:
+        self.model, self.asked = model, asked
+
+    def choose(self, places: Sequence[Place]) -> list[Chosen | None]:
+        """One for each place; neutral ones where that was asked for."""
+        out: list[Chosen | None] = [None] * len(places)
+        rngs = [np.random.default_rng([place.seed, 1]) for place in places]
+        left = list(range(len(places)))
+        for _ in range(_NEUTRAL_DRAWS if self.asked.charge_neutral else 1):
+            drawn = self.model.draw(self.asked.wish, [rngs[i] for i in left])
+            again = []
+            for i, one in zip(left, drawn, strict=True):
+                counts = one.skeleton.counts()
+                if self.asked.charge_neutral and not is_neutral_possible(counts):
+                    again.append(i)
+                else:
+                    out[i] = _chosen(one)
+            left = again
+            if not left:
+                return out
+        if self.asked.required:
+            raise RequestError(
+                f"none of {_NEUTRAL_DRAWS} contents drawn for the space groups asked for has a "
+                "neutral assignment of oxidation states; allow more elements or atoms, or ask "
+                "without --charge-neutral."
+            )
+        return out
+
+
+class _Shared:
+    """A share of the crystals gets a skeleton, the others stay free of symmetry."""
+
+    def __init__(self, source: TemplateSource, share: float) -> None:
+        self._source, self._share = source, share
+
+    def choose(self, places: Sequence[Place]) -> list[Chosen | None]:
+        """None for those that stay free, and for those that failed again and again."""
+        taken: list[Place] = []
+        rows: list[int] = []
+        for row, place in enumerate(places):
+            free_before = math.floor(place.ordinal * (1 - self._share) + 1e-9)
+            free_after = math.floor((place.ordinal + 1) * (1 - self._share) + 1e-9)
+            if free_after == free_before and place.attempt < _SYMMETRIC_TRIES:
+                taken.append(replace(place, ordinal=place.ordinal - free_before))
+                rows.append(row)
+        out: list[Chosen | None] = [None] * len(places)
+        if taken:
+            for row, chosen in zip(rows, self._source.choose(taken), strict=True):
+                out[row] = chosen
+        return out
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a skeleton must be, for one request.
+
+    Attributes:
+        compositions: that fit the groups; empty where contents are free.
+        numbers: of the groups; None for all.
+        wish: where contents are free.
+        required: whether a group was asked for, so that nothing else will do.
+    """
+
+    compositions: tuple[Mapping[int, int], ...]
+    numbers: tuple[int, ...] | None
+    wish: Wish
+    charge_neutral: bool
+    required: bool
+
+    @classmethod
+    def of(
+        cls,
+        request: Request,
+        known: Collection[int],
+        compositions: Sequence[Mapping[int, int]],
+        largest: int,
+    ) -> _Asked:
+        """From a request.
+
+        Raises:
+            RequestError: when no assignment can meet it.
+        """
+        groups = asked_groups(request)
+        numbers = None if len(groups) == 230 else tuple(g.number for g in groups)
+        possible = tuple(
+            counts
+            for counts in compositions
+            if numbers is None or any(count_assignments(group, counts) for group in groups)
         )
-
-    def _free(self, rng: np.random.Generator) -> Assignment:
-        """An assignment without a given composition: a known pattern, then its elements."""
-        allowed = {g.number for g in self.groups}
-        low, high = self.request.num_atoms or (1, 10**9)
-        elements = [chemistry.atomic_number(el) for el in self.request.elements]
-        banned = {chemistry.atomic_number(el) for el in self.request.exclude}
-        choices, weights = [], []
-        for index, pattern in enumerate(self.prior.patterns):
-            if pattern[0] not in allowed or not low <= sum(role_counts(pattern)) <= high:
-                continue
-            if elements and len(pattern[1]) != len(elements):
-                continue
-            choices.append(index)
-            weights.append(self.prior.frequencies[index])
-        if not choices:
-            return self._any_assignment(elements, banned, rng)
-        probability = np.array(weights) / np.sum(weights)
-        index = choices[int(rng.choice(len(choices), p=probability))]
-        number, words = self.prior.patterns[index]
-        if elements:
-            used = [elements[i] for i in rng.permutation(len(elements))]
-        else:
-            used = self._draw_elements(index, banned, rng)
-        sites = [Site(z, letter) for z, word in zip(used, words, strict=True) for letter in word]
-        return make_assignment(SpaceGroup.from_number(number), sites)
-
-    def _draw_elements(self, index: int, banned: set[int], rng: np.random.Generator) -> list[int]:
-        """A different element for each role, as often as reference crystals have it there."""
-        used: list[int] = []
-        for held in self.prior.elements[index]:
-            table = np.zeros(len(chemistry.SYMBOLS))
-            table += 0.2 * self.prior.element_frequencies[: len(table)]
-            for z, times in held.items():
-                table[z] += times
-            keep = np.zeros(len(table), bool)
-            keep[sorted(self.known - banned - set(used))] = True
-            table = np.where(keep, table, 0.0)
-            if not table.any():
-                table = keep.astype(float)
-            used.append(int(rng.choice(len(table), p=table / table.sum())))
-        return used
-
-    def _any_assignment(
-        self, elements: list[int], banned: set[int], rng: np.random.Generator
-    ) -> Assignment:
-        """Where no reference crystal has such a pattern: counts that fit one of the groups."""
-        low, high = self.request.num_atoms or (1, 20)
-        pool = elements or sorted(self.known - banned)
-        for _ in range(400):
-            kinds = len(elements) or int(rng.integers(1, 4))
-            used = elements or [int(z) for z in rng.choice(pool, kinds, replace=False)]
-            group = self.groups[int(rng.integers(len(self.groups)))]
-            sizes = sorted({group.primitive_multiplicity(p.letter) for p in group.positions})
-            counts = {z: int(rng.choice(sizes)) * int(rng.integers(1, 3)) for z in used}
-            if low <= sum(counts.values()) <= high and count_assignments(group, counts):
-                return self.prior.draw_assignment(group, counts, rng)
-        raise RequestError(
-            f"no crystal of {low} to {high} atoms in the primitive cell was found in the "
-            f"{len(self.groups)} space groups asked for; widen --natoms."
+        if compositions and not possible:
+            _refuse(groups, compositions[0])
+        elements = {chemistry.atomic_number(el) for el in request.elements}
+        banned = {chemistry.atomic_number(el) for el in request.exclude}
+        wish = Wish(
+            elements=tuple(in_order(elements)),
+            allowed=frozenset(known) - banned,
+            num_atoms=request.num_atoms or (max(1, len(elements)), max(largest, len(elements))),
+            groups=None if numbers is None else frozenset(numbers),
         )
+        if not compositions and not fits(wish):
+            if request.num_atoms is not None:
+                low, high = request.num_atoms
+                raise RequestError(
+                    f"no crystal of {low} to {high} atoms in the primitive cell fits the "
+                    f"{len(groups)} space groups asked for; widen --natoms."
+                )
+            wish = replace(wish, num_atoms=(1, LARGEST_PRIMITIVE))
+        return cls(possible, numbers, wish, request.charge_neutral, request.symmetric)
+
+
+def _refuse(groups: Sequence[SpaceGroup], counts: Mapping[int, int]) -> None:
+    if len(groups) == 1:
+        refuse_impossible(groups[0], counts)
+    names = " ".join(f"{chemistry.symbol(z)}{n}" for z, n in sorted(counts.items()))
+    raise RequestError(
+        f"none of the {len(groups)} space groups asked for holds {names} in the primitive "
+        "cell; ask for other formula units with --z, or drop the wish for symmetry."
+    )
+
+
+def _chosen(drawn: Drawn) -> Chosen:
+    template = SymmetricTemplate.from_assignment(drawn.skeleton)
+    return Chosen(template, drawn.log_probability)
 
 
 def _same_ratio(a: Mapping[int, int], b: Mapping[int, int]) -> bool:
@@ -213,20 +314,82 @@ def _same_ratio(a: Mapping[int, int], b: Mapping[int, int]) -> bool:
     return all(a[z] * b[first] == b[z] * a[first] for z in a)
 
 
-def template_source(
-    request: Request, known: Sequence[int], compositions: Sequence[Mapping[int, int]]
-) -> TemplateSource:
-    """Something that draws templates for the request.
+def symmetric_share(asked: str | float | None, default: float) -> float:
+    """The share of noise starts that get a skeleton first.
+
+    Args:
+        asked: "learned" (all but :data:`FREE_SHARE`), "free" (none), a number from 0 to 1, or None
+            for the default.
 
     Raises:
-        RequestError: at once, when no assignment can meet the request.
+        RequestError: for anything else.
     """
-    if request.lattice is not None:
+    if asked is None:
+        return default
+    if asked == "learned":
+        return 1.0 - FREE_SHARE
+    if asked == "free":
+        return 0.0
+    try:
+        share = float(asked)
+    except ValueError:
+        share = math.nan
+    if not 0 <= share <= 1:
         raise RequestError(
-            "a given lattice and a space group exclude each other here; the group decides which "
-            "cells are allowed. Drop one of them."
+            f"symmetry {asked!r} is not known; give learned, free, or a share from 0 to 1."
         )
-    return _Source(request, known, compositions)
+    return share
+
+
+def template_source(
+    request: Request,
+    model: SkeletonModel,
+    known: Collection[int],
+    compositions: Sequence[Mapping[int, int]],
+    *,
+    largest: int,
+    asked: str | float | None = None,
+    default: float = 0.0,
+) -> TemplateSource | None:
+    """Something that chooses the skeletons of a request; None where all crystals stay free.
+
+    Args:
+        model: the learned distribution.
+        known: atomic numbers the network has met.
+        compositions: of the primitive cell, empty where contents are free.
+        largest: most atoms where their number is not asked for.
+        asked: see :func:`symmetric_share`; default: the share where nothing is asked.
+
+    Raises:
+        RequestError: at once, when no skeleton can meet the request, or wishes exclude each other.
+    """
+    share = symmetric_share(asked, default)
+    kept = "given lattice" if request.lattice is not None else "host"
+    if request.lattice is not None or request.host is not None:
+        if request.symmetric:
+            raise RequestError(
+                f"a {kept} and a space group exclude each other here; the group decides which "
+                "cells and positions are allowed. Drop one of them."
+            )
+        if asked is not None and share > 0:
+            raise RequestError(
+                f"a {kept} and symmetry {asked} exclude each other; drop one of them."
+            )
+        return None
+    if request.symmetric and asked is not None and share < 1 and asked != "learned":
+        raise RequestError(
+            f"symmetry {asked} leaves crystals free of the space group that was asked for; drop "
+            "one of the two."
+        )
+    if request.wyckoff:
+        return _Fixed(request, known, compositions)
+    if not request.symmetric and share == 0:
+        return None
+    wanted = _Asked.of(request, known, compositions, largest)
+    source: TemplateSource = (
+        _Listed(model, wanted) if wanted.compositions else _Drawn(model, wanted)
+    )
+    return source if request.symmetric else _Shared(source, share)
 
 
 class TemplateProjection(TemplateBatch):
@@ -246,19 +409,27 @@ class TemplateProjection(TemplateBatch):
         return out
 
 
-def symmetry_columns(structure: Structure, template: SymmetricTemplate | None) -> dict[str, Any]:
-    """Columns of the row: the requested group, what two programs find, and whether it is higher."""
+def symmetry_columns(structure: Structure, plan: Plan) -> dict[str, Any]:
+    """Columns of the row: where the symmetry came from, and what two programs find.
+
+    ``symmetry`` is "asked", "learned" or "free"; the rest is there for the first two only.
+    """
+    template = plan.template
     if template is None:
-        return {}
+        return {"symmetry": "free"} if plan.kind == "noise" else {}
     import spglib
 
     group = template.group
     cell = (structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers)
     dataset = spglib.get_symmetry_dataset(cell, symprec=0.01)
     moyo = space_group(structure, 0.01) or 1
+    chance = plan.skeleton_log_probability
     return {
-        "space_group_requested": group.number,
+        "symmetry": "asked" if plan.group_asked else "learned",
+        "space_group_requested": group.number if plan.group_asked else None,
+        "space_group_drawn": group.number,
         "wyckoff": str(template.assignment),
+        "skeleton_probability": None if chance is None else float(f"{math.exp(chance):.4g}"),
         "space_group_moyopy": moyo,
         "space_group_spglib": None if dataset is None else int(dataset.number),
         "higher_symmetry": moyo != group.number,

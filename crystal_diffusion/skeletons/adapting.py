@@ -1,0 +1,133 @@
+"""Adapt the model in the box to a user's crystals, and say whether that helped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from crystal_diffusion.errors import InputError
+from crystal_diffusion.skeletons.distribution import SkeletonModel
+from crystal_diffusion.skeletons.fitting import FitSettings, Skeletons, fit, nats
+from crystal_diffusion.skeletons.network import SkeletonNetwork
+from crystal_diffusion.skeletons.tokens import skeleton_of
+from crystal_diffusion.symmetry.assignments import Assignment
+
+#: Crystals from which on every tenth is held out to choose the number of passes.
+ENOUGH_TO_HOLD_OUT = 20
+#: Passes over the crystals in one round, and rounds at most.
+_PASSES, _ROUNDS = 3, 6
+#: Rounds where there are too few crystals to hold any out.
+_FEW_ROUNDS = 2
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """A model fitted further to own crystals.
+
+    Attributes:
+        model: the adapted one, or the base where adapting did not help.
+        crystals: that were learned from; held_out: that were not.
+        before: nats a held-out crystal of the base model, contents and skeleton together; NaN
+            where none is held out.
+        after: those of ``model``.
+        rounds: of training that were kept.
+        left_out: reason for each index without a skeleton.
+    """
+
+    model: SkeletonModel
+    crystals: int
+    held_out: int
+    before: float
+    after: float
+    rounds: int
+    left_out: dict[int, str]
+
+
+def adapt(crystals: Iterable[Any], base: SkeletonModel | None = None, *, seed: int = 0) -> Adapted:
+    """Fit the base model further to crystals, with a pull back to it.
+
+    With 20 crystals or more a tenth is held out, training stops when it gets no better on them,
+    and the base is kept where no round was better; with fewer, two short rounds are made.
+
+    Args:
+        crystals: pymatgen structures, ASE atoms, symmetry cells, or skeletons.
+        base: to start from; the model in the box by default.
+        seed: of the split and the order.
+
+    Raises:
+        InputError: when no crystal has a skeleton.
+    """
+    base = base or SkeletonModel.load()
+    skeletons, left_out = _skeletons(crystals)
+    if not skeletons:
+        reason = next(iter(left_out.values()), "there are none")
+        raise InputError(f"no crystal to adapt the skeletons to: {reason}")
+    order = np.random.default_rng((seed, 11)).permutation(len(skeletons))
+    hold = len(skeletons) // 10 if len(skeletons) >= ENOUGH_TO_HOLD_OUT else 0
+    data = Skeletons.from_assignments([skeletons[i] for i in order[hold:]])
+    held = Skeletons.from_assignments([skeletons[i] for i in order[:hold]]) if hold else None
+    network = _copy(base.network)
+    before = best = float("nan") if held is None else _mean(network, held)
+    kept, rounds = _weights(network), 0
+    for number in range(_ROUNDS if held is not None else _FEW_ROUNDS):
+        fit(network, data, _round(len(data), seed + number))
+        if held is not None:
+            now = _mean(network, held)
+            if now >= best:
+                break
+            best = now
+        kept, rounds = _weights(network), number + 1
+    network.load_state_dict(kept)
+    header = {**base.header, "adapted_to": len(data), "rounds": rounds}
+    model = SkeletonModel(network, header, base.prior, base.trust)
+    return Adapted(model, len(data), hold, before, best, rounds, left_out)
+
+
+def _round(crystals: int, seed: int) -> FitSettings:
+    """A few passes in small batches at a low rate, most questions without the composition."""
+    tokens = int(np.clip(4 * crystals, 128, 2048))
+    steps = max(4, _PASSES * crystals * 12 // tokens)
+    return FitSettings(
+        steps=steps,
+        tokens=tokens,
+        learning_rate=5e-4,
+        warm_up=max(1, steps // 10),
+        composition=0.5,
+        seed=seed,
+        weight_decay=0.0,
+        pull=1e-3,
+    )
+
+
+def _skeletons(crystals: Iterable[Any]) -> tuple[list[Assignment], dict[int, str]]:
+    found: list[Assignment] = []
+    left_out: dict[int, str] = {}
+    for index, crystal in enumerate(crystals):
+        try:
+            is_skeleton = isinstance(crystal, Assignment)
+            found.append(crystal if is_skeleton else skeleton_of(crystal))
+        except InputError as error:
+            left_out[index] = str(error)
+    return found, left_out
+
+
+def _copy(network: SkeletonNetwork) -> SkeletonNetwork:
+    out = SkeletonNetwork(network.config)
+    out.load_state_dict({k: v.float() for k, v in network.state_dict().items()})
+    return out
+
+
+def _weights(network: SkeletonNetwork) -> dict[str, torch.Tensor]:
+    return {k: v.detach().clone() for k, v in network.state_dict().items()}
+
+
+def _mean(network: SkeletonNetwork, held: Skeletons) -> float:
+    """Nats of skeleton and contents, half of each question kind."""
+    network.eval()
+    told, untold = nats(network, held), nats(network, held, composition=False)
+    total: Sequence[np.ndarray] = (told.group, told.letters, untold.group, untold.letters)
+    return float(np.sum([x.mean() for x in total]) + untold.elements.mean()) / 2

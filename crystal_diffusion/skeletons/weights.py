@@ -1,0 +1,76 @@
+"""Files of the skeleton model: safetensors with a header that says what is inside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from crystal_diffusion.errors import CheckpointError
+from crystal_diffusion.skeletons.network import SkeletonConfig, SkeletonNetwork
+from crystal_diffusion.training.checkpoint import FORMAT, read_tensors, write_tensors
+
+#: The model in the box.
+SHIPPED = Path(__file__).parent.parent / "pretrained" / "skeletons.safetensors"
+#: Its name in a model folder.
+SKELETONS_FILE = "skeletons.safetensors"
+_KIND = "skeletons"
+
+
+def save_network(path: Path, network: SkeletonNetwork, extra: Mapping[str, Any]) -> None:
+    """Write the weights in half precision, with ``extra`` in the header."""
+    header = {"format": FORMAT, "kind": _KIND, "config": asdict(network.config), **extra}
+    write_tensors(path, {k: v.half() for k, v in network.state_dict().items()}, header)
+
+
+def load_network(path: Path) -> tuple[SkeletonNetwork, dict[str, Any]]:
+    """The network and its header, weights widened to float32.
+
+    Raises:
+        CheckpointError: when the file is missing, damaged or holds something else.
+    """
+    tensors, header = read_tensors(path)
+    if header.get("kind") != _KIND:
+        raise CheckpointError(
+            f"{path}: holds a model of kind {header.get('kind')!r}, not one of skeletons; give a "
+            f"file named {SKELETONS_FILE}."
+        )
+    network = SkeletonNetwork(SkeletonConfig(**header["config"]))
+    try:
+        network.load_state_dict({k: v.float() for k, v in tensors.items()})
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{path}: the weights do not fit this version ({error}); train again with this one."
+        ) from error
+    return network.eval().requires_grad_(False), header
+
+
+def save_state(
+    path: Path, network: SkeletonNetwork, optimiser: torch.optim.Optimizer, step: int
+) -> None:
+    """Weights, moments of the optimiser and the step, so that a stopped run goes on as it was."""
+    tensors = {f"weight/{k}": v for k, v in network.state_dict().items()}
+    for index, values in optimiser.state_dict()["state"].items():
+        tensors |= {f"moment/{index}/{k}": torch.as_tensor(v) for k, v in values.items()}
+    header = {"format": FORMAT, "kind": "skeletons-state", "config": asdict(network.config)}
+    write_tensors(path, tensors, {**header, "step": step})
+
+
+def load_state(path: Path, network: SkeletonNetwork, optimiser: torch.optim.Optimizer) -> int:
+    """Fill network and optimiser from ``path``; the step to go on from, 0 without such a file."""
+    if not path.is_file():
+        return 0
+    tensors, header = read_tensors(path)
+    network.load_state_dict(
+        {k.removeprefix("weight/"): v for k, v in tensors.items() if k.startswith("weight/")}
+    )
+    state: dict[int, dict[str, Any]] = {}
+    for name, value in tensors.items():
+        if name.startswith("moment/"):
+            _, index, key = name.split("/")
+            state.setdefault(int(index), {})[key] = value
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+    return int(header["step"])

@@ -1,0 +1,82 @@
+"""Fitting learns what is there, resumes as if never stopped, and adapts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from crystal_diffusion.errors import InputError
+from crystal_diffusion.skeletons import fitting
+from crystal_diffusion.skeletons.adapting import adapt
+from crystal_diffusion.skeletons.distribution import SkeletonModel
+from crystal_diffusion.skeletons.fitting import FitSettings, Skeletons, fit, make_batch
+from crystal_diffusion.skeletons.network import SkeletonConfig, SkeletonNetwork
+from crystal_diffusion.symmetry.assignments import Assignment, parse_wyckoff
+
+HALIDES = [("Li", "F"), ("Na", "Cl"), ("K", "Br"), ("Rb", "I"), ("Na", "F"), ("K", "Cl")]
+
+
+def rock_salts() -> list[Assignment]:
+    return [parse_wyckoff(f"{a}:4a,{x}:4b", 225) for a, x in HALIDES]
+
+
+def small(seed: int = 0) -> SkeletonNetwork:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return SkeletonNetwork(SkeletonConfig(dim=32, layers=2, dropout=0.0))
+
+
+def test_it_learns_the_crystals_it_is_given() -> None:
+    data = Skeletons.from_assignments(rock_salts() * 4)
+    network = fit(small(), data, FitSettings(steps=120, tokens=256, warm_up=10, learning_rate=3e-3))
+    model = SkeletonModel(network)
+    held_out = model.likeliest({37: 1, 17: 1}, 1)[0]
+    assert held_out.skeleton.space_group == 225
+    assert model.group_probabilities({37: 1, 17: 1})[224] > 0.9
+
+
+def test_a_stopped_run_goes_on_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = Skeletons.from_assignments(rock_salts() * 4)
+    settings = FitSettings(steps=12, tokens=128, warm_up=3, save_every=0.0)
+    straight = fit(small(), data, settings)
+    calls = 0
+
+    def fails_at_the_eighth(*args: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 8:
+            raise KeyboardInterrupt
+        return make_batch(*args)
+
+    state = tmp_path / "state.safetensors"
+    with monkeypatch.context() as patch:
+        patch.setattr(fitting, "make_batch", fails_at_the_eighth)
+        with pytest.raises(KeyboardInterrupt):
+            fit(small(), data, settings, state=state)
+    resumed = fit(small(), data, settings, state=state)
+    for name, value in straight.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+def test_adapting_makes_own_crystals_likelier() -> None:
+    """Garnet-like contents on an odd type: after adapting the type is expected of relatives."""
+    odd = [parse_wyckoff(f"{a}:2a,{x}:2c", 129) for a, x in HALIDES] * 5
+    before = SkeletonModel.load().group_probabilities({37: 2, 17: 2})[128]
+    adapted = adapt(odd, seed=1)
+    after = adapted.model.group_probabilities({37: 2, 17: 2})[128]
+    assert adapted.held_out == 3
+    assert adapted.after < adapted.before
+    assert after > 5 * before
+
+
+def test_adapting_to_few_or_none() -> None:
+    few = adapt(rock_salts()[:3])
+    assert few.crystals == 3
+    assert few.held_out == 0
+    assert np.isnan(few.before)
+    with pytest.raises(InputError, match="no crystal"):
+        adapt([])
