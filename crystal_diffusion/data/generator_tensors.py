@@ -67,19 +67,55 @@ def read_generated_tensors(path: Path, name: str) -> Iterator[PlainCrystal]:
             )
 
 
+class _Nothing:
+    """Stands in for a class of torch_geometric, whose content is not asked for."""
+
+    def __new__(cls, *_: object) -> _Nothing:
+        return object.__new__(cls)
+
+    def __init__(self, *_: object) -> None: ...
+
+    def __setstate__(self, _: object) -> None: ...
+
+
+class _NothingMaker:
+    """Stands in for what torch_geometric makes its batches with: making it gives the class."""
+
+    def __new__(cls, *_: object) -> Any:
+        return _Nothing
+
+
+def _stand_ins(path: Path) -> list[Any]:
+    """Empty classes for those of torch_geometric that a file names; theirs are never imported.
+
+    DiffCSP keeps the batch that it started from beside its results.
+    """
+    import torch
+
+    try:
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    # Not every file that can be read can be looked through.
+    except Exception:
+        return []
+    ours = [name for name in names if name.startswith("torch_geometric.")]
+    makers = {name for name in ours if name.endswith(".DynamicInheritanceGetter")}
+    return [(_NothingMaker if name in makers else _Nothing, name) for name in ours]
+
+
 def _load(path: Path) -> Any:
     import torch
 
     if zipfile.is_zipfile(path):
         check_zip(path)
+    # The settings of a run are stored as a Namespace: names and plain values.
+    known = [argparse.Namespace, *_stand_ins(path)]
     try:
-        # The settings of a run are stored as a Namespace: names and plain values.
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals(known):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"it holds more than tensors ({_blamed(error)}) and nothing is unpickled here; save "
-            "the tensors alone, without input_data_batch"
+            "the tensors alone"
         ) from None
     except (KeyError, EOFError, RuntimeError, AttributeError, IndexError, TypeError) as error:
         raise ValueError(f"it is no file of PyTorch ({shorten(error, 60)})") from None

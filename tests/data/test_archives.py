@@ -6,7 +6,9 @@ import argparse
 import gzip
 import io
 import os
+import sys
 import tarfile
+import types
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -203,6 +205,42 @@ def test_generated_tensors_with_cells_as_matrices(tmp_path: Path) -> None:
     }
     torch.save([one, {"nothing": 1}], tmp_path / "b.pt")
     assert formulas(tmp_path / "b.pt") == ["MgO", ""]
+
+
+@pytest.mark.parametrize("modern", [False, True])
+def test_a_batch_of_torch_geometric_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, modern: bool
+) -> None:
+    """DiffCSP keeps its input batch; how it is pickled differs between versions."""
+    module = types.ModuleType("torch_geometric.data.batch")
+    loaded: list[str] = []
+
+    class Batch:
+        def __init__(self) -> None:
+            self.x, self.kind = torch.ones(4), Batch
+
+        def __setstate__(self, state: Any) -> None:
+            loaded.append("Batch")
+
+    class DynamicInheritanceGetter:
+        def __call__(self, *bases: Any) -> Any:
+            loaded.append("Getter")
+            return Batch()
+
+    def reduce(self: Any) -> Any:
+        return DynamicInheritanceGetter(), (Batch, ()), {"x": self.x}
+
+    for kind in (Batch, DynamicInheritanceGetter):
+        kind.__module__, kind.__qualname__ = module.__name__, kind.__name__
+        setattr(module, kind.__name__, kind)
+    if modern:
+        Batch.__reduce__ = reduce  # type: ignore[method-assign,assignment]
+    for name in ("torch_geometric", "torch_geometric.data"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    torch.save({**tensors(1), "input_data_batch": Batch()}, tmp_path / "eval_diff.pt")
+    assert formulas(tmp_path / "eval_diff.pt") == ["MgO", "Zn2O"]
+    assert loaded == []
 
 
 class Payload:
