@@ -63,7 +63,9 @@ def _table(run: Path) -> list[dict[str, Any]]:
         raise InputError(
             f"{run}: has no screening.jsonl; run `crystal-diffusion screen {run}` first"
         )
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    from crystal_diffusion.runs.reading import read_rows
+
+    return read_rows(file)
 
 
 def _write(
@@ -73,6 +75,7 @@ def _write(
     from crystal_diffusion.dft.results import reference_jobs
     from crystal_diffusion.errors import InputError
     from crystal_diffusion.proposals.library import load_library
+    from crystal_diffusion.runs.reading import read_json
     from crystal_diffusion.runs.rows import relaxed_structures
 
     rows = [row for row in _table(run) if row["rank"] is not None and row["rank"] <= top]
@@ -83,7 +86,7 @@ def _write(
     jobs = [DftJob(row["id"], structures[row["id"]]) for row in rows]
     hull = run / "hull.json"
     if references and hull.is_file():
-        text = json.loads(hull.read_text(encoding="utf-8"))
+        text = read_json(hull)
         jobs += reference_jobs(text, [job.id for job in jobs], load_library())
     problems = write_inputs(jobs, target, code, settings)
     for key, problem in problems.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -20,6 +19,7 @@ from crystal_diffusion.energy.reference_energies import (
     simple_cells,
 )
 from crystal_diffusion.errors import InputError
+from crystal_diffusion.runs.reading import read_json
 from crystal_diffusion.runs.rows import rounded, structure_from_row
 
 if TYPE_CHECKING:
@@ -75,7 +75,10 @@ def _from_espresso(folder: Path) -> tuple[float, Structure, bool]:
 
 
 def _from_gpaw(folder: Path) -> tuple[float, Structure, bool]:
-    row = json.loads((folder / "result.json").read_text())
+    row = read_json(folder / "result.json")
+    asked = read_json(folder / "id.json")["id"]
+    if str(row.get("id")) != str(asked):
+        raise ValueError(f"result.json is of {row.get('id')!r}, not of {asked!r}")
     return float(row["energy_eV"]), structure_from_row(row), bool(row["converged"])
 
 
@@ -100,16 +103,23 @@ def read_results(folder: Path) -> tuple[str, list[DftResult]]:
         raise InputError(
             f"{folder}: has no manifest.json of `crystal-diffusion dft`; give the folder it wrote"
         )
-    code = str(json.loads(manifest.read_text(encoding="utf-8")).get("code"))
+    code = str(read_json(manifest).get("code"))
     if code not in _READERS:
         raise InputError(f"{manifest}: code {code!r} is not known")
     return code, [_read_one(path, code) for path in sorted(folder.glob("*/id.json"))]
 
 
 def _read_one(path: Path, code: str) -> DftResult:
-    identity = json.loads(path.read_text(encoding="utf-8"))
-    start = structure_from_row(identity["structure"])
-    key, kind = str(identity["id"]), str(identity["kind"])
+    try:
+        identity = read_json(path)
+        start = structure_from_row(identity["structure"])
+        key, kind = str(identity["id"]), str(identity["kind"])
+    # Damaged numbers make pymatgen fail in every way there is.
+    except Exception as error:
+        raise InputError(
+            f"{path}: is damaged ({' '.join(str(error).split())[:160]}); write the inputs again, "
+            "or remove that folder to collect the others."
+        ) from error
 
     def failed(problem: str) -> DftResult:
         return DftResult(key, kind, start, float("nan"), False, problem)

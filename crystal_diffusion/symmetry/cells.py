@@ -6,6 +6,8 @@ atom moves and nothing is rotated.
 
 from __future__ import annotations
 
+import functools
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,8 @@ from crystal_diffusion.symmetry.groups import Floats, Integers, SpaceGroup, wrap
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+#: Steps of the reduction; each takes the best of 1,740 changes, so a few are enough.
+_MOST_ROUNDS = 200
 #: The cells an answer can be given in.
 CELLS = ("primitive", "conventional", "niggli")
 
@@ -151,3 +155,61 @@ def niggli_change(lattice: Floats) -> Floats:
         ) from error
     change: Floats = np.round(np.asarray(reduced) @ np.linalg.inv(lattice))
     return change
+
+
+#: Lengths and angles this near (relative to the mean squared edge) count as equal.
+TIE = 1e-4
+
+
+@functools.cache
+def _small_changes() -> Integers:
+    """``(1740, 3, 3)`` integer matrices with entries -1, 0, 1 and determinant 1."""
+    rows = np.array(list(itertools.product((-1, 0, 1), repeat=9))).reshape(-1, 3, 3)
+    return rows[np.abs(np.linalg.det(rows) - 1) < 0.5]
+
+
+def stable_change(metric: Floats) -> Floats:
+    """Integer ``(3, 3)`` M for which M @ lattice is the Niggli cell, the same under rounding.
+
+    A symmetric cell has many reduced bases of equal lengths and angles, and noise in the last digit
+    decides which of them an algorithm finds. Here what differs by less than ``TIE`` is a tie, and
+    ties are decided by the integers alone. Where there are none it is the Niggli cell (Křivý and
+    Gruber 1976): three shortest vectors in order of length, angles all acute or all not.
+
+    Args:
+        metric: ``(3, 3)`` scalar products of the lattice vectors, Å2.
+
+    Raises:
+        InputError: for a cell without volume.
+    """
+    if not np.isfinite(metric).all() or np.linalg.det(metric) <= 0:
+        raise InputError("the cell has no volume and cannot be reduced; check it.")
+    changes = _small_changes()
+    found = np.eye(3, dtype=np.int64)
+    current = np.asarray(metric, np.float64)
+    tie = TIE * float(np.cbrt(np.linalg.det(current)))
+    for _ in range(_MOST_ROUNDS):
+        traces = np.einsum("cij,jk,cik->c", changes, current, changes)
+        best = int(traces.argmin())
+        if traces[best] > np.trace(current) - tie:
+            break
+        found = changes[best] @ found
+        current = found @ metric @ found.T
+    equal = changes[traces <= traces.min() + tie]
+    products = equal @ current @ equal.transpose(0, 2, 1)
+    edges = products[:, (0, 1, 2), (0, 1, 2)]
+    angles = products[:, (1, 0, 0), (2, 2, 1)]
+    ordered = (np.diff(edges, axis=1) > -tie).all(1)
+    acute, obtuse = (angles > tie).all(1), (angles <= tie).all(1)
+    for wanted in (ordered & acute, ordered & obtuse, ordered):
+        if wanted.any():
+            equal, angles = equal[wanted], angles[wanted]
+            break
+    # Of several, the angles nearest to right ones first, as the Niggli conditions have it.
+    for column in (0, 1, 2):
+        size = np.abs(angles[:, column])
+        kept = size <= size.min() + tie
+        equal, angles = equal[kept], angles[kept]
+    candidates = equal @ found
+    first = np.lexsort(candidates.reshape(len(candidates), 9).T[::-1])[0]
+    return np.asarray(candidates[first], np.float64)

@@ -15,7 +15,7 @@ from torch import Tensor
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.geometry import wrap
 from crystal_diffusion.seeding import CrystalStreams
-from crystal_diffusion.symmetry.cells import niggli_change
+from crystal_diffusion.symmetry.cells import stable_change
 from crystal_diffusion.symmetry.orbits import OrbitProjection, _act, lattice_shifts
 from crystal_diffusion.symmetry.template import SymmetricTemplate
 
@@ -117,12 +117,14 @@ class TemplateBatch(OrbitProjection):
     def basis(self, lattice: Tensor) -> Tensor:
         """Integer M ``(crystals, 3, 3)`` for which M @ lattice is the Niggli cell.
 
-        A cell that cannot be reduced (without volume) keeps the identity.
+        Rounding that differs between a crystal alone and in a batch does not change it. A cell that
+        cannot be reduced (without volume) keeps the identity.
         """
         out = torch.eye(3, dtype=torch.float64).repeat(len(lattice), 1, 1)
-        for row, cell in enumerate(lattice.detach().cpu().double().numpy()):
+        cells = lattice.detach().cpu().double()
+        for row, metric in enumerate((cells @ cells.mT).numpy()):
             try:
-                out[row] = torch.from_numpy(niggli_change(cell))
+                out[row] = torch.from_numpy(stable_change(metric))
             except InputError:
                 continue
         return out.to(lattice.device, lattice.dtype)

@@ -1,0 +1,221 @@
+"""Sound files of every format, run folders and models, to be damaged."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from pymatgen.core import Lattice, Structure
+
+from crystal_diffusion.crystal import CrystalBatch, to_atoms
+from crystal_diffusion.data.tables import CrystalArrays
+from crystal_diffusion.data.training_set import save_training_set
+from crystal_diffusion.diffusion.joint import JointConfig, JointDiffusion, LatticeStatistics
+from crystal_diffusion.energy.relaxation import RelaxLimits
+from crystal_diffusion.physics.facts import crystal_facts
+from crystal_diffusion.runs.folder import RunFolder, cif_text, extxyz_text
+from crystal_diffusion.screening.pipeline import screen
+from crystal_diffusion.screening.settings import ScreenSettings, read_candidates
+from crystal_diffusion.training.checkpoint import save_model
+from crystal_diffusion.training.config import TrainingConfig
+from crystal_diffusion.training.loop import fit
+
+
+def crystals() -> dict[str, Structure]:
+    """Cubic, triclinic, hexagonal and one atom."""
+    salt = Structure.from_spacegroup(
+        225, Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]
+    )
+    perovskite = Structure(
+        Lattice.cubic(3.905),
+        ["Sr", "Ti", "O", "O", "O"],
+        [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]],
+    )
+    skewed = Structure(
+        Lattice.from_parameters(4.1, 5.2, 6.3, 81, 97, 102),
+        ["Li", "Fe", "O", "O"],
+        [[0.1, 0.2, 0.3], [0.6, 0.7, 0.8], [0.35, 0.1, 0.6], [0.9, 0.55, 0.2]],
+    )
+    zinc = Structure(Lattice.hexagonal(2.66, 4.95), ["Zn", "Zn"], [[1 / 3, 2 / 3, 0.25],
+                     [2 / 3, 1 / 3, 0.75]])  # fmt: skip
+    iron = Structure(Lattice.cubic(2.87), ["Fe"], [[0, 0, 0]])
+    return {"salt": salt, "perovskite": perovskite, "skewed": skewed, "zinc": zinc, "iron": iron}
+
+
+SYMMETRIC_CIF = b"""data_NaCl
+_cell_length_a 5.64(1)
+_cell_length_b 5.64(1)
+_cell_length_c 5.64(1)
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+_symmetry_space_group_name_H-M 'F m -3 m'
+_space_group_IT_number 225
+_chemical_formula_sum 'Na1 Cl1'
+loop_
+_symmetry_equiv_pos_as_xyz
+'x,y,z'
+'-x,-y,z'
+'x+1/2,y+1/2,z'
+'x+1/2,y,z+1/2'
+'x,y+1/2,z+1/2'
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+_atom_site_occupancy
+Na1 Na1+ 0 0 0 1.0
+Cl1 Cl1- 0.5 0.5 0.5 1.0
+"""
+PARTIAL_CIF = b"""data_alloy
+_cell_length_a 3.6
+_cell_length_b 3.6
+_cell_length_c 3.6
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+_space_group_name_H-M_alt 'P m -3 m'
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+_atom_site_occupancy
+Cu1 Cu 0 0 0 0.75
+Au1 Au 0 0 0 0.25
+O1 O 0.5 0.5 0.5 0.5
+"""
+
+
+@cache
+def files() -> dict[str, bytes]:
+    """Name → content, one or more for every format that is read."""
+    found = crystals()
+    out: dict[str, bytes] = {"symmetric.cif": SYMMETRIC_CIF, "partial.cif": PARTIAL_CIF}
+    out["plain.cif"] = cif_text(found["skewed"], "skewed").encode()
+    out["two.cif"] = out["plain.cif"] + SYMMETRIC_CIF
+    from pymatgen.io.vasp import Poscar
+
+    out["zinc.vasp"] = Poscar(found["zinc"]).get_str().encode()
+    out["skewed.poscar"] = Poscar(found["skewed"]).get_str().encode()
+    out["some.extxyz"] = "".join(extxyz_text(s, n) for n, s in found.items()).encode()
+    entries = [{"id": n, "structure": s.as_dict(), "band_gap": 1.5} for n, s in found.items()]
+    out["list.json"] = json.dumps(entries[:2]).encode()
+    out["one.json"] = json.dumps(found["perovskite"].as_dict()).encode()
+    plain = [
+        {
+            "id": name,
+            "lattice": s.lattice.matrix.tolist(),
+            "positions": s.frac_coords.tolist(),
+            "atom_types": [int(z) for z in s.atomic_numbers],
+        }
+        for name, s in found.items()
+    ]
+    out["rows.jsonl"] = "\n".join(json.dumps(row) for row in plain).encode()
+    cells = [cif_text(s, n).replace('"', '""') for n, s in found.items()]
+    rows = [f'{n},1.5,"{text}"' for n, text in zip(found, cells, strict=True)]
+    out["table.csv"] = ("material_id,band_gap,cif\n" + "\n".join(rows) + "\n").encode()
+    with tempfile.TemporaryDirectory() as folder:
+        out |= _binary(Path(folder), found)
+    out["plain.cif.gz"] = gzip.compress(out["plain.cif"], mtime=0)
+    out["rows.jsonl.gz"] = gzip.compress(out["rows.jsonl"], mtime=0)
+    return out
+
+
+def _binary(folder: Path, found: dict[str, Structure]) -> dict[str, bytes]:
+    import pyarrow
+    import pyarrow.parquet
+    from ase.db import connect
+    from ase.io.trajectory import Trajectory
+
+    atoms: list[Atoms] = [to_atoms(s) for s in found.values()]
+    with Trajectory(str(folder / "a.traj"), "w") as writer:
+        for name, frame in zip(found, atoms, strict=True):
+            frame.info["id"] = name
+            writer.write(frame)
+    database = connect(str(folder / "a.db"))
+    for name, frame in zip(found, atoms, strict=True):
+        database.write(frame, name=f"n{name}", band_gap=1.5)
+    cells = np.array([s.lattice.parameters for s in found.values()])
+    table = pyarrow.table(
+        {
+            "material_id": list(found),
+            **{n: cells[:, i] for i, n in enumerate(("a", "b", "c", "alpha", "beta", "gamma"))},
+            "atomic_numbers": [list(map(int, s.atomic_numbers)) for s in found.values()],
+            "frac_coords": [s.frac_coords.ravel().tolist() for s in found.values()],
+            "band_gap": [1.5] * len(found),
+        }
+    )
+    pyarrow.parquet.write_table(table, folder / "a.parquet")
+    names = {"a.traj": "some.traj", "a.db": "some.db", "a.parquet": "some.parquet"}
+    return {new: (folder / old).read_bytes() for old, new in names.items()}
+
+
+@cache
+def run_folder() -> dict[str, bytes]:
+    """The files of a small screened run, by path below its folder."""
+    found = {name: s for name, s in crystals().items() if name != "zinc"}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "run"
+        run = RunFolder.create(path)
+        rows = [
+            {"id": n, **crystal_facts(s), "rank": i, "valid": True, "checks": [], "warnings": []}
+            for i, (n, s) in enumerate(found.items(), 1)
+        ]
+        run.write_structures(found, rows)
+        run.write_rejected({"minimum_distance": 3, "density": 1})
+        run.write_manifest({"command": ["x"], "n": 4, "made": 4, "seed": 1, "request": {}})
+        settings = ScreenSettings(
+            stages=("validate", "group", "relax", "rank"), potentials=("pair",), executor="here",
+            profile="permissive", limits=RelaxLimits(max_steps=2), cache=Path(folder) / "cache",
+        )  # fmt: skip
+        screen(read_candidates(path), settings)
+        return {
+            str(p.relative_to(path)): p.read_bytes()
+            for p in sorted(path.rglob("*"))
+            if p.is_file() and p.suffix != ".db" and p.name != ".lock"
+        }
+
+
+@cache
+def model_folder() -> dict[str, bytes]:
+    """A small trained model: weights, state, training set."""
+    coords = [np.array([[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]])] * 4
+    cells = np.stack([np.diag([4.0 + 0.1 * i, 4.2, 5.0]) for i in range(4)])
+    data = CrystalBatch.from_arrays(coords, cells, [np.array([11, 17])] * 4)
+    config = JointConfig(
+        network="transformer", network_options={"dim": 16, "layers": 1, "heads": 2},
+        statistics=LatticeStatistics.from_batch(data), max_train_atoms=2, elements=(11, 17),
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as folder:
+        torch.manual_seed(0)
+        model = JointDiffusion(config)
+        fit(model, data, TrainingConfig(steps=2, tokens=32, precision="float32"), Path(folder))
+        weights = dict(model.named_parameters())
+        save_model(Path(folder) / "model.safetensors", model, weights, {"steps": 2})
+        arrays = CrystalArrays(
+            tuple("abcd"), cells, np.concatenate(coords), np.array([11, 17] * 4),
+            np.arange(0, 9, 2), {},
+        )  # fmt: skip
+        save_training_set(Path(folder) / "training_set.npz", arrays)
+        return {p.name: p.read_bytes() for p in sorted(Path(folder).iterdir())}
+
+
+def recompressed(raw: bytes, change: Any) -> bytes:
+    """An ``.npz`` whose first array is changed inside, with sound checksums."""
+    with np.load(io.BytesIO(raw)) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **change(arrays))
+    return buffer.getvalue()

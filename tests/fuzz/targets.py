@@ -1,0 +1,276 @@
+"""What is done with damaged input, in the process that calls: the result is a word.
+
+"read": accepted; "refused": one sentence of ours; anything else is raised and is a fault.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import random
+import shutil
+import sys
+from pathlib import Path
+
+import mutations
+import numpy as np
+import seeds
+import torch
+
+from crystal_diffusion.data.check import check_source
+from crystal_diffusion.data.readers import iter_crystals
+from crystal_diffusion.errors import CrystalDiffusionError
+from crystal_diffusion.runs.folder import RunFolder
+from crystal_diffusion.runs.reading import read_rows
+from crystal_diffusion.runs.rows import relaxed_structures
+from crystal_diffusion.screening.pipeline import screen
+from crystal_diffusion.screening.settings import ScreenSettings, read_candidates
+from crystal_diffusion.training.checkpoint import load_model, read_tensors
+from crystal_diffusion.viewer.report import write_report
+from crystal_diffusion.viewer.report_data import gather
+
+
+def readers(number: int, folder: Path) -> str:
+    """A damaged file of some format, read, ordered and, now and then, checked."""
+    rng = random.Random(f"readers {number}")
+    files = seeds.files()
+    name = rng.choice(list(files))
+    raw = files[name]
+    if ".json" in name and not name.endswith(".gz") and rng.random() < 0.5:
+        raw = mutations.damage_json(raw, rng)
+    else:
+        raw = mutations.damage(raw, rng, tuple(files.values()))
+    path = folder / name
+    path.write_bytes(raw)
+    disorder = rng.choice(("skip", "order"))
+    good = 0
+    try:
+        for record in iter_crystals(
+            path, disorder=disorder, left_handed="swap", primitive=rng.random() < 0.1
+        ):
+            if record.structure is None:
+                if not record.problem:
+                    raise AssertionError("a crystal without structure and without reason")
+                continue
+            good += 1
+            lattice, coords = record.structure.lattice.matrix, record.structure.frac_coords
+            if not (np.isfinite(lattice).all() and np.isfinite(coords).all()):
+                raise AssertionError("a crystal with numbers that are not finite was accepted")
+            if abs(np.linalg.det(lattice)) < 1e-9:
+                raise AssertionError("a crystal without volume was accepted")
+        if number % 10 == 0:
+            check_source(path, disorder=disorder, processes=1)
+    except CrystalDiffusionError:
+        return "refused"
+    finally:
+        path.unlink(missing_ok=True)
+    return "read" if good else "refused"
+
+
+def runs(number: int, folder: Path) -> str:
+    """A run folder with damaged files: opened, reported, screened again."""
+    rng = random.Random(f"runs {number}")
+    files = dict(seeds.run_folder())
+    important = [n for n in files if not n.startswith(("cif/", "relaxed/"))]
+    for name in rng.sample(important, rng.choice((1, 1, 1, 2, 3))):
+        if name.endswith((".json", ".jsonl")) and rng.random() < 0.7:
+            files[name] = mutations.damage_json(files[name], rng)
+        elif rng.random() < 0.1:
+            del files[name]
+        else:
+            files[name] = mutations.damage(files[name], rng)
+    path = folder / "run"
+    for name, raw in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(raw)
+    answers = []
+    try:
+        answers = [
+            _said(lambda: RunFolder.open(path).structures()),
+            _said(lambda: RunFolder.open(path).rows()),
+            _said(lambda: RunFolder.open(path).rejected()),
+            _said(lambda: relaxed_structures(path)),
+            _said(lambda: read_rows(path / "screening.jsonl")),
+            _said(lambda: gather(path)),
+        ]
+        if number % 4 == 0:
+            answers.append(_said(lambda: write_report(path)))
+        if number % 8 == 0:
+            answers.append(_said(lambda: _screen(path)))
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+    return "refused" if "refused" in answers else "read"
+
+
+def _screen(path: Path) -> None:
+    settings = ScreenSettings(
+        stages=("group", "rank"), potentials=("pair",), executor="here", cache=path / "cache"
+    )
+    screen(read_candidates(path), settings)
+
+
+def _said(call: object) -> str:
+    try:
+        call()  # type: ignore[operator]
+    except CrystalDiffusionError:
+        return "refused"
+    return "read"
+
+
+def models(number: int, folder: Path) -> str:
+    """A model folder with a damaged file, loaded as ``generate`` loads it."""
+    from crystal_diffusion.generation.loading import load
+
+    rng = random.Random(f"models {number}")
+    files = dict(seeds.model_folder())
+    name = rng.choice(("model.safetensors", "training_set.npz", "state.safetensors"))
+    raw = files[name]
+    if name != "training_set.npz" and rng.random() < 0.6:
+        length = int.from_bytes(raw[:8], "little")
+        header = raw[8 : 8 + length]
+        way = rng.random()
+        if way < 0.2:
+            header = mutations.damage(header, rng)
+        elif way < 0.4:
+            header = mutations.damage_json(header, rng)
+        else:
+            # Ours, inside that of the format: what it says changes, the tensors stay.
+            tree = json.loads(header)
+            own = tree["__metadata__"]["crystal_diffusion"].encode()
+            tree["__metadata__"]["crystal_diffusion"] = mutations.damage_json(own, rng).decode(
+                "utf-8", "replace"
+            )
+            header = json.dumps(tree).encode()
+        raw = len(header).to_bytes(8, "little") + header + raw[8 + length :]
+    else:
+        raw = mutations.damage(raw, rng) if len(raw) < 300_000 else _flipped(raw, rng)
+    path = folder / "model"
+    path.mkdir()
+    for other, content in (files | {name: raw}).items():
+        (path / other).write_bytes(content)
+    try:
+        if name == "state.safetensors":
+            read_tensors(path / name)
+        else:
+            load_model(path, torch.device("cpu"))
+            load(path, "cpu")
+    except CrystalDiffusionError:
+        return "refused"
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+    return "read"
+
+
+def _flipped(raw: bytes, rng: random.Random) -> bytes:
+    data = bytearray(raw)
+    for _ in range(rng.choice((1, 2, 8))):
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    return bytes(data)
+
+
+#: Verb → options that take a value; what is tried with them is drawn from ``_ODD``.
+_OPTIONS: dict[str, tuple[str, ...]] = {
+    "check": ("--disorder", "--left-handed", "--min-distance", "--rows", "--out"),
+    "validate": ("--profile", "--limits", "--rows", "--processes", "--out"),
+    "view": ("--id", "--out", "--most"),
+    "report": ("--out",),
+    "inspect": (),
+    "dft": ("--top", "--code", "--cutoff", "--kpoints", "--pseudo-dir", "--db", "--out"),
+    "screen": ("--stages", "--top", "--potentials", "--db", "--executor", "--processes",
+               "--fmax", "--smax", "--steps", "--profile", "--disorder"),
+    "relax": ("--potential", "--executor", "--fmax", "--steps", "--out"),
+    "generate": ("--formula", "--z", "--elements", "--exclude", "--natoms", "--lattice",
+                 "--spacegroup", "--crystal-system", "--point-group", "--wyckoff", "--cell",
+                 "--host", "--add", "--profile", "--seed", "--first", "-n", "--out",
+                 "--max-attempts", "--device", "--executor"),
+    "train": ("--network", "--coordinates", "--lattice", "--epochs", "--steps", "--minutes",
+              "--learning-rate", "--dim", "--layers", "--tokens", "--accumulate", "--precision",
+              "--physics-weight", "--patience", "--disorder", "--largest-volume", "--start-from",
+              "--seed", "--device", "--out"),
+    "benchmark": ("--split", "-n", "--candidates", "--predictors", "--steps", "--seed"),
+    "evaluate": ("--train",),
+    "cache": (),
+}  # fmt: skip
+_ODD = (
+    "", "0", "-1", "7", "nan", "inf", "-inf", "1e300", "1e-300", "99999999999999999999", "x",
+    "x[/y]",
+    "[bold]", "a,b,,c", "../..", "/", "/proc/self/mem", "a" * 300, "a" * 4000, "\udcff\udcfe", "é☃",
+    "1-", "8-4", "1-999999999", "5,5,5,90,90,90", "5,5,5,1,1,170", "1e300,5,5,90,90,90",
+    "NaCl",
+    "Na0", "Xx2", "Fm-3m", "231", "225", "Na:1a", "postgresql://nobody@127.0.0.1:1/x", "ray:x",
+    "=1+1", "cuda:99", "-", "--", "{run}", "{cif}", "{model}", "{cif}/x",
+)  # fmt: skip
+
+
+def arguments(number: int, folder: Path) -> str:
+    """A command line with at least one odd word; only verbs and words that end soon."""
+    from crystal_diffusion.cli import main
+
+    rng = random.Random(f"arguments {number}")
+    verb = rng.choice(list(_OPTIONS))
+    run, model, cif = folder / "run", folder / "model", folder / "one.cif"
+    for name, raw in seeds.run_folder().items():
+        (run / name).parent.mkdir(parents=True, exist_ok=True)
+        (run / name).write_bytes(raw)
+    model.mkdir()
+    for name, raw in seeds.model_folder().items():
+        (model / name).write_bytes(raw)
+    cif.write_bytes(seeds.SYMMETRIC_CIF)
+    places = {"{run}": str(run), "{cif}": str(cif), "{model}": str(model)}
+
+    def odd() -> str:
+        word = rng.choice(_ODD)
+        for name, place in places.items():
+            word = word.replace(name, place)
+        return word
+
+    source = {"dft": run, "report": run, "screen": run, "evaluate": run, "inspect": model}
+    first = str(source.get(verb, model if verb == "generate" else cif))
+    if verb == "benchmark":
+        first = "mp20"
+    if rng.random() < 0.2 or verb == "cache":
+        first = odd()
+    words = [verb, first]
+    # A small run where nothing else is odd; the odd words come after and win.
+    words += {
+        "generate": ["-n", "1", "--steps", "2", "--max-attempts", "1", "--formula", "NaCl",
+                     "--out", str(folder / "new")],
+        "train": ["--steps", "1", "--dim", "16", "--layers", "1", "--out", str(folder / "new")],
+        "screen": ["--stages", "validate,rank", "--executor", "here"],
+        "relax": ["--potential", "pair", "--executor", "here", "--steps", "1",
+                  "--out", str(folder / "new")],
+        "check": [], "view": ["--out", str(folder / "x.html")],
+        "benchmark": ["--split", str(cif), "-n", "1", "--candidates", "1"],
+        "cache": ["--folder", str(folder)],
+    }.get(verb, [])  # fmt: skip
+    for _ in range(rng.choice((1, 1, 1, 2, 3))):
+        option = rng.choice(_OPTIONS[verb]) if _OPTIONS[verb] else ""
+        words += [option, odd()] if option and rng.random() < 0.9 else [odd()]
+    before = sys.argv, os.getcwd()
+    captured = io.TextIOWrapper(io.BytesIO(), errors="backslashreplace")
+    code: object = 0
+    try:
+        os.chdir(folder)
+        sys.argv = ["crystal-diffusion", *words]
+        with contextlib.redirect_stdout(captured), contextlib.redirect_stderr(captured):
+            main()
+    except SystemExit as stop:
+        code = stop.code
+    finally:
+        sys.argv = before[0]
+        os.chdir(before[1])
+        for path in folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+    captured.flush()
+    text = captured.buffer.getvalue().decode("utf-8", "replace")  # type: ignore[attr-defined]
+    if code == 70 or "Traceback (most recent call last)" in text:
+        raise AssertionError(f"{words}: traceback: {text[-1500:]}")
+    return "read" if code in (0, 1, None) else "refused"
+
+
+TARGETS = {"readers": readers, "runs": runs, "models": models, "arguments": arguments}
