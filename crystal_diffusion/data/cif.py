@@ -43,7 +43,7 @@ SPLIT_A = 0.15
 #: Å; a site that moved further onto its special position is named.
 MOVED_A = 0.05
 #: Occupancies of one site may sum to so much more than 1.
-SUM_ROUNDING = 0.03
+SUM_ROUNDING = 0.02
 #: Of two ways to understand a symmetry, one with atoms nearer than this part of the sum of their
 #: covalent radii is not meant.
 CONTACT_PART = 0.6

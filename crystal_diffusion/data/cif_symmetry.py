@@ -28,6 +28,7 @@ from crystal_diffusion.data.space_groups import (
     make_operations,
     misfit,
     operations_of,
+    setting_of_type,
     settings_named,
     settings_numbered,
 )
@@ -334,6 +335,10 @@ def _without_list(said: _Statements, lattice: np.ndarray) -> tuple[Candidate, ..
             f"the space group {unknown[0]!r} is unknown and no operations are listed; "
             "correct its name or add the operations"
         )
+        typed = setting_of_type(unknown[0])
+        if typed is not None and not said.number:
+            note = f"{unknown[0]!r} is a structure type, no space group; {typed.name} was used"
+            return _that_fits([_of_setting(typed, True, note)], lattice, typed.name)
         if not numbered:
             raise NoSymmetry(text)
         note = f"the space group {unknown[0]!r} is unknown; number {said.number} was used"

@@ -17,11 +17,13 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 
 from crystal_diffusion.data.bounds import LARGEST_COORDINATE, MOST_ORDERED_SITES
+from crystal_diffusion.data.disorder_groups import choose_groups
 from crystal_diffusion.data.records import (
     Disorder,
     Occupancy,
@@ -29,6 +31,7 @@ from crystal_diffusion.data.records import (
     cell_problem,
     failed,
 )
+from crystal_diffusion.data.witness import formula_text
 from crystal_diffusion.errors import InputError
 
 #: Two sites nearer than this (Å) cannot both be occupied.
@@ -103,9 +106,10 @@ def order_crystal(
         max_cells: largest supercell, in cells of the file.
         max_atoms: largest number of sites in the supercell; one cell is always allowed.
     """
-    occupancy = crystal.occupancy
-    if occupancy is None:
+    if crystal.occupancy is None:
         return crystal
+    described = crystal.occupancy.describe()
+    occupancy = choose_groups(crystal.occupancy, crystal.lattice)
     shares = _share_table(occupancy)
     kinds, kind_of_site = np.unique(shares.round(4), axis=0, return_inverse=True)
     kind_of_site = kind_of_site.reshape(-1)
@@ -140,9 +144,11 @@ def order_crystal(
             "empty",
         )
     size = "x".join(str(s) for s in split)
+    ordered = Counter(numbers[filled].tolist())
+    wanted = {z: cells * amount for z, amount in crystal.amounts().items()}
     note = (
-        f"ordered in a {size} cell from partial occupancy ({occupancy.describe()}); "
-        f"composition off by {wrong:.3f} atoms per site at most"
+        f"ordered in a {size} cell from partial occupancy ({described}); {formula_text(ordered)} "
+        f"for {formula_text(wanted)} of the file, off by {wrong:.3f} atoms per site at most"
     )
     return replace(
         crystal,

@@ -222,6 +222,32 @@ def settings_named(name: str, code: str = "") -> tuple[Setting, ...]:
     return settings
 
 
+#: Structure types that some files name in the place of a space group, where the type has one
+#: group and no choice of origin.
+_TYPES = {
+    "rock salt": 225,
+    "rocksalt": 225,
+    "halite": 225,
+    "fluorite": 225,
+    "antifluorite": 225,
+    "zinc blende": 216,
+    "zincblende": 216,
+    "sphalerite": 216,
+    "caesium chloride": 221,
+    "cesium chloride": 221,
+    "wurtzite": 186,
+    "nickel arsenide": 194,
+    "rutile": 136,
+}
+
+
+def setting_of_type(name: str) -> Setting | None:
+    """The group of a structure type (``rock salt type``); None for any other name."""
+    bare = re.sub(r"[\s-]*(structure|type|lattice)\b", "", name.strip().lower()).strip()
+    number = _TYPES.get(bare)
+    return None if number is None else settings_numbered(number)[0]
+
+
 def settings_numbered(number: int, code: str = "") -> tuple[Setting, ...]:
     """The settings that a number of the International Tables means: the standard one and its
     choices of origin or axes; for monoclinic groups those with another unique axis behind it."""

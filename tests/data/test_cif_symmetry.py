@@ -69,12 +69,22 @@ def test_names_in_many_spellings(name: str, setting: str) -> None:
     assert settings_named(name)[0].name == setting
 
 
-@pytest.mark.parametrize("name", ["rock salt", "F m -3 q", "P 7", "231", ""])
+@pytest.mark.parametrize("name", ["salt", "F m -3 q", "P 7", "231", ""])
 def test_names_that_nobody_knows(name: str) -> None:
     assert settings_named(name) == ()
     if name:
         crystal = read(cif(f"_space_group_name_H-M_alt '{name}'", "Na1 Na 0 0 0\n"))
         assert crystal.problem is not None and "unknown" in crystal.problem
+
+
+def test_a_structure_type_in_the_place_of_a_group_is_said() -> None:
+    text = cif(
+        "_symmetry_space_group_name_H-M 'zinc blende type'", "Zn1 Zn 0 0 0\nS1 S .25 .25 .25\n"
+    )
+    crystal = read(text)
+    assert formula_of(crystal.atomic_numbers) == "S4 Zn4"
+    assert "structure type" in crystal.notes[0]
+    assert read(text.replace("angle_gamma 90", "angle_gamma 120")).problem is not None
 
 
 def test_every_setting_of_gemmi_is_found_by_its_own_name() -> None:
