@@ -86,6 +86,7 @@ VERBS: tuple[str, ...] = (
     "report",
     "relax",
     "screen",
+    "discover",
     "dft",
     "evaluate",
     "benchmark",
@@ -156,7 +157,11 @@ def main() -> None:
             kept = "; what was finished is kept, the same command goes on from there"
             err.print(
                 "interrupted"
-                + (kept if sys.argv[1:2] in (["fetch"], ["train"], ["screen"]) else "")
+                + (
+                    kept
+                    if sys.argv[1:2] in (["fetch"], ["train"], ["screen"], ["discover"])
+                    else ""
+                )
             )
         raise
     except Exception:

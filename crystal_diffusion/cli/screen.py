@@ -183,6 +183,9 @@ def _tell(outcome: ScreenOutcome, top: int, quiet: bool) -> None:
             title=f"{first['potential']} {first['potential_version']}, references of "
             f"{first['reference_date'] or 'no date'}; energies in eV/atom"
             if energies
+            else f"{first['potential']} {first['potential_version']} gives no energies; ranked by "
+            "the built-in score within each formula"
+            if first["potential"]
             else "no energies; ranked by the built-in score within each formula"
         )
         if not energies:

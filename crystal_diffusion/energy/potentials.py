@@ -190,6 +190,18 @@ def default_potential() -> str | None:
     return "diep" if importlib.util.find_spec("diep") is not None else None
 
 
+def installed_second(first: str) -> str | None:
+    """A potential to ask for a second opinion: the first installed one of other weights."""
+    for name, package in (
+        ("sevennet", "sevenn"),
+        ("chgnet-r2scan", "chgnet"),
+        ("diep", "diep"),
+    ):
+        if name != first and importlib.util.find_spec(package) is not None:
+            return name
+    return None
+
+
 #: What to say where energies are wanted and no potential is installed.
 NO_POTENTIAL = "no potential is installed, so there are no energies; for energies type: " + (
     "pip install diep"

@@ -35,7 +35,7 @@ VOLUME_TOLERANCE = 0.08
 #: Tolerance of the space group in Å, the one of the index.
 SYMPREC_A = 0.1
 #: Known crystals of like formula, nearest in composition, among which the nearest is looked for.
-_NEAR = 64
+_NEAR = 12
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Discovery: propose, order, relax, judge, learn, again, until a budget is spent."""

@@ -1,0 +1,148 @@
+"""What a discovery leaves behind: a page to read, a table, the accepted crystals as a run."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from crystal_diffusion.discovery.loop import DiscoverySettings, Found
+from crystal_diffusion.files import write_text
+from crystal_diffusion.known.index import KnownCrystals
+from crystal_diffusion.physics.facts import crystal_facts
+from crystal_diffusion.runs.folder import RunFolder
+
+
+def write_discovery(
+    folder: Path,
+    settings: DiscoverySettings,
+    found: Sequence[Found],
+    known: KnownCrystals,
+    seconds: float,
+) -> list[Found]:
+    """Write ``report.md`` and the accepted crystals, lowest above hull first.
+
+    Returns:
+        The accepted crystals in that order.
+    """
+    accepted = sorted((f for f in found if f.accepted), key=lambda f: f.above_hull or 0.0)
+    run = RunFolder(folder)
+    rows = [_row(place, f, settings) for place, f in enumerate(accepted, 1)]
+    run.write_structures({f.id: f.structure for f in accepted}, rows)
+    run.write_manifest(
+        {
+            "command": sys.argv,
+            "request": {"wish": settings.wish.words},
+            "n": settings.budget.relaxations,
+            "made": len(accepted),
+            "seed": settings.seed,
+            "seconds": round(seconds, 1),
+            "known": known.title,
+        }
+    )
+    write_text(folder / "report.md", report_text(settings, found, accepted, known, seconds))
+    return accepted
+
+
+def _row(place: int, found: Found, settings: DiscoverySettings) -> dict[str, Any]:
+    novelty = found.novelty
+    return {
+        "id": found.id,
+        "rank": place,
+        **crystal_facts(found.structure),
+        "start": found.start,
+        "valid": True,
+        "potential": settings.potential,
+        "energy_per_atom_eV": found.row["energy_per_atom_eV"],
+        "energy_above_hull_eV_atom": found.above_hull,
+        "second_potential": settings.second,
+        "second_above_hull_eV_atom": found.second,
+        "second_agrees": found.agrees,
+        "converged": found.row["converged"],
+        "novel": None if novelty is None else novelty.novel,
+        "nearest_known_id": None if novelty is None else novelty.nearest_known_id,
+        "nearest_known_distance": None if novelty is None else novelty.nearest_known_distance,
+        "swap_of_like_elements": None if novelty is None else novelty.swap_of_like_elements,
+        "problem": found.note,
+    }
+
+
+def report_text(
+    settings: DiscoverySettings,
+    found: Sequence[Found],
+    accepted: Sequence[Found],
+    known: KnownCrystals,
+    seconds: float,
+) -> str:
+    """The page: what was found, what it cost, how sure."""
+    second = settings.second
+    sure = [f for f in accepted if f.agrees]
+    unsure = [f for f in accepted if not f.agrees]
+    swaps = sum(bool(f.novelty and f.novelty.swap_of_like_elements) for f in accepted)
+    lines = [
+        f"# Discovery: {settings.wish.words}",
+        "",
+        f"{len(accepted)} crystals accepted of {len(found)} relaxed, in {seconds / 60:.1f} minutes "
+        f"(strategy {settings.strategy}, seed {settings.seed}).",
+        "",
+        f"Accepted means: not among {known.title}, distinct, at most "
+        f"{settings.wish.most_above_hull:g} eV/atom above the hull of these by "
+        f"{settings.potential}, not doubtful"
+        + (f", and not refused by {second}." if second else "; no second potential was asked."),
+        "",
+        "## What was found",
+        "",
+        "| id | formula | group | above hull, eV/atom "
+        + (f"| by {second} " if second else "")
+        + "| start | nearest known | converged |",
+        "|---|---|---|---|" + ("---|" if second else "") + "---|---|---|",
+    ]
+    for f in accepted:
+        facts = crystal_facts(f.structure)
+        near = f.novelty
+        beside = "" if near is None else str(near.nearest_known_id or "")
+        if near is not None and near.swap_of_like_elements:
+            beside += ", a swap of like elements"
+        mark = "–" if f.second is None else f"{f.second:+.3f}"
+        lines.append(
+            f"| {f.id} | {f.structure.composition.reduced_formula} | "
+            f"{facts.get('space_group_0.1', '')} | {f.above_hull:+.3f} "
+            + (f"| {mark} " if second else "")
+            + f"| {f.start} | {beside} | {'yes' if f.row['converged'] else 'no'} |"
+        )
+    starts = Counter(f.start for f in found)
+    hits = Counter(f.start for f in accepted)
+    spent = sum(float(f.row["seconds"]) for f in found)
+    lines += [
+        "",
+        "## What it cost",
+        "",
+        f"- {len(found)} relaxations, {spent / 60:.1f} minutes of one core in them"
+        + (f", {len(found) / max(len(accepted), 1):.1f} for each accepted." if accepted else "."),
+        *(f"- {start}: {hits[start]} accepted of {count}" for start, count in starts.most_common()),
+        "",
+        "## How sure",
+        "",
+        f"- {len(sure)} are at most {settings.wish.most_above_hull:g} eV/atom above hull by "
+        f"{second} too; {len(unsure)} could not be asked ({_reasons(unsure)})."
+        if second
+        else "- One potential only: install a second one (pip install sevenn) and run again.",
+        f"- {sum(bool(f.row['converged']) for f in accepted)} of {len(accepted)} met both criteria "
+        "of convergence.",
+        f"- {swaps} are swaps of like elements of a known crystal; {len(accepted) - swaps} are "
+        "not.",
+        f"- {sum(bool(f.note) and not f.accepted for f in found)} relaxed crystals were doubtful "
+        "or had a problem and are not counted.",
+        "- Energies are those of machine-learned potentials at zero temperature. The potentials "
+        "were trained on like data and can be wrong together; a density-functional calculation "
+        "(`crystal-diffusion dft`) is the next step.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _reasons(unsure: Sequence[Found]) -> str:
+    counts = Counter(f.note or "no word" for f in unsure)
+    return "; ".join(f"{reason}: {n}" for reason, n in counts.most_common()) or "none"
