@@ -77,8 +77,8 @@ def _from_espresso(folder: Path) -> tuple[float, Structure, bool]:
 def _from_gpaw(folder: Path) -> tuple[float, Structure, bool]:
     row = read_json(folder / "result.json")
     asked = read_json(folder / "id.json")["id"]
-    if str(row.get("id")) != str(asked):
-        raise ValueError(f"result.json is of {row.get('id')!r}, not of {asked!r}")
+    if "id" in row and str(row["id"]) != str(asked):
+        raise ValueError(f"result.json is of {row['id']!r}, not of {asked!r}")
     return float(row["energy_eV"]), structure_from_row(row), bool(row["converged"])
 
 
