@@ -77,6 +77,10 @@ def generate(
         str, typer.Option(help="Checks: strict, default or permissive.")
     ] = "default",
     max_attempts: Annotated[int, typer.Option(help="Tries per crystal.")] = 8,
+    like_training: Annotated[
+        float | None,
+        typer.Option(help="0 to 1: how near to your crystals, where no formula is given."),
+    ] = None,
     library: Annotated[
         str | None, typer.Option(help="Prototypes from own, shipped or both crystals.")
     ] = None,
@@ -142,6 +146,7 @@ def generate(
         scorer=scorer,
         symmetry=symmetry,
         max_attempts=max_attempts,
+        like_training=like_training,
         validator=None if profile == "default" else PhysicsValidator(profile=profile),
     )
     if executor is not None and device not in ("auto", "cpu"):

@@ -16,7 +16,7 @@ from crystal_diffusion import chemistry
 from crystal_diffusion.crystal import to_atoms
 from crystal_diffusion.data.tables import CrystalArrays
 from crystal_diffusion.diffusion.joint import JointDiffusion
-from crystal_diffusion.errors import InputError
+from crystal_diffusion.errors import InputError, RequestError
 from crystal_diffusion.generation.clock import Clock
 from crystal_diffusion.generation.knowledge import (
     Knowledge,
@@ -35,6 +35,7 @@ from crystal_diffusion.physics.validator import PhysicsValidator
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+    from crystal_diffusion.generation.like_training import LikeTraining
     from crystal_diffusion.generation.symmetric import TemplateSource
     from crystal_diffusion.matching import NearestKnown
     from crystal_diffusion.proposals.library import ReferenceLibrary
@@ -276,6 +277,7 @@ class CrystalGenerator:
             novel=novel,
             propose=propose,
             templates=templates,
+            like=self._like_training(request, seed, settings),
             wanted=wanted,
         )
 
@@ -297,6 +299,39 @@ class CrystalGenerator:
             largest=largest,
             asked=settings.symmetry,
             default=self.knowledge.symmetric,
+        )
+
+    def _like_training(
+        self, request: Request, seed: int, settings: GenerationSettings
+    ) -> LikeTraining | None:
+        """What draws crystals like the user's own, where no composition or symmetry is named."""
+        likeness = settings.like_training
+        free = not (request.formula or request.symmetric or request.host or request.lattice)
+        if not free and likeness is not None:
+            raise RequestError(
+                "like_training chooses compositions and structure types; drop it, or the formula, "
+                "symmetry, host or lattice."
+            )
+        if likeness is None:
+            likeness = self.knowledge.like_training
+        if not free or likeness is None:
+            return None
+        if self.proposer is None:
+            raise RequestError(
+                "like_training needs a model that holds crystals of yours; train one first, or "
+                "leave --like-training out."
+            )
+        from crystal_diffusion.generation.like_training import LikeTraining
+
+        return LikeTraining(
+            self.proposer,
+            likeness,
+            seed,
+            known=self.known_elements,
+            required=[chemistry.atomic_number(el) for el in request.elements],
+            excluded=[chemistry.atomic_number(el) for el in request.exclude],
+            sizes=request.num_atoms,
+            neutral=request.charge_neutral,
         )
 
     def _proposals(self, settings: GenerationSettings) -> Proposer | None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: How near to the user's crystals new ones are by default.
+LIKE_TRAINING = 0.75
 #: Which crystals prototypes are made from.
 LIBRARIES = ("both", "own", "shipped")
 
@@ -43,6 +45,8 @@ class Knowledge:
         symmetric: share of the noise starts that get a space group and Wyckoff positions first,
             where the user does not say.
         skeletons_file: of the learned space groups and Wyckoff positions; None for the shipped.
+        like_training: how near crystals of no given composition stay to the user's own, 0 to 1,
+            where the user does not say; None draws them from noise alone.
     """
 
     scorer: Scorer
@@ -51,6 +55,7 @@ class Knowledge:
     novel: float
     own_bonus: float = 0.0
     pretrained: bool = False
+    like_training: float | None = None
     symmetric: float = 0.0
     skeletons_file: Path | None = None
 
@@ -149,6 +154,7 @@ def joined_knowledge(
         own_bonus=evidence.bonus,
         pretrained=True,
         symmetric=1.0 - FREE_SHARE,
+        like_training=LIKE_TRAINING,
     )
 
 

@@ -22,6 +22,7 @@ from crystal_diffusion.seeding import stream_seed
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+    from crystal_diffusion.generation.like_training import LikeTraining
     from crystal_diffusion.generation.symmetric import Chosen, TemplateSource
     from crystal_diffusion.proposals.prototypes import Proposal
     from crystal_diffusion.symmetry.template import SymmetricTemplate
@@ -85,6 +86,7 @@ class Planner:
         novel: share of crystals that start from noise; the others from prototypes.
         propose: finds prototypes, or None where there is no library.
         templates: chooses symmetric templates; None where all crystals stay free of symmetry.
+        like: draws crystals like those of training, for requests that name no composition.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class Planner:
         novel: float = 1.0,
         propose: Proposer | None = None,
         templates: TemplateSource | None = None,
+        like: LikeTraining | None = None,
         wanted: int = 1,
     ) -> None:
         if not 0 <= novel <= 1:
@@ -108,6 +111,7 @@ class Planner:
         self.largest = largest
         self.novel = novel
         self.templates = templates
+        self.like = like
         self._propose = propose
         self._wanted = wanted
         self._proposals: list[Proposal] | None = None
@@ -182,6 +186,8 @@ class Planner:
         if self.request.host is not None:
             return self._host(index, attempt, seed)
         proposal = self._prototype(index, attempt) if self.compositions else None
+        if self.like is not None:
+            proposal = self.like.proposal(index, attempt)
         if proposal is None:
             return None
         structure = proposal.structure

@@ -34,6 +34,8 @@ class GenerationSettings:
         scorer: "score" (built in), a potential's name such as "diep" (its energy joined with the
             built-in score where there is one), "residual" (of the network), or "none".
         group: group duplicates by structure matching.
+        like_training: 0 to 1, how near crystals of no given composition stay to the user's own;
+            None leaves the choice to the model.
     """
 
     sampler: SamplerSettings = field(default_factory=SamplerSettings)
@@ -46,10 +48,15 @@ class GenerationSettings:
     scorer: str = "score"
     group: bool = True
     validator: PhysicsValidator | None = None
+    like_training: float | None = None
 
     def __post_init__(self) -> None:
         if self.noise_share is not None and not 0 <= self.noise_share <= 1:
             raise InputError(f"noise_share is {self.noise_share}; give a share between 0 and 1.")
+        if self.like_training is not None and not 0 <= self.like_training <= 1:
+            raise InputError(
+                f"like_training is {self.like_training}; give a number between 0 and 1."
+            )
         if self.max_attempts < 1:
             raise InputError(f"max_attempts is {self.max_attempts}; give at least 1.")
 
