@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 from torch import nn
 
+from crystal_diffusion.networks.equivariant import EquivariantNetwork
 from crystal_diffusion.networks.transformer import CrystalTransformer
 from crystal_diffusion.networks.unet import CrystalUNet
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "transformer": CrystalTransformer,
     "unet": CrystalUNet,
+    "equivariant": EquivariantNetwork,
 }
