@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from crystal_diffusion.data.demo import create_demo_dataset
     from crystal_diffusion.data.sources.fetching import fetch, load_materials_project_data
     from crystal_diffusion.diffusion.joint import JointConfig, JointDiffusion
+    from crystal_diffusion.diffusion.progressive import progressive_distillation
     from crystal_diffusion.diffusion.reference import CrystalDiffusionModel
     from crystal_diffusion.diffusion.sampler import SamplerSettings
     from crystal_diffusion.generation.generator import CrystalGenerator
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
     from crystal_diffusion.generation.request import Request
     from crystal_diffusion.generation.settings import GenerationSettings
     from crystal_diffusion.networks.embeddings import SinusoidalPositionEmbeddings
+    from crystal_diffusion.networks.equivariant import E3EquivariantLayer
     from crystal_diffusion.networks.unet import DenoisingNetwork
     from crystal_diffusion.physics.advanced import AdvancedPhysicsValidator
     from crystal_diffusion.physics.validator import PhysicsValidator
     from crystal_diffusion.viewer import visualize_crystal
     from crystal_diffusion.workflows.demo import main
+    from crystal_diffusion.workflows.distill import distill
     from crystal_diffusion.workflows.train import train
 
 __version__ = "0.1.0"
@@ -41,6 +44,7 @@ _HOMES = {
     "CrystalGenerator": "generation.generator",
     "CrystalStructureDataset": "data.dataset",
     "DenoisingNetwork": "networks.unet",
+    "E3EquivariantLayer": "networks.equivariant",
     "GenerationSettings": "generation.settings",
     "JointConfig": "diffusion.joint",
     "JointDiffusion": "diffusion.joint",
@@ -49,8 +53,10 @@ _HOMES = {
     "SamplerSettings": "diffusion.sampler",
     "SinusoidalPositionEmbeddings": "networks.embeddings",
     "create_demo_dataset": "data.demo",
+    "distill": "workflows.distill",
     "fetch": "data.sources.fetching",
     "load_materials_project_data": "data.sources.fetching",
+    "progressive_distillation": "diffusion.progressive",
     "load": "generation.loading",
     "main": "workflows.demo",
     "train": "workflows.train",
@@ -64,6 +70,7 @@ __all__ = [
     "CrystalGenerator",
     "CrystalStructureDataset",
     "DenoisingNetwork",
+    "E3EquivariantLayer",
     "GenerationSettings",
     "JointConfig",
     "JointDiffusion",
@@ -72,10 +79,12 @@ __all__ = [
     "SamplerSettings",
     "SinusoidalPositionEmbeddings",
     "create_demo_dataset",
+    "distill",
     "fetch",
     "load_materials_project_data",
     "load",
     "main",
+    "progressive_distillation",
     "train",
     "visualize_crystal",
 ]

@@ -80,6 +80,7 @@ VERBS: tuple[str, ...] = (
     "fetch",
     "check",
     "train",
+    "distill",
     "generate",
     "validate",
     "view",

@@ -14,7 +14,7 @@ from crystal_diffusion.cli.console import OK, err, out, progress
 def train(
     source: Annotated[str, typer.Argument(help="File, folder or glob with crystals.")],
     folder: Annotated[Path, typer.Option("--out", "-o", help="Model folder.")] = Path("model"),
-    network: Annotated[str, typer.Option(help="transformer or unet.")] = "transformer",
+    network: Annotated[str, typer.Option(help="transformer, unet or equivariant.")] = "transformer",
     coordinates: Annotated[str, typer.Option(help="Process: flow or wrapped.")] = "flow",
     lattice: Annotated[str, typer.Option(help="Process: flow, cosine or linear.")] = "flow",
     epochs: Annotated[int | None, typer.Option(help="Passes over the data.")] = None,

@@ -127,7 +127,7 @@ class E3EquivariantLayer(nn.Module):
         return positions + moved, flat.view(crystals, atoms, dim)
 
     def exchange(self, edges: Edges, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Features ``(atoms, dim)``, steps ``(atoms, 3)`` in Å, strain of each ``(atoms, 3, 3)``."""
+        """Features ``(atoms, dim)``, steps ``(atoms, 3)`` in Å, strains ``(atoms, 3, 3)``."""
         away = (edges.distance.unsqueeze(-1) - self.centres) * (len(self.centres) / self.cutoff)
         waves = torch.exp(-away.clamp(-9.0, 9.0).square())
         hidden = (
@@ -175,7 +175,8 @@ class EquivariantNetwork(nn.Module):
         self.elements = ElementEmbedding(dim)
         self.atom_level = nn.Linear(64, dim)
         self.condition = nn.Sequential(nn.Linear(3 * 64, dim), nn.SiLU(), nn.Linear(dim, dim))
-        self.layers = nn.ModuleList(E3EquivariantLayer(dim, radial, cutoff) for _ in range(layers))
+        rounds = [E3EquivariantLayer(dim, radial, cutoff) for _ in range(layers)]
+        self.layers = nn.ModuleList(rounds)
         self.told = nn.ModuleList(nn.Linear(dim, dim) for _ in range(layers))
         self.norm = nn.LayerNorm(dim)
         self.speed = nn.Linear(dim, 1)
@@ -225,7 +226,8 @@ class EquivariantNetwork(nn.Module):
         flat = hidden.reshape(-1, dim)
         steps = flat.new_zeros(len(flat), 3)
         strain = flat.new_zeros(len(flat), 3, 3)
-        for layer, tell in zip(self.layers, self.told, strict=True):
+        layers = [layer for layer in self.layers if isinstance(layer, E3EquivariantLayer)]
+        for layer, tell in zip(layers, self.told, strict=True):
             flat = flat + tell(told).unsqueeze(1).expand(-1, atoms, -1).reshape(-1, dim)
             flat, step, bend = layer.exchange(edges, flat)
             steps, strain = steps + step, strain + bend

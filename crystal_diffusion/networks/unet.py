@@ -90,6 +90,7 @@ class DenoisingNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.hidden_dim = hidden_dim
+        self.time_dim = time_dim
         self.learned_variance = learned_variance
         self.time = nn.Sequential(
             SinusoidalPositionEmbeddings(time_dim), nn.Linear(time_dim, time_dim), nn.SiLU()

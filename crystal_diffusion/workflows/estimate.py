@@ -65,6 +65,17 @@ def defaults_for(crystals: int, device: str = "cpu") -> Defaults:
     return Defaults(192, 6, 12, 768, 8e-4)
 
 
+def network_options(
+    network: str, dim: int | None, layers: int | None, chosen: Defaults
+) -> dict[str, Any]:
+    """Size of a network by name; what is not given comes from the amount of data."""
+    if network == "unet":
+        return {"hidden_dim": dim or 128}
+    if network == "equivariant":
+        return {"dim": dim or 64, "layers": layers or 4}
+    return {"dim": dim or chosen.dim, "layers": layers or chosen.layers, "heads": HEADS}
+
+
 @dataclass(frozen=True)
 class Estimate:
     """What a run will cost, measured on two real steps: seconds, peak memory in MB."""

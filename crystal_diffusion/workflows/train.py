@@ -24,6 +24,7 @@ from crystal_diffusion.errors import InputError
 from crystal_diffusion.files import locked, make_folder
 from crystal_diffusion.generation.generator import CrystalGenerator
 from crystal_diffusion.generation.loading import PRETRAINED, base_header, load
+from crystal_diffusion.networks import NETWORKS
 from crystal_diffusion.training.checkpoint import checksum
 from crystal_diffusion.training.config import TrainingConfig
 from crystal_diffusion.training.distributed import Workers
@@ -39,6 +40,7 @@ from crystal_diffusion.workflows.estimate import (
     batch_of,
     defaults_for,
     measure,
+    network_options,
     steps_of,
 )
 from crystal_diffusion.workflows.model_card import inherited, write_card
@@ -90,7 +92,7 @@ def train(
     Args:
         source: anything ``CrystalStructureDataset`` takes, or a data set.
         out: model folder.
-        network: "transformer" or "unet".
+        network: "transformer", "unet" or "equivariant".
         coordinates: "flow" or "wrapped"; lattice: "flow", "cosine" or "linear".
         epochs, steps, minutes: length of training; by default chosen from the data.
         reduce: reduce cells to primitive Niggli cells.
@@ -120,8 +122,8 @@ def train(
     )
     if dim is not None and network == "transformer" and dim % HEADS:
         raise InputError(f"dim is {dim}; the transformer has {HEADS} heads, give a multiple of it.")
-    if network not in ("transformer", "unet"):
-        raise InputError(f"network {network!r} is not known; choose transformer or unet.")
+    if network not in NETWORKS:
+        raise InputError(f"network {network!r} is not known; choose one of {', '.join(NETWORKS)}.")
     own_network = dim is not None or layers is not None
     own_network |= (network, coordinates, lattice) != ("transformer", "flow", "flow")
     start_from = _base(start_from, from_scratch, own_network)
@@ -180,15 +182,7 @@ def train(
         model = JointDiffusion(replace(base.config, elements=elements)).to(resolved)
         model.load_state_dict(base.state_dict())
     else:
-        options: dict[str, Any] = (
-            {"hidden_dim": dim or 128}
-            if network == "unet"
-            else {
-                "dim": dim or chosen.dim,
-                "layers": layers or chosen.layers,
-                "heads": HEADS,
-            }
-        )
+        options = network_options(network, dim, layers, chosen)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = JointDiffusion(

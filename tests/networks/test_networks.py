@@ -63,7 +63,11 @@ def test_transformer_depends_on_geometry_and_elements() -> None:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_padding_changes_nothing(name: str) -> None:
-    options = {"dim": 32, "layers": 2, "heads": 4} if name == "transformer" else {"hidden_dim": 32}
+    options = {
+        "transformer": {"dim": 32, "layers": 2, "heads": 4},
+        "unet": {"hidden_dim": 32},
+        "equivariant": {"dim": 16, "layers": 2},
+    }[name]
     network = trained_like(NETWORKS[name](**options))
     noisy = noisy_crystals()
 
