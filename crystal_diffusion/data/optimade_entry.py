@@ -6,8 +6,6 @@ Data 8, 217): Cartesian positions in Å, species by name with symbols and concen
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,12 +16,14 @@ import numpy as np
 from crystal_diffusion.data.provenance import NOT_KNOWN, Provenance
 from crystal_diffusion.data.records import (
     Occupancy,
+    Place,
     PlainCrystal,
     failed,
     make_crystal,
     shorten,
     to_float,
 )
+from crystal_diffusion.data.witness import Statement, read_formula, settle_statement
 
 #: What is asked for and read; everything else of an entry that is a number is a label.
 STRUCTURE_FIELDS = (
@@ -119,10 +119,11 @@ def _crystal(attributes: Mapping[str, Any], name: str, source: str) -> PlainCrys
         return failed(
             name, source, "some of its positions are not known; leave it out", "not finite"
         )
-    features = attributes.get("structure_features") or []
-    if attributes.get("assemblies") or "assemblies" in features:
-        text = "groups of its sites exclude each other (assemblies); take an ordered entry"
-        return failed(name, source, text, "partial occupancy")
+    if "assemblies" in (attributes.get("structure_features") or []) and not attributes.get(
+        "assemblies"
+    ):
+        text = "groups of its sites take turns, and it does not say which (no assemblies)"
+        return failed(name, source, f"{text}; take another entry", "partial occupancy")
     at_sites = [str(species) for species in attributes["species_at_sites"]]
     if len(at_sites) != len(positions):
         text = f"{len(positions)} positions but {len(at_sites)} species; ask for the entry again"
@@ -138,18 +139,22 @@ def _crystal(attributes: Mapping[str, Any], name: str, source: str) -> PlainCrys
     cartesian = np.array(positions, dtype=np.float64)
     if cell.shape != (3, 3) or abs(float(np.linalg.det(cell))) == 0.0:
         return make_crystal(name, source, cell, np.zeros_like(cartesian), [1] * len(cartesian))
-    shares = [kinds[s].shares for s in at_sites]
-    disagreement = _disagreement(attributes, shares)
-    if disagreement:
-        return failed(name, source, disagreement)
+    places = _places(attributes, len(at_sites))
+    shares = [
+        {number: part * chance for number, part in kinds[s].shares.items()}
+        for s, (_, chance) in zip(at_sites, places, strict=True)
+    ]
     numbers = [next(iter(share), 0) for share in shares]
     labels = _labels(attributes)
     coords = cartesian @ np.linalg.inv(cell)
     crystal = make_crystal(name, source, cell, coords, numbers, labels)
     crystal = replace(crystal, notes=_notes(attributes, [kinds[s] for s in at_sites]))
-    if crystal.problem is None and any(_is_partial(share) for share in shares):
-        return replace(crystal, occupancy=Occupancy(crystal.frac_coords, tuple(shares)))
-    return crystal
+    grouped = any(place is not None for place, _ in places)
+    if crystal.problem is None and (grouped or any(_is_partial(share) for share in shares)):
+        inside = tuple(place for place, _ in places) if grouped else ()
+        occupancy = Occupancy(crystal.frac_coords, tuple(shares), inside)
+        crystal = replace(crystal, occupancy=occupancy)
+    return settle_statement(crystal, _statement(attributes))
 
 
 def _species(kind: Mapping[str, Any]) -> _Species:
@@ -184,41 +189,32 @@ def _notes(attributes: Mapping[str, Any], kinds: Sequence[_Species]) -> tuple[st
     return tuple(notes)
 
 
-def _disagreement(attributes: Mapping[str, Any], shares: Sequence[Mapping[int, float]]) -> str:
-    """Where the entry's own number of sites or formula differs from its sites, in words."""
-    count = attributes.get("nsites")
-    if isinstance(count, int) and count != len(shares):
-        return f"it says {count} sites and lists {len(shares)}; ask for the entry again"
-    formula = attributes.get("chemical_formula_reduced")
-    if not isinstance(formula, str) or any(_is_partial(share) for share in shares):
-        return ""
+def _statement(attributes: Mapping[str, Any]) -> Statement:
+    """What the entry says of its own composition."""
+    formula, count = attributes.get("chemical_formula_reduced"), attributes.get("nsites")
     if "implicit_atoms" in (attributes.get("structure_features") or []):
-        return ""
-    found = reduced_formula(Counter(next(iter(share)) for share in shares))
-    stated = parse_reduced(formula)
-    if stated is None or stated == found:
-        return ""
-    read = " ".join(f"{symbol}{n}" for symbol, n in sorted(found.items()))
-    return f"its formula is {formula} but its sites give {read}; ask for the entry again"
+        formula = None
+    return Statement(
+        read_formula(formula) if isinstance(formula, str) else None,
+        num_atoms=count if isinstance(count, int) and count > 0 else None,
+    )
 
 
-def reduced_formula(counts: Mapping[int, int]) -> dict[str, int]:
-    """Counts by symbol, divided by their greatest common divisor."""
-    divisor = math.gcd(*counts.values())
-    return {str(gemmi.Element(z).name): n // divisor for z, n in counts.items()}
+def _places(attributes: Mapping[str, Any], sites: int) -> tuple[tuple[Place | None, float], ...]:
+    """The group of each site that takes turns with others, and the probability of that group.
 
-
-def parse_reduced(formula: str) -> dict[str, int] | None:
-    """``Ca1F2`` and ``CaF2`` as counts; ``None`` for what is no formula of whole numbers."""
-    import re
-
-    if not re.fullmatch(r"([A-Z][a-z]?\d*)+", formula):
-        return None
-    counts: Counter[str] = Counter()
-    for symbol, number in re.findall(r"([A-Z][a-z]?)(\d*)", formula):
-        counts["H" if symbol == "D" else symbol] += int(number or 1)
-    divisor = math.gcd(*counts.values())
-    return {symbol: n // divisor for symbol, n in counts.items()}
+    Raises:
+        ValueError: when a site is in two groups.
+    """
+    found: list[tuple[Place | None, float]] = [(None, 1.0)] * sites
+    for number, assembly in enumerate(attributes.get("assemblies") or []):
+        groups, shares = assembly["sites_in_groups"], assembly["group_probabilities"]
+        for label, (members, share) in enumerate(zip(groups, shares, strict=True), 1):
+            for site in members:
+                if found[site][0] is not None:
+                    raise ValueError(f"site {site + 1} is in two groups")
+                found[site] = (Place(str(number), str(label), 0), float(share))
+    return tuple(found)
 
 
 def _labels(attributes: Mapping[str, Any]) -> dict[str, float]:

@@ -178,6 +178,33 @@ def test_disordered_species_wait_for_a_choice(tmp_path: Path) -> None:
     assert ordered.structure.composition.reduced_formula in ("GaInAs2", "InGaAs2")
 
 
+def test_groups_of_sites_that_take_turns_are_chosen_together(tmp_path: Path) -> None:
+    """Two places of one hydroxyl group: never the oxygen of one with the hydrogen of the other."""
+    cell = Lattice.cubic(6.0)
+    places = [[0, 0, 0], [2.0, 0, 0], [2.97, 0, 0], [-2.0, 0.5, 0], [-2.97, 0.5, 0]]
+    symbols = ["Na", "O", "H", "O", "H"]
+    changes = {
+        "lattice_vectors": cell.matrix.tolist(),
+        "cartesian_site_positions": places,
+        "species_at_sites": symbols,
+        "species": [
+            {"name": s, "chemical_symbols": [s], "concentration": [1.0]} for s in set(symbols)
+        ],
+        "nsites": 5,
+        "chemical_formula_reduced": "HNaO",
+        "structure_features": ["assemblies"],
+        "assemblies": [{"sites_in_groups": [[1, 2], [3, 4]], "group_probabilities": [0.4, 0.6]}],
+    }
+    (record,) = read(tmp_path, optimade(**changes))
+    assert record.problem_kind == "partial occupancy"
+    (record,) = read(tmp_path, optimade(**changes), disorder="order")
+    assert record.structure is not None, record.problem
+    assert record.structure.composition.reduced_formula == "NaHO"
+    oxygen = record.structure.cart_coords[[s.specie.symbol == "O" for s in record.structure]]
+    hydrogen = record.structure.cart_coords[[s.specie.symbol == "H" for s in record.structure]]
+    assert np.linalg.norm(oxygen - hydrogen, axis=-1) == pytest.approx([0.97])
+
+
 def test_a_vacancy_is_a_partial_occupancy(tmp_path: Path) -> None:
     porous = {"name": "Ga", "chemical_symbols": ["Ga", "vacancy"], "concentration": [0.9, 0.1]}
     arsenic = {"name": "As", "chemical_symbols": ["As"], "concentration": [1.0]}
@@ -186,15 +213,19 @@ def test_a_vacancy_is_a_partial_occupancy(tmp_path: Path) -> None:
 
 
 BROKEN: dict[str, tuple[dict[str, Any], str]] = {
-    "formula": ({"chemical_formula_reduced": "As2Ga"}, "its formula is As2Ga"),
-    "sites": ({"nsites": 3}, "3 sites and lists 2"),
+    "formula": ({"chemical_formula_reduced": "As2Ga"}, "the formula of the file is As2 Ga1"),
+    "sites": ({"nsites": 3}, "2 atoms were read, the file says 3"),
     "layer": ({"lattice_vectors": [[1, 0, 0], [0, 1, 0], [None, None, None]]}, "three lattice"),
     "unknown place": ({"cartesian_site_positions": [[0, 0, 0], [None, 0, 0]]}, "not known"),
     "not an element": (
         {"species": [{"name": "Ga", "chemical_symbols": ["X"], "concentration": [1.0]}]},
         "'X' is no element",
     ),
-    "assemblies": ({"assemblies": [{"sites_in_groups": [[0], [1]]}]}, "exclude each other"),
+    "assemblies": ({"structure_features": ["assemblies"]}, "does not say which"),
+    "two groups": (
+        {"assemblies": [{"sites_in_groups": [[0], [0]], "group_probabilities": [0.5, 0.5]}]},
+        "site 1 is in two groups",
+    ),
     "no species": ({"species_at_sites": ["Ga"]}, "2 positions but 1 species"),
     "missing": ({"species_at_sites": None}, "no whole OPTIMADE structure"),
 }

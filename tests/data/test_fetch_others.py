@@ -171,7 +171,8 @@ class TestMaterialsProject:
         project.documents[2]["structure"] = None
         result = cd.fetch("mp", "all", tmp_path / "a.parquet", provider=project.address, key=KEY)
         assert result.crystals == 3
-        assert "7 sites and lists 2" in result.left_out[0].reason
+        assert "2 atoms were read, the file says 7" in result.left_out[0].reason
+        assert [x.kind for x in result.left_out] == ["contradiction", "unreadable"]
 
     def test_the_function_of_the_first_design(self, project: Project) -> None:
         data = cd.load_materials_project_data(KEY, max_structures=250, address=project.address)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import tarfile
 import tempfile
+import zipfile
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -128,9 +130,58 @@ def files() -> dict[str, bytes]:
     out["table.csv"] = ("material_id,band_gap,cif\n" + "\n".join(rows) + "\n").encode()
     with tempfile.TemporaryDirectory() as folder:
         out |= _binary(Path(folder), found)
+    out |= _from_elsewhere(found, out)
     out["plain.cif.gz"] = gzip.compress(out["plain.cif"], mtime=0)
     out["rows.jsonl.gz"] = gzip.compress(out["rows.jsonl"], mtime=0)
     return out
+
+
+def _from_elsewhere(found: dict[str, Structure], plain: dict[str, bytes]) -> dict[str, bytes]:
+    """What databases and other generators hand out: responses, archives, tensors."""
+    attributes = [
+        {
+            "lattice_vectors": s.lattice.matrix.tolist(),
+            "cartesian_site_positions": s.cart_coords.tolist(),
+            "species_at_sites": [site.specie.symbol for site in s],
+            "species": [
+                {"name": e.symbol, "chemical_symbols": [e.symbol], "concentration": [1.0]}
+                for e in s.composition
+            ],
+            "nsites": len(s),
+        }
+        for s in found.values()
+    ]
+    entries = [
+        {"id": name, "type": "structures", "attributes": a}
+        for name, a in zip(found, attributes, strict=True)
+    ]
+    response = {"data": entries, "meta": {"provider": {"prefix": "x"}}, "links": {"next": None}}
+    zipped, taped, tensors = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("plain.cif", "symmetric.cif"):
+            archive.writestr(zipfile.ZipInfo(name), plain[name])
+    with tarfile.open(fileobj=taped, mode="w") as tape:
+        for name in ("plain.cif", "symmetric.cif"):
+            member = tarfile.TarInfo(name)
+            member.size = len(plain[name])
+            tape.addfile(member, io.BytesIO(plain[name]))
+    coords = np.concatenate([s.frac_coords for s in found.values()])
+    torch.save(
+        {
+            "frac_coords": torch.tensor(coords),
+            "atom_types": torch.tensor([int(z) for s in found.values() for z in s.atomic_numbers]),
+            "num_atoms": torch.tensor([len(s) for s in found.values()]),
+            "lengths": torch.tensor([s.lattice.abc for s in found.values()]),
+            "angles": torch.tensor([s.lattice.angles for s in found.values()]),
+        },
+        tensors,
+    )
+    return {
+        "optimade.json": json.dumps(response).encode(),
+        "cifs.zip": zipped.getvalue(),
+        "cifs.tar.gz": gzip.compress(taped.getvalue(), mtime=0),
+        "eval_gen.pt": tensors.getvalue(),
+    }
 
 
 def _binary(folder: Path, found: dict[str, Structure]) -> dict[str, bytes]:
