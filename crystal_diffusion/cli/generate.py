@@ -42,6 +42,10 @@ def generate(
         str | None,
         typer.Option(help="Groups of noise starts: learned, free, or the share that gets one."),
     ] = None,
+    idealise: Annotated[
+        float,
+        typer.Option(help="Å; free crystals this near to more symmetry get it exactly; 0: never."),
+    ] = 0.1,
     wyckoff: Annotated[str | None, typer.Option(help="For example Ti:1a,Sr:1b,O:3c.")] = None,
     cell: Annotated[str, typer.Option(help="primitive, conventional or niggli.")] = "niggli",
     charge_neutral: Annotated[
@@ -145,6 +149,7 @@ def generate(
         known_last=known_last,
         scorer=scorer,
         symmetry=symmetry,
+        idealise=idealise,
         max_attempts=max_attempts,
         like_training=like_training,
         validator=None if profile == "default" else PhysicsValidator(profile=profile),

@@ -18,6 +18,7 @@ from crystal_diffusion.data.tables import CrystalArrays
 from crystal_diffusion.diffusion.joint import JointDiffusion
 from crystal_diffusion.errors import InputError, RequestError
 from crystal_diffusion.generation.clock import Clock
+from crystal_diffusion.generation.finishing import Finished, finish
 from crystal_diffusion.generation.knowledge import (
     Knowledge,
     own_knowledge,
@@ -29,12 +30,10 @@ from crystal_diffusion.generation.rows import make_row
 from crystal_diffusion.generation.sampling import batches, sample_plans
 from crystal_diffusion.generation.settings import GenerationResult, GenerationSettings
 from crystal_diffusion.parallel import one_thread_each, side_by_side
-from crystal_diffusion.physics.report import CheckResult, ValidationReport
+from crystal_diffusion.physics.report import ValidationReport
 from crystal_diffusion.physics.validator import PhysicsValidator
 
 if TYPE_CHECKING:
-    from pymatgen.core import Structure
-
     from crystal_diffusion.generation.like_training import LikeTraining
     from crystal_diffusion.generation.symmetric import TemplateSource
     from crystal_diffusion.matching import NearestKnown
@@ -209,7 +208,7 @@ class CrystalGenerator:
         pending = planner.plans([(i, 0) for i in range(first, first + n)])
         clock.lap("plan")
 
-        made: dict[int, tuple[Plan, Structure, ValidationReport]] = {}
+        made: dict[int, tuple[Plan, Finished]] = {}
         rejected: Counter[str] = Counter()
         missing: dict[int, str] = {}
         interrupted = False
@@ -223,15 +222,21 @@ class CrystalGenerator:
                 for batch, structures in zip(tasks, drawn, strict=True):
                     clock.lap("sample")
                     for plan, structure in zip(batch, structures, strict=True):
-                        report, failure = _checked(validator, structure, plan, whole)
-                        if failure is None:
-                            made[plan.index] = (plan, structure, report)
+                        finished = finish(
+                            structure,
+                            plan,
+                            validator,
+                            tolerance=settings.idealise,
+                            whole=whole,
+                        )
+                        if finished.failure is None:
+                            made[plan.index] = (plan, finished)
                             continue
-                        rejected[failure.name] += 1
+                        rejected[finished.failure.name] += 1
                         if plan.attempt + 1 < settings.max_attempts:
                             again.append((plan.index, plan.attempt + 1))
                         else:
-                            missing[plan.index] = failure.reason
+                            missing[plan.index] = finished.failure.reason
                     clock.lap("check")
                     if progress:
                         progress(len(made) + len(missing))
@@ -247,15 +252,18 @@ class CrystalGenerator:
             pending = planner.plans(again)
         ids = {index: crystal_id(index, first + n) for index in sorted(made)}
         result = GenerationResult(
-            structures={ids[i]: made[i][1] for i in ids},
+            structures={ids[i]: made[i][1].structure for i in ids},
             rows=[],
             rejected=dict(rejected),
             missing=missing,
             plans={ids[i]: made[i][0] for i in ids},
             seconds=clock.seconds,
             interrupted=interrupted,
+            originals={
+                ids[i]: original for i in ids if (original := made[i][1].original) is not None
+            },
         )
-        return result, {ids[i]: made[i][2] for i in ids}
+        return result, {ids[i]: made[i][1].report for i in ids}
 
     def _planner(
         self, request: Request, seed: int, settings: GenerationSettings, wanted: int
@@ -385,7 +393,15 @@ class CrystalGenerator:
         """
         limit = self.model.config.max_train_atoms
         result.rows = [
-            make_row(name, structure, result.plans[name], reports[name], None, limit)
+            make_row(
+                name,
+                structure,
+                result.plans[name],
+                reports[name],
+                None,
+                limit,
+                result.originals.get(name),
+            )
             for name, structure in result.structures.items()
         ]
         result.interrupted = True
@@ -411,7 +427,15 @@ class CrystalGenerator:
         if known is not None:
             nearest = known.nearest_many(structures, matcher)
         rows = {
-            name: make_row(name, structure, result.plans[name], reports[name], near, limit)
+            name: make_row(
+                name,
+                structure,
+                result.plans[name],
+                reports[name],
+                near,
+                limit,
+                result.originals.get(name),
+            )
             for name, structure, near in zip(names, structures, nearest, strict=True)
         }
         order = places(
@@ -427,18 +451,6 @@ class CrystalGenerator:
         result.rows = [rows[place.name] for place in order]
         clock.lap("describe")
         result.seconds.update(clock.seconds)
-
-
-def _checked(
-    validator: PhysicsValidator, structure: Structure, plan: Plan, whole: bool
-) -> tuple[ValidationReport, CheckResult | None]:
-    """The report, and the check that speaks against the structure if there is one."""
-    report = validator.validate(structure, geometry_only=not whole)
-    failure = report.errors[0] if report.errors else None
-    if failure is None and plan.charge_neutral:
-        charge = validator.check("charge_neutrality", structure)
-        failure = None if charge.passed else charge
-    return report, failure
 
 
 def check_numbers(n: int, first: int, seed: int) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from crystal_diffusion.generation.finishing import Original
 from crystal_diffusion.generation.plan import Plan
 from crystal_diffusion.generation.symmetric import symmetry_columns
 from crystal_diffusion.physics.facts import crystal_facts
@@ -42,8 +43,12 @@ def make_row(
     report: ValidationReport,
     nearest: Any,
     trained_atoms: int,
+    original: Original | None = None,
 ) -> dict[str, Any]:
-    """The row of one crystal; ``nearest`` is a ``NearestKnown`` or None."""
+    """The row of one crystal; ``nearest`` is a ``NearestKnown`` or None.
+
+    ``original`` is the crystal as it was sampled, where its symmetry was made exact.
+    """
     whole = slice(None) if plan.kind != "host" else slice(plan.frozen, None)
     moved = distance_moved(plan.start, structure, whole) if plan.kind == "prototype" else None
     if plan.kind == "host":
@@ -62,6 +67,7 @@ def make_row(
         "rank": None,
         "group": None,
         **symmetry_columns(structure, plan),
+        **(original.columns() if original is not None else {}),
         "beyond_training_size": len(structure) > trained_atoms,
         "index": plan.index,
         "attempt": plan.attempt,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from crystal_diffusion.deprecated import renamed
 from crystal_diffusion.diffusion.sampler import SamplerSettings
 from crystal_diffusion.errors import InputError
+from crystal_diffusion.generation.finishing import Original
 from crystal_diffusion.generation.plan import Plan
 from crystal_diffusion.physics.validator import PhysicsValidator
 
@@ -29,6 +30,8 @@ class GenerationSettings:
             the choice to the model (0.5 for the pretrained one, 1 for one trained alone).
         symmetry: share of the noise starts that get a space group and Wyckoff positions first:
             "learned" (all but a tenth), "free" (none), or a number; None leaves it to the model.
+        idealise: Å; a free crystal that has more symmetry within this is given out with that
+            symmetry made exact, the original kept. 0 leaves all as sampled.
         known_last: structure types in which the library already holds the composition come last.
         max_attempts: tries per crystal before it is given up.
         scorer: "score" (built in), a potential's name such as "diep" (its energy joined with the
@@ -44,6 +47,7 @@ class GenerationSettings:
     noise_share: float | None = None
     known_last: bool = False
     symmetry: str | float | None = None
+    idealise: float = 0.1
     max_attempts: int = 8
     scorer: str = "score"
     group: bool = True
@@ -59,6 +63,8 @@ class GenerationSettings:
             )
         if self.max_attempts < 1:
             raise InputError(f"max_attempts is {self.max_attempts}; give at least 1.")
+        if not 0 <= self.idealise <= 1:
+            raise InputError(f"idealise is {self.idealise}; give a tolerance of 0 to 1 Å.")
 
 
 @dataclass
@@ -73,6 +79,7 @@ class GenerationResult:
         plans: the plan of each structure.
         seconds: wall time by stage.
         interrupted: whether Ctrl-C ended it before all crystals were made.
+        originals: crystals as sampled, by id, where their symmetry was made exact.
     """
 
     structures: dict[str, Structure]
@@ -82,6 +89,7 @@ class GenerationResult:
     plans: dict[str, Plan]
     seconds: dict[str, float]
     interrupted: bool = False
+    originals: dict[str, Original] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.structures)

@@ -123,6 +123,8 @@ def run_spread(
             own = crystal_id(plan.index, first + n)
             whole.structures[own] = result.structures[name]
             whole.plans[own] = plan
+            if name in result.originals:
+                whole.originals[own] = result.originals[name]
             reports[own] = found[name]
         rejected.update(result.rejected)
         whole.missing.update(result.missing)

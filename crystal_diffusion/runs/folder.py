@@ -238,6 +238,17 @@ class RunFolder:
             write_text(file, cif_text(structure, names[name]), flush=False)
         remove_others(self.path / "cif", names.values())
 
+    def write_originals(self, structures: Mapping[str, Structure]) -> None:
+        """Write ``original/ID.cif`` of crystals whose symmetry was made exact, as sampled."""
+        folder = below(self.path, "original")
+        if structures:
+            make_folder(folder)
+        names = file_names(structures)
+        for name, structure in structures.items():
+            file = below(self.path, "original", f"{names[name]}.cif")
+            write_text(file, cif_text(structure, names[name]), flush=False)
+        remove_others(folder, names.values())
+
     def write_rejected(self, reasons: Mapping[str, int]) -> None:
         """Write counts by reason, most frequent first."""
         rows = [{"reason": r, "count": n} for r, n in Counter(dict(reasons)).most_common()]

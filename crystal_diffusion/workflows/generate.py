@@ -144,6 +144,7 @@ def write_result(folder: RunFolder, result: GenerationResult, manifest: Mapping[
     """
     with uninterrupted():
         folder.write_structures(result.structures, result.rows)
+        folder.write_originals({name: o.structure for name, o in result.originals.items()})
         folder.write_rejected(result.rejected)
         folder.write_manifest(
             {
