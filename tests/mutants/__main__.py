@@ -143,6 +143,8 @@ def _try(mutant: Mutant) -> Outcome:
     folder = _copy_of(os.getpid())
     file = folder / PACKAGE / mutant.file
     whole = file.read_text(encoding="utf-8")
+    if whole.count(mutant.old) != 1:
+        raise SystemExit(f"{mutant.name!r}: its text is not once in {mutant.file}")
     log = folder / "log.txt"
     began = time.monotonic()
     try:
@@ -158,24 +160,31 @@ def _try(mutant: Mutant) -> Outcome:
     return Outcome(mutant, ended, time.monotonic() - began, _last_words(log))
 
 
+#: Where the copies are; "source" is what stood there when the run began.
 _PARENT: Path
+
+
+def _snapshot() -> None:
+    """Copy what a run needs, so that work may go on here meanwhile."""
+    folder = _PARENT / "source"
+    folder.mkdir()
+    for name in COPIED:
+        if (ROOT / name).is_dir():
+            skipped = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(ROOT / name, folder / name, ignore=skipped)
+        else:
+            shutil.copy(ROOT / name, folder / name)
+    # Compiled files are checked by content: a file changed within a second is seen.
+    subprocess.run(
+        [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "checked-hash", "."],
+        cwd=folder, check=False, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
 
 
 def _copy_of(worker: int) -> Path:
     folder = _PARENT / str(worker)
     if not folder.exists():
-        folder.mkdir()
-        for name in COPIED:
-            source = ROOT / name
-            if source.is_dir():
-                shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                shutil.copy(source, folder / name)
-        # Compiled files are checked by content: a file changed within a second is seen.
-        subprocess.run(
-            [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "checked-hash", "."],
-            cwd=folder, check=False, stdout=subprocess.DEVNULL,
-        )  # fmt: skip
+        shutil.copytree(_PARENT / "source", folder)
     return folder
 
 
@@ -188,11 +197,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-baseline", action="store_true", help="do not run the tests unchanged")
     args = parser.parse_args(arguments)
     mutants = [m for m in read_mutants() if args.only in m.name or args.only in m.file]
-    problems = broken(mutants)
-    if problems or not mutants:
-        print("\n".join(problems) or "no such error in the list", file=sys.stderr)
+    if not mutants:
+        print("no such error in the list", file=sys.stderr)
         return 2
     if args.check:
+        if problems := broken(mutants):
+            print("\n".join(problems), file=sys.stderr)
+            return 2
         print(f"{len(mutants)} errors, all texts found")
         return 0
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -208,6 +219,11 @@ def _all(mutants: Sequence[Mutant], workers: int, baseline: bool) -> int:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="mutants-") as place:
         _PARENT = Path(place)
+        _snapshot()
+        problems = broken(mutants, _PARENT / "source")
+        if problems:
+            print("\n".join(problems), file=sys.stderr)
+            return 2
         if baseline:
             folder = _copy_of(0)
             tests = list(dict.fromkeys(test for mutant in mutants for test in mutant.tests))

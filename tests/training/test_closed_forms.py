@@ -129,6 +129,43 @@ def test_the_loop_uses_the_rate_of_its_step(tmp_path: Path) -> None:
     )
 
 
+def test_every_step_is_that_of_adamw_at_the_rate_of_its_step(tmp_path: Path) -> None:
+    """Loshchilov and Hutter (2019), algorithm 2, replayed with the gradients of the run."""
+    model = fresh()
+    gradients: list[dict[str, Tensor]] = []
+    expected = {name: value.double() for name, value in weights(model).items()}
+
+    def keep(step: int, loss: float) -> None:
+        gradients.append(
+            {
+                name: p.grad.double().clone()
+                for name, p in model.named_parameters()
+                if p.grad is not None
+            }
+        )
+        history.append(weights(model))
+
+    history: list[dict[str, Tensor]] = []
+    config = replace(CONFIG, steps=6, warmup=3, decay=2, weight_decay=0.1, clip=0.5)
+    fit(model, data(), config, tmp_path, on_step=keep)
+    first = {name: torch.zeros_like(value) for name, value in expected.items()}
+    second = {name: torch.zeros_like(value) for name, value in expected.items()}
+    rates = [1 / 3, 2 / 3, 1.0, 1.0, 1.0, 0.5]
+    for number, given in enumerate(gradients, start=1):
+        norm = math.sqrt(sum(float(g.square().sum()) for g in given.values()))
+        assert norm <= 0.5 + 1e-4
+        rate = config.learning_rate * rates[number - 1]
+        for name, gradient in given.items():
+            first[name] = 0.9 * first[name] + 0.1 * gradient
+            second[name] = 0.98 * second[name] + 0.02 * gradient**2
+            step = first[name] / (1 - 0.9**number)
+            step = step / (torch.sqrt(second[name] / (1 - 0.98**number)) + 1e-8)
+            expected[name] = expected[name] * (1 - rate * 0.1) - rate * step
+        for name in given:
+            error = (history[number - 1][name].double() - expected[name]).abs().max()
+            assert float(error) < 2e-5, (number, name)
+
+
 def test_a_gradient_clipped_to_nothing_moves_nothing(tmp_path: Path) -> None:
     model = fresh()
     before = weights(model)
