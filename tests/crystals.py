@@ -19,6 +19,11 @@ def rock_salt(cation: str = "Na", anion: str = "Cl", edge: float = 5.64) -> Stru
     )
 
 
+def small_rock_salt(cation: str = "Na", anion: str = "Cl", edge: float = 5.6) -> Structure:
+    """The primitive cell of two atoms; ``edge`` is that of the conventional one."""
+    return rock_salt(cation, anion, edge).get_primitive_structure()
+
+
 def caesium_chloride(cation: str = "Cs", anion: str = "Cl", edge: float = 4.12) -> Structure:
     """Two atoms."""
     return Structure(Lattice.cubic(edge), [cation, anion], [[0, 0, 0], [0.5, 0.5, 0.5]])

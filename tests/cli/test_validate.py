@@ -7,28 +7,22 @@ from pathlib import Path
 
 import pytest
 import typer
-from pymatgen.core import Lattice, Structure
 from typer.testing import CliRunner
 
 from crystal_diffusion.cli.validate import validate
 from crystal_diffusion.errors import InputError
+from tests.crystals import rock_salt
 
 app = typer.Typer()
 app.command()(validate)
-
-
-def salt(a: float) -> Structure:
-    return Structure.from_spacegroup(
-        "Fm-3m", Lattice.cubic(a), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]
-    )
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     cifs = tmp_path / "cifs"
     cifs.mkdir()
-    salt(5.64).to(filename=str(cifs / "good.cif"))
-    salt(3.0).to(filename=str(cifs / "squeezed.cif"))
+    rock_salt(edge=5.64).to(filename=str(cifs / "good.cif"))
+    rock_salt(edge=3.0).to(filename=str(cifs / "squeezed.cif"))
     (cifs / "broken.cif").write_text("data_nothing\n")
     return cifs
 

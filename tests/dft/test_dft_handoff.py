@@ -18,12 +18,7 @@ from crystal_diffusion.dft.inputs import (
 from crystal_diffusion.dft.results import dft_rows, read_results, reference_jobs
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.runs.rows import structure_row
-
-
-def rock_salt(metal: str, anion: str, a: float) -> Structure:
-    return Structure.from_spacegroup(
-        "Fm-3m", Lattice.cubic(a), [metal, anion], [[0, 0, 0], [0.5, 0.5, 0.5]]
-    ).get_primitive_structure()
+from tests.crystals import small_rock_salt as rock_salt
 
 
 def simple(element: str, a: float) -> Structure:
@@ -87,7 +82,7 @@ def test_gpaw_script_is_python_and_carries_the_settings(tmp_path: Path) -> None:
 
 def finish(folder: Path, energy: float, structure: Structure, converged: bool = True) -> None:
     """What run.py would have written."""
-    row = {"id": "x", "energy_eV": energy, "converged": converged, **structure_row(structure)}
+    row = {"id": folder.name, "energy_eV": energy, "converged": converged, **structure_row(structure)}
     (folder / "result.json").write_text(json.dumps(row))
 
 

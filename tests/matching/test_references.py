@@ -12,23 +12,12 @@ from pymatgen.core import Lattice, Structure
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.matching import ReferenceIndex, nearest
 from crystal_diffusion.matching.comparison import like_composition
+from tests.crystals import perovskite
 
 
 @pytest.fixture(scope="module")
 def index(crystals: list[Structure]) -> ReferenceIndex:
     return ReferenceIndex.from_structures({f"ref-{i}": s for i, s in enumerate(crystals)})
-
-
-def salt(a: float, *symbols: str) -> Structure:
-    return Structure.from_spacegroup("Fm-3m", Lattice.cubic(a), list(symbols), [[0] * 3, [0.5] * 3])
-
-
-def perovskite(a: str, b: str, edge: float) -> Structure:
-    return Structure(
-        Lattice.cubic(edge),
-        [a, b, "O", "O", "O"],
-        [[0] * 3, [0.5] * 3, [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]],
-    )
 
 
 def test_a_copy_is_found_in_any_disguise(crystals: list[Structure], index: ReferenceIndex) -> None:
@@ -40,10 +29,10 @@ def test_a_copy_is_found_in_any_disguise(crystals: list[Structure], index: Refer
 
 
 def test_a_swap_of_like_elements_is_no_discovery() -> None:
-    references = {"La": perovskite("La", "Al", 3.8), "Sr": perovskite("Sr", "Ti", 3.9)}
-    swapped = nearest(perovskite("Nd", "Ga", 3.85), references)
+    references = {"La": perovskite("La", "Al", edge=3.8), "Sr": perovskite("Sr", "Ti", edge=3.9)}
+    swapped = nearest(perovskite("Nd", "Ga", edge=3.85), references)
     assert swapped.swap_of_like_elements and not swapped.matches and swapped.id == "La"
-    other = nearest(perovskite("Cs", "Ta", 4.0), references)
+    other = nearest(perovskite("Cs", "Ta", edge=4.0), references)
     assert not other.matches and not other.swap_of_like_elements and other.distance > 0
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from crystal_diffusion.networks import NETWORKS
 from crystal_diffusion.networks.embeddings import (
+    PairGeometry,
     SinusoidalPositionEmbeddings,
     periodic_table_features,
 )
@@ -16,6 +19,7 @@ from crystal_diffusion.networks.protocol import NoisyCrystals
 from crystal_diffusion.networks.transformer import CrystalTransformer
 from crystal_diffusion.networks.unet import DenoisingNetwork
 from crystal_diffusion.testing import assert_moves_as_it_must
+from tests.crystals import triclinic_batch
 
 
 def noisy_crystals(dtype: torch.dtype = torch.float32, atoms: int = 5) -> NoisyCrystals:
@@ -59,6 +63,38 @@ def test_transformer_depends_on_geometry_and_elements() -> None:
         stretched = replace(noisy, metric=noisy.metric * 1.5)
         assert (network(swapped).coords - before).abs().max() > 1e-3
         assert (network(stretched).coords - before).abs().max() > 1e-3
+
+
+def test_pair_features_are_the_formula() -> None:
+    """Waves of f_j - f_i, bells of the shortest distance in Å and in atomic spacings."""
+    batch = triclinic_batch(crystals=2, atoms=4)
+    geometry = PairGeometry(frequencies=3, radial=5, cutoff=8.0)
+    found = geometry(batch.frac_coords, batch.lattice @ batch.lattice.mT, batch.num_atoms)
+    for row, structure in enumerate(batch.to_structures()):
+        distances = structure.distance_matrix
+        spacing = (structure.volume / 4) ** (1 / 3)
+        for i, j in itertools.permutations(range(4), 2):
+            away = structure.frac_coords[j] - structure.frac_coords[i]
+            angles = 2 * np.pi * np.outer(away, [1, 2, 3]).ravel()
+            bells = np.exp(-(((distances[i, j] - np.linspace(0, 8, 5)) / 2.0) ** 2))
+            near = np.exp(-(((distances[i, j] / spacing - np.linspace(0, 3, 5)) / 0.75) ** 2))
+            expected = np.concatenate([np.sin(angles), np.cos(angles), bells, near])
+            np.testing.assert_allclose(found[row, i, j].numpy(), expected, atol=2e-3)
+
+
+def test_a_pair_knows_the_elements_of_both_its_atoms() -> None:
+    """In one block with atoms that do not tell their element, only pairs can pass it on."""
+    network = trained_like(CrystalTransformer(32, 1, 4, 16, 3))
+    with torch.no_grad():
+        network.elements.table.weight.zero_()
+        network.elements.place.weight.zero_()
+        noisy = noisy_crystals()
+        numbers = noisy.atomic_numbers.clone()
+        numbers[:, 0] = numbers[:, 0] % 94 + 1
+        before, after = network(noisy), network(replace(noisy, atomic_numbers=numbers))
+    changes = (after.coords - before.coords).abs().amax(-1)
+    assert (changes[:, 1:] > 1e-4).all()
+    assert (changes[:, 0] > 1e-4).all()
 
 
 @pytest.mark.parametrize("name", NETWORKS)

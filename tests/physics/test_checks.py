@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import named_crystals as named
 import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
@@ -13,6 +12,7 @@ from crystal_diffusion.physics.crystal_geometry import CrystalGeometry
 from crystal_diffusion.physics.limits import PROFILES, Limits
 from crystal_diffusion.physics.report import CheckResult
 from crystal_diffusion.physics.validator import CHECKS, PhysicsValidator
+from tests import crystals as named
 
 DEFAULT = PROFILES["default"]
 

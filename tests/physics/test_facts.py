@@ -6,16 +6,11 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from crystal_diffusion.physics.facts import DISTRIBUTIONS, crystal_facts, distributions
-
-
-def salt(a: float = 5.64) -> Structure:
-    return Structure.from_spacegroup(
-        "Fm-3m", Lattice.cubic(a), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]
-    )
+from tests.crystals import rock_salt
 
 
 def test_facts_of_rock_salt() -> None:
-    facts = crystal_facts(salt())
+    facts = crystal_facts(rock_salt())
     assert facts["formula"] == "NaCl" and facts["num_atoms"] == 8
     assert facts["space_group_0.1"] == facts["space_group_0.01"] == 225
     assert facts["min_distance_A"] == pytest.approx(2.82)
@@ -26,6 +21,6 @@ def test_facts_of_rock_salt() -> None:
 def test_what_cannot_be_found_is_none_and_left_out() -> None:
     flat = Structure(Lattice([[3, 0, 0], [0, 3, 0], [3, 3, 1e-12]]), ["Na"], [[0, 0, 0]])
     assert crystal_facts(flat)["min_distance_A"] is None
-    found = distributions([salt(), flat, salt(6.0)])
+    found = distributions([rock_salt(), flat, rock_salt(edge=6.0)])
     assert set(found) == set(DISTRIBUTIONS)
     assert found["min_distance_A"] == pytest.approx([2.82, 3.0])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import named_crystals as named
 import pytest
 
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.physics.limits import PROFILES, make_limits
 from crystal_diffusion.physics.validator import PhysicsValidator
+from tests import crystals as named
 
 
 def test_a_file_changes_what_it_names(tmp_path: Path) -> None:

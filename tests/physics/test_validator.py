@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 
-import named_crystals as named
 import numpy as np
 import pytest
 import torch
@@ -16,6 +15,7 @@ from crystal_diffusion.physics.advanced import AdvancedPhysicsValidator
 from crystal_diffusion.physics.geometry_checks import GEOMETRY_CHECKS
 from crystal_diffusion.physics.report import CheckResult
 from crystal_diffusion.physics.validator import CHECKS, PhysicsValidator
+from tests import crystals as named
 
 VALIDATOR = PhysicsValidator()
 

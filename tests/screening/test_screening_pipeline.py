@@ -26,12 +26,7 @@ from crystal_diffusion.screening.settings import Candidates, ScreenSettings, rea
 from crystal_diffusion.screening.stage_log import StageLog
 from crystal_diffusion.screening.store import Store
 from crystal_diffusion.screening.tables import COLUMNS
-
-
-def rock_salt(metal: str = "Na", anion: str = "Cl", a: float = 5.6) -> Structure:
-    return Structure.from_spacegroup(
-        "Fm-3m", Lattice.cubic(a), [metal, anion], [[0, 0, 0], [0.5, 0.5, 0.5]]
-    ).get_primitive_structure()
+from tests.crystals import small_rock_salt as rock_salt
 
 
 def shaken(seed: int) -> Structure:

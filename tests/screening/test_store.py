@@ -12,17 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pymatgen.core import Lattice, Structure
 
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.screening import store as store_module
 from crystal_diffusion.screening.store import Store
-
-
-def rock_salt(metal: str = "Na", anion: str = "Cl", a: float = 5.6) -> Structure:
-    return Structure.from_spacegroup(
-        "Fm-3m", Lattice.cubic(a), [metal, anion], [[0, 0, 0], [0.5, 0.5, 0.5]]
-    ).get_primitive_structure()
+from tests.crystals import small_rock_salt as rock_salt
 
 
 def row(**more: object) -> dict[str, object]:

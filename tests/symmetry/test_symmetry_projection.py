@@ -17,7 +17,10 @@ from crystal_diffusion.symmetry.template import SymmetricTemplate
 @pytest.fixture(scope="module")
 def templates() -> list[SymmetricTemplate]:
     rng = np.random.default_rng(11)
-    drawn = [random_template(n, rng, 2, general=n < 100) for n in (2, 14, 62, 136, 148, 167, 194)]
+    drawn = [
+        random_template(n, rng, 2, general=n < 100)
+        for n in (2, 14, 62, 76, 144, 178, 136, 148, 167, 194)
+    ]
     named = [("Ti:1a,Sr:1b,O:3c", 221), ("Si:8a", 227), ("Mg:8a,Al:16d,O:32e", 227)]
     return drawn + [SymmetricTemplate.from_assignment(parse_wyckoff(w, g)) for w, g in named]
 

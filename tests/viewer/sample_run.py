@@ -8,23 +8,7 @@ from pathlib import Path
 from pymatgen.core import Lattice, Structure
 
 from crystal_diffusion.runs.folder import RunFolder, extxyz_text
-
-
-def perovskite() -> Structure:
-    """SrTiO3, Pm-3m, a = 3.905 Å."""
-    return Structure.from_spacegroup(
-        221,
-        Lattice.cubic(3.905),
-        ["Sr", "Ti", "O"],
-        [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0]],
-    )
-
-
-def rock_salt(cation: str, anion: str, edge: float) -> Structure:
-    """A rock salt in its conventional cell."""
-    return Structure.from_spacegroup(
-        225, Lattice.cubic(edge), [cation, anion], [[0, 0, 0], [0.5, 0.5, 0.5]]
-    )
+from tests.crystals import perovskite, rock_salt
 
 
 def write_run(path: Path, *, screened: bool = True) -> Path:

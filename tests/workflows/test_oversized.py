@@ -5,19 +5,17 @@ from __future__ import annotations
 import logging
 
 import pytest
-from pymatgen.core import Lattice, Structure
 
 from crystal_diffusion import CrystalStructureDataset
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.workflows.data_card import without_oversized
-
-
-def salt(edge: float) -> Structure:
-    return Structure.from_spacegroup(225, Lattice.cubic(edge), ["Na", "Cl"], [[0] * 3, [0.5] * 3])
+from tests.crystals import rock_salt
 
 
 def test_what_is_too_large_is_left_out_and_named(caplog: pytest.LogCaptureFixture) -> None:
-    dataset = CrystalStructureDataset([salt(5.64), salt(5.64 * 2.4), salt(6.5)])
+    dataset = CrystalStructureDataset(
+        [rock_salt(edge=5.64), rock_salt(edge=5.64 * 2.4), rock_salt(edge=6.5)]
+    )
     with caplog.at_level(logging.WARNING):
         kept = without_oversized(dataset, 6.0)
     assert len(kept) == 2
@@ -26,6 +24,6 @@ def test_what_is_too_large_is_left_out_and_named(caplog: pytest.LogCaptureFixtur
 
 
 def test_nothing_left_is_an_error_with_a_remedy() -> None:
-    dataset = CrystalStructureDataset([salt(5.64 * 3)])
+    dataset = CrystalStructureDataset([rock_salt(edge=5.64 * 3)])
     with pytest.raises(InputError, match="--largest-volume"):
         without_oversized(dataset, 6.0)
