@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import errno
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -75,7 +76,10 @@ def _from_espresso(folder: Path) -> tuple[float, Structure, bool]:
 
 
 def _from_gpaw(folder: Path) -> tuple[float, Structure, bool]:
-    row = read_json(folder / "result.json")
+    file = folder / "result.json"
+    if not file.is_file():
+        raise FileNotFoundError(errno.ENOENT, "no result", str(file))
+    row = read_json(file)
     asked = read_json(folder / "id.json")["id"]
     if "id" in row and str(row["id"]) != str(asked):
         raise ValueError(f"result.json is of {row['id']!r}, not of {asked!r}")
