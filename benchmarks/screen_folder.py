@@ -42,7 +42,7 @@ def broken(kind: str, structure: Structure) -> bytes:
     """A file that is wrong in one way."""
     sound = cif_text(structure, kind)
     element = structure[0].specie.symbol
-    a, b, c = structure.lattice.abc
+    a, b, _c = structure.lattice.abc
     text = {
         "empty": "",
         "truncated": sound[: sound.index("_atom_site_fract_y")],

@@ -202,7 +202,7 @@ def write_elements(fitted: dict[str, np.ndarray]) -> None:
                 "bond_valence_r": valence.get(e.symbol, {}).get("r", ""),
                 "bond_valence_c": valence.get(e.symbol, {}).get("c", ""),
                 **{
-                    n: f"{v[z]:.4g}" if v[z] >= 0.01 or n.startswith("n") and v[z] == v[z] else ""
+                    n: f"{v[z]:.4g}" if v[z] >= 0.01 or (n.startswith("n") and v[z] == v[z]) else ""
                     for n, v in fitted.items()
                 },
             }

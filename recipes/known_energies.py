@@ -161,7 +161,7 @@ def quotient(
         one, marks[0][triangle] * (1 + marks[1][target[two]]), minlength=len(source)
     )
     same = np.stack([source, target, shell, np.round(print_ * 1e7).astype(np.int64)])
-    _, bond, kind, count = np.unique(
+    _, bond, _kind, count = np.unique(
         same, axis=1, return_index=True, return_inverse=True, return_counts=True
     )
     kept = np.full(len(source), -1)
@@ -173,7 +173,7 @@ def quotient(
     fade = envelope(length, triple_cutoff)
     sides = np.stack([length[one], length[two], across[inside]], axis=1)
     corners = np.stack([kinds[target[one]], kinds[source[one]], kinds[target[two]]], axis=1)
-    used, spot, triangle = np.unique(triangle, return_index=True, return_inverse=True)
+    _used, spot, triangle = np.unique(triangle, return_index=True, return_inverse=True)
     return Quotient(
         kinds,
         np.bincount(orbit).astype(float),

@@ -117,7 +117,7 @@ def _zipped(path: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
 
 def _taped(path: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
     with _expanded(path) as raw:
-        bounded = cast(IO[bytes], _Bounded(raw, bounded_size(path)))
+        bounded = cast("IO[bytes]", _Bounded(raw, bounded_size(path)))
         with tarfile.open(fileobj=bounded, mode="r|") as archive:
             for count, entry in enumerate(archive):
                 if count >= MOST_MEMBERS:
@@ -137,11 +137,11 @@ def _expanded(path: Path) -> IO[bytes]:
     with path.open("rb") as file:
         head = file.read(6)
     if head.startswith(b"\x1f\x8b"):
-        return cast(IO[bytes], gzip.open(path))
+        return cast("IO[bytes]", gzip.open(path))
     if head.startswith(b"BZh"):
-        return cast(IO[bytes], bz2.open(path))
+        return cast("IO[bytes]", bz2.open(path))
     if head.startswith(b"\xfd7zXZ"):
-        return cast(IO[bytes], lzma.open(path))
+        return cast("IO[bytes]", lzma.open(path))
     return path.open("rb")
 
 

@@ -181,7 +181,7 @@ def _share_table(occupancy: Occupancy) -> np.ndarray:
 def _whole_counts(wanted: np.ndarray) -> np.ndarray:
     """Whole counts with the same sum, by largest remainder; the earlier entry wins a tie."""
     floor = np.floor(wanted + 1e-9)
-    missing = int(round(float(wanted.sum()) - floor.sum()))
+    missing = round(float(wanted.sum()) - floor.sum())
     order = np.argsort(-(wanted - floor), kind="stable")
     floor[order[:missing]] += 1
     return np.asarray(floor)
@@ -249,7 +249,6 @@ def _exchange(
     excluded: np.ndarray,
 ) -> None:
     """Exchange pairs of species within equal sites as long as that lowers the total price."""
-
     # Cost of each species on each site, and of atoms that its site excludes, kept up to date.
     kinds = int(chosen.max()) + 1
     cost = np.stack([repulsion[:, chosen == s].sum(1) for s in range(kinds)], 1)
@@ -286,8 +285,10 @@ def _exchange(
 
 
 def _distances(lattice: np.ndarray, coords: np.ndarray) -> np.ndarray:
-    """``(sites, sites)`` distance to the nearest image in Å, right for cells that are not too
-    skewed: it only ranks arrangements."""
+    """``(sites, sites)`` distance to the nearest image in Å.
+
+    Right for cells that are not too skewed: it only ranks arrangements.
+    """
     delta = coords[:, None] - coords[None]
     delta -= np.round(delta)
     shifts = np.array(list(itertools.product((-1, 0, 1), repeat=3)), dtype=np.float64)

@@ -112,8 +112,10 @@ def _projected(frac_coords: np.ndarray, near: np.ndarray, shift: np.ndarray) -> 
 def _shrink(
     site: np.ndarray, operations: Operations, lattice: np.ndarray, reach: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Special position and site symmetry for the largest tolerance whose near images belong to
-    one group."""
+    """Special position and site symmetry.
+
+    They are those of the largest tolerance whose near images belong to one group.
+    """
     images = _images(site[None], operations)
     shift, distance = _from_site(images, site[None], lattice)
     for part in _SMALLER:

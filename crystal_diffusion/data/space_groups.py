@@ -47,8 +47,11 @@ class Operations:
 
     @functools.cached_property
     def products(self) -> np.ndarray:
-        """``(operations, operations)``: the index of one operation after another (row: applied
-        last); -1 where the product is no operation of the list, so that it is no group."""
+        """``(operations, operations)``: the index of one operation after another.
+
+        The row is applied last; -1 where the product is no operation of the list, so that it is no
+        group.
+        """
         return _products(self.rotations, self.translations)
 
     @functools.cached_property
@@ -249,8 +252,11 @@ def setting_of_type(name: str) -> Setting | None:
 
 
 def settings_numbered(number: int, code: str = "") -> tuple[Setting, ...]:
-    """The settings that a number of the International Tables means: the standard one and its
-    choices of origin or axes; for monoclinic groups those with another unique axis behind it."""
+    """The settings that a number of the International Tables means.
+
+    The standard one and its choices of origin or axes; for monoclinic groups those with another
+    unique axis behind it.
+    """
     of_number = [s for s in all_settings() if s.number == number]
     if not of_number:
         return ()

@@ -1,0 +1,1 @@
+"""Inputs for density-functional codes, and what comes back from them."""

@@ -1,0 +1,1 @@
+"""Noise processes, the models that undo them, and the sampler; tensors only."""

@@ -6,6 +6,7 @@ default of the library is the joint model in ``joint.py``.
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -282,7 +283,7 @@ class CrystalDiffusionModel:
         chain = net.chain(torch.tensor(times[:-1], device=self.device), padding)
         bar = self.schedule.alpha_bar.double().cpu().numpy()
         x = noise_at(0).to(self.device) * weight
-        for index, (high, low) in enumerate(zip(times[:-1], times[1:], strict=True)):
+        for index, (high, low) in enumerate(itertools.pairwise(times)):
             features = chain(x, index)
             noise = net.out(features).view_as(x)
             now, then = float(bar[high]), float(bar[low])
@@ -382,6 +383,6 @@ class _SharedNoise:
 
 
 def _log_variance(raw: Tensor, beta: float, posterior: float) -> Tensor:
-    """log σ² = v log β_t + (1-v) log β̃_t with v = sigmoid(raw) (Nichol and Dhariwal, eq. 15)."""
+    """Log σ² = v log β_t + (1-v) log β̃_t with v = sigmoid(raw) (Nichol and Dhariwal, eq. 15)."""
     share = torch.sigmoid(raw)
     return share * float(np.log(beta)) + (1 - share) * float(np.log(max(posterior, 1e-20)))

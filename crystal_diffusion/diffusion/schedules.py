@@ -94,7 +94,7 @@ class LearnedSchedule(nn.Module):
         return self.first + (self.last - self.first) * progress
 
     def alpha_sigma(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """alpha and sigma at integer times 1 … T, with gradients."""
+        """Alpha and sigma at integer times 1 … T, with gradients."""
         position = (t.float() - 1) / max(1, self.steps - 1)
         snr = self.log_snr(position)
         return torch.sigmoid(snr).sqrt(), torch.sigmoid(-snr).sqrt()

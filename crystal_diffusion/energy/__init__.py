@@ -1,0 +1,1 @@
+"""Energies of interatomic potentials: relaxation, reference energies, hulls."""

@@ -42,6 +42,7 @@ class LoadedOnce:
         self.functional, self.elements = potential.functional, potential.elements
 
     def calculator(self) -> Any:
+        """The calculator of this process; its weights are loaded at the first call."""
         return _calculator(self._potential)
 
 

@@ -54,8 +54,12 @@ class Library(Protocol):
         """Type of each entry (entries,)."""
 
     def __len__(self) -> int: ...
-    def id_of(self, entry: int) -> str: ...
-    def structure(self, entry: int) -> Structure: ...
+
+    def id_of(self, entry: int) -> str:
+        """Identifier of an entry, for example ``mp-149``."""
+
+    def structure(self, entry: int) -> Structure:
+        """The crystal of an entry."""
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ class NearestNeighbourCopy:
                 sorted(known, key=order), sorted(wanted, key=order), strict=True
             )
         )
-        weights = {z: n for z, n in known}
+        weights = dict(known)
         steps = [
             weights[old] * abs(int(MENDELEEV_NUMBERS[old]) - int(MENDELEEV_NUMBERS[new]))
             for old, new in pairs

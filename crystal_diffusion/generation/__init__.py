@@ -1,0 +1,1 @@
+"""From a request to checked crystals: request, plan, sampling, checks, order."""

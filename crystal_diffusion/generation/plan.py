@@ -241,9 +241,7 @@ class Planner:
             return Plan(index, attempt, seed, spread(composition))
         atoms = self._draw_size(rng)
         required = [chemistry.atomic_number(el) for el in self.request.elements]
-        return Plan(
-            index, attempt, seed, tuple([*required, *[MASK_ELEMENT] * (atoms - len(required))])
-        )
+        return Plan(index, attempt, seed, (*required, *[MASK_ELEMENT] * (atoms - len(required))))
 
     def _prototype(self, index: int, attempt: int) -> Proposal | None:
         """The proposal for this crystal, or None where it starts from noise."""

@@ -45,6 +45,8 @@ def like_composition(composition: Composition) -> Composition:
 
 @dataclass(frozen=True)
 class Near:
+    """A known crystal that is near by fingerprint: its row in the index, and its arrays."""
+
     row: int
     distance: float
     arrays: Arrays
@@ -52,6 +54,8 @@ class Near:
 
 @dataclass(frozen=True)
 class Job:
+    """One crystal to compare, with the known ones that may match it."""
+
     structure: Structure
     same: list[Near]
     like: list[Near]
@@ -62,6 +66,8 @@ class Job:
 
 @dataclass(frozen=True)
 class Answer:
+    """The known crystal that answers a job, and how it was found."""
+
     row: int
     distance: float
     matches: bool = False
@@ -70,15 +76,18 @@ class Answer:
 
 
 def numbers_of(composition: Composition) -> Ints:
+    """``(atoms,)`` atomic numbers of a composition, element by element."""
     return np.repeat([z for z, _ in composition], [n for _, n in composition]).astype(np.int64)
 
 
 def answer_chunk(jobs: Sequence[Job], matcher: StructureMatch) -> list[Answer]:
+    """Answers of a chunk of jobs, for a worker process."""
     forms: Forms = {}
     return [answer(job, matcher, forms) for job in jobs]
 
 
 def answer(job: Job, matcher: StructureMatch, forms: Forms) -> Answer:
+    """The first known crystal that matches; else the nearest by fingerprint."""
     if job.problem is not None:
         return Answer(0, job.distance, problem=job.problem)
     if not job.same and not job.like:

@@ -60,7 +60,7 @@ class StructureMatch:
 
     @cached_property
     def original(self) -> Any:
-        """pymatgen's own matcher with these tolerances."""
+        """Pymatgen's own matcher with these tolerances."""
         from pymatgen.analysis.structure_matcher import StructureMatcher
 
         return StructureMatcher(ltol=self.ltol, stol=self.stol, angle_tol=self.angle_tol)

@@ -26,6 +26,7 @@ class UNetBlock(nn.Module):
         self.second = nn.Linear(width_out, width_out) if deep else None
 
     def forward(self, x: Tensor, time_term: Tensor) -> Tensor:
+        """Features of the next level, ``(..., width_out)``."""
         h = silu(self.norm(self.first(x)) + time_term)
         return h if self.second is None else silu(self.second(h))
 

@@ -1,0 +1,1 @@
+"""What a crystal must satisfy: checks, their limits, facts and corrections."""

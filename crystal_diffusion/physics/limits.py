@@ -15,8 +15,9 @@ from crystal_diffusion.physics.report import Severity
 
 @dataclass(frozen=True)
 class Limits:
-    """Numbers that the checks compare with. Outside a ``_warning`` limit is odd, outside an
-    ``_error`` limit the crystal is invalid.
+    """Numbers that the checks compare with.
+
+    Outside a ``_warning`` limit a crystal is odd, outside an ``_error`` limit it is invalid.
 
     Attributes:
         min_distance: smallest distance between any two atoms, Å.

@@ -239,7 +239,7 @@ def neutral_decode(
 
 def _prepare(log_probs: ArrayLike, allowed: Iterable[int] | None) -> NDArray[np.float64]:
     table = np.array(log_probs, np.float64)
-    if table.ndim != 2 or not 1 <= table.shape[1] or len(table) == 0:
+    if table.ndim != 2 or not table.shape[1] >= 1 or len(table) == 0:
         raise InputError(
             f"log_probs has shape {table.shape}; give (atoms, elements), column k for element k+1."
         )

@@ -7,6 +7,7 @@ symmetrised at 0.1 Å. Quantisation: coordinates 1/65536, edges 0.001 Å, angles
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import math
@@ -120,7 +121,7 @@ class ReferenceLibrary:
         found: dict[tuple[int, ...], tuple[int, int]] = {}
         change = np.flatnonzero((np.diff(self.type_counts.astype(int), axis=0) != 0).any(1)) + 1
         edges = [0, *change.tolist(), len(self.type_counts)]
-        for first, after in zip(edges, edges[1:], strict=False):
+        for first, after in itertools.pairwise(edges):
             if after > first:
                 counts = self.type_counts[first]
                 found[tuple(int(count) for count in counts[counts > 0])] = (first, after)

@@ -1,0 +1,1 @@
+"""Scores of candidates and the order that follows from them."""

@@ -23,20 +23,62 @@ if TYPE_CHECKING:
 LARGEST_FILE = 2**31
 #: Columns of rows by what they hold; None is allowed in all of them, other columns hold anything.
 _NUMBERS = frozenset(
-    "num_atoms space_group_0.1 space_group_0.01 volume_A3 volume_per_atom_A3 density_g_cm3 "
-    "min_distance_A nearest_train_distance moved_A score rank group index attempt seed "
-    "energy_per_atom_eV formation_energy_eV_atom energy_above_hull_eV_atom n_competing steps "
-    "max_force_eV_A max_stress_GPa spread_eV_atom nearest_known_distance".split()
+    [
+        "num_atoms",
+        "space_group_0.1",
+        "space_group_0.01",
+        "volume_A3",
+        "volume_per_atom_A3",
+        "density_g_cm3",
+        "min_distance_A",
+        "nearest_train_distance",
+        "moved_A",
+        "score",
+        "rank",
+        "group",
+        "index",
+        "attempt",
+        "seed",
+        "energy_per_atom_eV",
+        "formation_energy_eV_atom",
+        "energy_above_hull_eV_atom",
+        "n_competing",
+        "steps",
+        "max_force_eV_A",
+        "max_stress_GPa",
+        "spread_eV_atom",
+        "nearest_known_distance",
+    ]
 )
-_FLAGS = frozenset("valid converged novel copy_of_training swap_of_like_elements".split())
+_FLAGS = frozenset(["valid", "converged", "novel", "copy_of_training", "swap_of_like_elements"])
 _TEXTS = frozenset(
-    "formula start problem potential potential_version reference_date duplicate_of "
-    "nearest_known_id nearest_train_id".split()
+    [
+        "formula",
+        "start",
+        "problem",
+        "potential",
+        "potential_version",
+        "reference_date",
+        "duplicate_of",
+        "nearest_known_id",
+        "nearest_train_id",
+    ]
 )
 _LISTS = frozenset(("checks", "warnings"))
 _MAPPINGS = frozenset(
-    "request settings model versions training_statistics rejected missing seconds unreadable "
-    "funnel systems".split()
+    [
+        "request",
+        "settings",
+        "model",
+        "versions",
+        "training_statistics",
+        "rejected",
+        "missing",
+        "seconds",
+        "unreadable",
+        "funnel",
+        "systems",
+    ]
 )
 #: Flags of atoms that may move, one for each or one along a, b and c.
 _MASK = re.compile(r"move_mask:L:([13])\b")

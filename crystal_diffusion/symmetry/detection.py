@@ -102,7 +102,7 @@ def detect_group(crystal: Any, symprec: float = 0.01) -> Detection:
             "moyopy nor by spglib; check for overlapping atoms or lower symprec."
         )
     if first is None or second is None:
-        number, rotations, translations = first or second or (0, np.eye(3)[None], np.zeros((1, 3)))
+        _number, rotations, translations = first or second or (0, np.eye(3)[None], np.zeros((1, 3)))
         return Detection(
             first[0] if first else 0, second[0] if second else 0, symprec, (rotations, translations)
         )

@@ -372,5 +372,5 @@ def _group(number: int) -> SpaceGroup:
 
 
 def _letter(index: int) -> str:
-    """a to z, then A (only Pmmm has 27 positions)."""
+    """A to z, then A (only Pmmm has 27 positions)."""
     return chr(ord("a") + index) if index < 26 else "A"

@@ -95,7 +95,7 @@ class LetterSampler:
         return weight - math.log(self.total)
 
     def _free_tables(self, largest: int) -> list[list[float]]:
-        """tables[j][r]: weight of all ways to put r atoms on the free positions j, j+1, …"""
+        """tables[j][r]: weight of all ways to put r atoms on the free positions from j on."""
         tables = [[1.0] + [0.0] * largest]
         for _, size, weight in reversed(self._free):
             row = [0.0] * (largest + 1)

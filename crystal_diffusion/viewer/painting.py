@@ -6,6 +6,7 @@ is the model of Phong (1975): ambient, diffuse and specular light from the upper
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -169,7 +170,7 @@ def render(scene: Scene, width: int, height: int, supersampling: int = 2) -> np.
     for start, end in edges:
         # In pieces: a slanting edge in one piece would touch every pixel of the picture.
         joints = start + np.linspace(0, 1, 13)[:, None] * (end - start)
-        for left, right in zip(joints, joints[1:], strict=False):
+        for left, right in itertools.pairwise(joints):
             canvas.stick(left, right, thickness, _EDGE_COLOUR)
     return canvas.picture(supersampling)
 

@@ -1,0 +1,1 @@
+"""One file for each verb that writes to the disk."""

@@ -147,7 +147,7 @@ def test_bad_cutoffs_are_refused(cutoff: float) -> None:
 
 def test_an_exploding_list_is_refused() -> None:
     with pytest.raises(InputError, match="squeezed"):
-        distances.neighbour_pairs(np.random.rand(50, 3), np.eye(3) * 0.05, 10.0)
+        distances.neighbour_pairs(np.random.default_rng(0).random((50, 3)), np.eye(3) * 0.05, 10.0)
 
 
 def test_unknown_method_is_refused() -> None:

@@ -69,7 +69,7 @@ def test_huge_counts_are_counted_and_cut() -> None:
         (221, {22: 1, 38: 1, 8: 2}),
         (230, {3: 7, 14: 1, 8: 12}),
         (227, {14: 3}),
-        (47, {z: 1 for z in range(1, 10)}),
+        (47, dict.fromkeys(range(1, 10), 1)),
     ],
 )
 def test_impossible_requests_are_refused_at_once_with_what_is_possible(

@@ -18,7 +18,8 @@ class Source(Protocol):
     """
 
     @property
-    def request(self) -> dict[str, Any]: ...
+    def request(self) -> dict[str, Any]:
+        """What makes it this query."""
 
     def pages(self, done: Sequence[PageHead]) -> Iterator[Page]:
         """The pages that follow those that were fetched before."""
