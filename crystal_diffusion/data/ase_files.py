@@ -135,7 +135,7 @@ def _fix(atoms: Any, text: Any) -> None:
             continue
         arguments = {key: _plain_array(value) for key, value in rule["kwargs"].items()}
         indices = np.asarray(arguments.get("indices", arguments.get("a", [])), dtype=np.int64)
-        if indices.size and 0 <= indices.min() and indices.max() < len(atoms):
+        if indices.size and indices.min() >= 0 and indices.max() < len(atoms):
             found.append(dict2constraint({"name": rule["name"], "kwargs": arguments}))
     atoms.set_constraint(found)
 

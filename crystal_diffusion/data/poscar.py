@@ -48,12 +48,8 @@ def _row(line: str) -> list[float]:
     return [_number(word) for word in line.split()[:3]]
 
 
-def _parse(lines: list[str], name: str, source: str) -> PlainCrystal:
-    scale = [_number(x) for x in _bare(lines[1]).split()[:3] if re.match(r"[-+.\d]", x)]
-    lattice = np.array([_row(line) for line in lines[2:5]])
-    if lattice.shape != (3, 3):
-        raise ValueError("the lattice is not three rows of three numbers")
-    lattice = lattice * _factor(scale, lattice)
+def _kinds_and_counts(lines: list[str]) -> tuple[list[int], list[int], int]:
+    """Elements (empty where no line names them), numbers of atoms, and the line that follows."""
     row, words = 5, []
     while not lines[row].split()[0].isdigit():
         words.append(lines[row])
@@ -78,6 +74,16 @@ def _parse(lines: list[str], name: str, source: str) -> PlainCrystal:
         raise ValueError(
             f"line 6 says {said!r}, which is not one element for each of the {len(counts)} numbers"
         )
+    return kinds, counts, row
+
+
+def _parse(lines: list[str], name: str, source: str) -> PlainCrystal:
+    scale = [_number(x) for x in _bare(lines[1]).split()[:3] if re.match(r"[-+.\d]", x)]
+    lattice = np.array([_row(line) for line in lines[2:5]])
+    if lattice.shape != (3, 3):
+        raise ValueError("the lattice is not three rows of three numbers")
+    lattice = lattice * _factor(scale, lattice)
+    kinds, counts, row = _kinds_and_counts(lines)
     total = sum(counts)
     if total > MOST_ATOMS:
         raise ValueError(f"{total} atoms are more than a file can hold")

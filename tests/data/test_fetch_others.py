@@ -192,7 +192,7 @@ class TestMaterialsProject:
 def cif(code: str = "", database: str = "", **more: str) -> str:
     """Caesium chloride with what a database adds."""
     structure = Structure(Lattice.cubic(4.12), ["Cs", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
-    head, body = str(structure.to(fmt="cif")).split("data_CsCl", 1)
+    _head, body = str(structure.to(fmt="cif")).split("data_CsCl", 1)
     lines = {**({f"_{database}": code} if code else {}), **more}
     return f"data_{code or 'x'}\n" + "".join(f"{k} {v}\n" for k, v in lines.items()) + body
 
