@@ -61,6 +61,11 @@ def train(
     from crystal_diffusion.training.distributed import Workers
     from crystal_diffusion.workflows.estimate import Estimate
     from crystal_diffusion.workflows.train import train as run_training
+    from crystal_diffusion.workflows.training_settings import (
+        DataSettings,
+        ModelSettings,
+        TrainingSettings,
+    )
 
     if not Workers.is_first():
         # One process speaks for all that torchrun started.
@@ -86,30 +91,32 @@ def train(
         _, summary = run_training(
             source,
             folder,
-            network=network,
-            coordinates=coordinates,
-            lattice=lattice,
-            epochs=epochs,
-            steps=steps,
-            minutes=minutes,
-            learning_rate=learning_rate,
-            dim=dim,
-            layers=layers,
-            tokens=tokens,
-            accumulate=accumulate,
-            translate=translate,
-            symmetric_noise=symmetric_noise,
-            large_power=large_power,
-            precision=precision,
-            physics_weight=physics_weight,
-            patience=patience,
-            disorder=disorder,
-            largest_volume=largest_volume,
-            start_from=start_from,
-            from_scratch=from_scratch,
-            odd=odd,
-            seed=seed,
-            device=device,
+            training=TrainingSettings(
+                epochs=epochs,
+                steps=steps,
+                minutes=minutes,
+                learning_rate=learning_rate,
+                tokens=tokens,
+                seed=seed,
+                device=device,
+                precision=precision,
+                patience=patience,
+                physics_weight=physics_weight,
+                accumulate=accumulate,
+                translate=translate,
+                symmetric_noise=symmetric_noise,
+                large_power=large_power,
+            ),
+            model=ModelSettings(
+                network=network,
+                coordinates=coordinates,
+                lattice=lattice,
+                dim=dim,
+                layers=layers,
+                start_from=start_from,
+                from_scratch=from_scratch,
+            ),
+            data=DataSettings(disorder=disorder, largest_volume=largest_volume, odd=odd),
             on_estimate=announce,
             on_step=advance,
         )

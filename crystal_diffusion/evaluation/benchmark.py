@@ -142,7 +142,7 @@ def run_benchmark(
     """
     if not predictors:
         raise InputError("there is no predictor; give at least one by name.")
-    if n is not None and n < 1 or candidates < 1:
+    if (n is not None and n < 1) or candidates < 1:
         raise InputError(f"n is {n} and candidates {candidates}; both must be at least 1.")
     chosen = choose_targets(targets, n, seed)
     matcher = matcher or StructureMatch()

@@ -41,10 +41,10 @@ _SHIPPED = (PRETRAINED, "box")
 def load(
     model: str | Path | None = None, device: str = "auto", library: str | None = None
 ) -> CrystalGenerator:
-    """A model folder or file that ``train`` wrote; without argument, or as "pretrained", the one
-    that is shipped.
+    """A model folder or file that ``train`` wrote; without argument the pretrained model.
 
-    This alone decides what a model knows beside its weights, see :class:`Knowledge`.
+    "pretrained" means the same as no argument. This alone decides what a model knows beside its
+    weights, see :class:`Knowledge`.
 
     Args:
         library: which crystals prototypes are made from: "both" the shipped ones and the user's,

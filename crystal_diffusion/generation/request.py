@@ -79,6 +79,18 @@ class Request:
         for symbol in (*self.elements, *self.exclude):
             if len(parse_formula(symbol)) != 1 or not symbol.strip().isalpha():
                 raise RequestError(f"{symbol!r} is no element; give symbols such as Li or Fe.")
+        self._check_sizes()
+        if self.cell not in ("primitive", "conventional", "niggli"):
+            raise RequestError(
+                f"cell {self.cell!r} is not known; choose primitive, conventional or niggli."
+            )
+        if self.lattice is not None:
+            check_cell(self.lattice)
+        if self.add and self.host is None:
+            raise RequestError("add needs a host structure; give one with --host FILE.")
+
+    def _check_sizes(self) -> None:
+        """Numbers of atoms and of formula units that a cell may have."""
         if self.num_atoms and not 1 <= self.num_atoms[0] <= self.num_atoms[1]:
             raise RequestError(
                 f"natoms {self.num_atoms[0]}-{self.num_atoms[1]} is not a range of atom numbers; "
@@ -100,14 +112,6 @@ class Request:
             raise RequestError(
                 f"z {self.z[1]} is above {LARGEST_CELL} formula units; ask for smaller cells."
             )
-        if self.cell not in ("primitive", "conventional", "niggli"):
-            raise RequestError(
-                f"cell {self.cell!r} is not known; choose primitive, conventional or niggli."
-            )
-        if self.lattice is not None:
-            check_cell(self.lattice)
-        if self.add and self.host is None:
-            raise RequestError("add needs a host structure; give one with --host FILE.")
 
     @property
     def symmetric(self) -> bool:
@@ -278,7 +282,7 @@ def is_rewritten(text: str) -> bool:
 
 
 def parse_range(text: str, option: str) -> tuple[int, int]:
-    """ "8" or "8-16" to a pair."""
+    """Two numbers from a text such as "8" or "8-16"."""
     match = re.fullmatch(r"\s*([0-9]{1,9})\s*(?:-\s*([0-9]{1,9}))?\s*", text)
     if not match:
         raise InputError(f"{option} {text!r} is not a number or a range; give for example 8-16.")
@@ -287,7 +291,7 @@ def parse_range(text: str, option: str) -> tuple[int, int]:
 
 
 def parse_lattice(text: str) -> tuple[float, ...]:
-    """ "5,5,5,90,90,90" to six numbers.
+    """Six numbers from a text such as "5,5,5,90,90,90".
 
     Raises:
         InputError: when there are not six numbers or they make no cell.

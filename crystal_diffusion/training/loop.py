@@ -119,7 +119,8 @@ def fit(
         )
 
 
-def _fit(
+# One loop that is read from top to bottom; what has a name of its own is a function below.
+def _fit(  # noqa: C901, PLR0912, PLR0915
     model: JointDiffusion,
     data: CrystalBatch,
     config: TrainingConfig,
@@ -172,8 +173,7 @@ def _fit(
         optimiser.zero_grad(set_to_none=True)
         sums = torch.zeros(6, dtype=torch.float64)
         for piece, share in workers.slices(len(rows), config.accumulate):
-            part = inputs.part(piece, device)
-            terms = objective(model, part, config, bf16)
+            terms = objective(model, inputs.part(piece, device), config, bf16)
             (terms.total * share).backward()
             values = (terms.total, terms.coords, terms.lattice, terms.elements)
             sums[:4] += share * torch.stack([v.detach() for v in values]).cpu().double()
@@ -184,13 +184,8 @@ def _fit(
         workers.add(sums)
         norm = torch.nn.utils.clip_grad_norm_(parameters.values(), config.clip)
         loss = float(sums[0])
-        if not math.isfinite(loss) or not math.isfinite(float(norm)):
-            raise TrainingError(
-                f"loss is {loss} (gradient norm {float(norm)}) at step {step}, crystals "
-                f"{rows[:8].tolist()}{' ...' if len(rows) > 8 else ''}; the last checkpoint in "
-                f"{out} is intact. Lower the learning rate (now {config.rate(step):.1e}), or run "
-                "`crystal-diffusion check` on the data."
-            )
+        if not (math.isfinite(loss) and math.isfinite(float(norm))):
+            raise _diverged(loss, float(norm), step, rows, config, out)
         optimiser.step()
         step += 1
         decay = min(config.ema, (1 + step) / (10 + step))
@@ -217,15 +212,10 @@ def _fit(
             figures = _monitored(model, parameters, average, monitor, step) if workers.first else {}
             figures = workers.share(figures)
             metrics.write(step=step, **figures)
-            if "score" in figures and config.patience:
-                improved = figures["score"] > progress.best + 1e-9
-                since_best = 0 if improved else progress.since_best + 1
-                # The first half always runs: early samples say little about the end.
-                early = since_best >= config.patience and step > config.steps // 2
-                progress = Progress(max(progress.best, figures["score"]), since_best, early)
-                if early:
-                    stopped = "early"
-                    break
+            progress = _judged(progress, figures, config, step)
+            if progress.stopped_early:
+                stopped = "early"
+                break
         now = time.monotonic()
         interrupted = bool(sums[4])
         if interrupted or sums[5]:
@@ -247,6 +237,30 @@ def _fit(
             parameter.copy_(average[name])
     model.eval().requires_grad_(False)
     return TrainingResult(step, running, stopped, time.monotonic() - began)
+
+
+def _diverged(
+    loss: float, norm: float, step: int, rows: np.ndarray, config: TrainingConfig, out: Path
+) -> TrainingError:
+    more = " ..." if len(rows) > 8 else ""
+    return TrainingError(
+        f"loss is {loss} (gradient norm {norm}) at step {step}, crystals {rows[:8].tolist()}"
+        f"{more}; the last checkpoint in {out} is intact. Lower the learning rate (now "
+        f"{config.rate(step):.1e}), or run `crystal-diffusion check` on the data."
+    )
+
+
+def _judged(
+    progress: Progress, figures: Mapping[str, float], config: TrainingConfig, step: int
+) -> Progress:
+    """Whether the score still rises, and whether the run ends because it no longer does."""
+    if "score" not in figures or not config.patience:
+        return progress
+    improved = figures["score"] > progress.best + 1e-9
+    since_best = 0 if improved else progress.since_best + 1
+    # The first half always runs: early samples say little about the end.
+    early = since_best >= config.patience and step > config.steps // 2
+    return Progress(max(progress.best, figures["score"]), since_best, early)
 
 
 def _monitored(

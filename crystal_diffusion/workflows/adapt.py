@@ -233,7 +233,7 @@ class Adaptation:
         whole = Judgement((), ())
         for trained, asked in self.directions:
             note = self.folder / f"{name} {trained}.json"
-            known = self._read(note)
+            known = self.workers.share(self._read(note))
             if known is None:
                 model = _copy(self.base)
                 if strength is not None:

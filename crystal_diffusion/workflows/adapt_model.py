@@ -7,7 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,8 +47,10 @@ from crystal_diffusion.workflows.estimate import (
     defaults_for,
     measure,
     steps_of,
+    training_config,
 )
 from crystal_diffusion.workflows.model_card import inherited, write_card
+from crystal_diffusion.workflows.training_settings import TrainingSettings
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -61,32 +63,11 @@ log = logging.getLogger(__name__)
 _REPLAY_ATOMS, _MOST_REPLAYED = 20, 3000
 
 
-@dataclass(frozen=True)
-class AdaptationWishes:
-    """What may be asked of an adaptation; see ``train`` for the words.
-
-    Attributes:
-        steps, epochs: of each candidate; minutes: of all of them together.
-    """
-
-    steps: int | None = None
-    epochs: int | None = None
-    minutes: float | None = None
-    tokens: int | None = None
-    seed: int = 0
-    precision: str = "auto"
-    physics_weight: float = 0.0
-    accumulate: int = 1
-    translate: bool = True
-    symmetric_noise: float = 0.0
-    large_power: float = 0.0
-
-
 def adapt_model(
     dataset: CrystalStructureDataset,
     base: CrystalGenerator,
     folder: Path,
-    wishes: AdaptationWishes,
+    wishes: TrainingSettings,
     *,
     left_out: Mapping[str, str] | None = None,
     on_estimate: Callable[[Estimate], None] | None = None,
@@ -104,16 +85,10 @@ def adapt_model(
     arrays = dataset.arrays
     device = base.model.device
     chosen = defaults_for(len(arrays), device.type)
-    config = TrainingConfig(
+    config = training_config(
+        wishes,
         steps=steps_for(len(arrays)),
         tokens=wishes.tokens or chosen.tokens,
-        seed=wishes.seed,
-        precision=wishes.precision,
-        physics_weight=wishes.physics_weight,
-        accumulate=wishes.accumulate,
-        translate=wishes.translate,
-        symmetric=wishes.symmetric_noise,
-        large_power=wishes.large_power,
         ema=0.99,
     )
     strengths = strengths_for(len(arrays))
@@ -132,7 +107,7 @@ def adapt_model(
         checkpoint_seconds=60.0,
     )
     # What is asked for, not what follows from the speed of this machine: a resumed run is the same.
-    key = json.loads(json.dumps({"data": dataset.fingerprint(), "wishes": asdict(wishes)}))
+    key = json.loads(json.dumps({"data": dataset.fingerprint(), "wishes": _asked(wishes)}))
     estimate = replace(estimate, steps=total * trainings)
     if on_estimate:
         on_estimate(estimate)
@@ -194,8 +169,16 @@ def adapt_model(
         return load(folder, str(device)), summary
 
 
+def _asked(wishes: TrainingSettings) -> dict[str, Any]:
+    """What was asked for, without what changes no result."""
+    asked = asdict(wishes)
+    for name in ("device", "holdout", "patience", "learning_rate"):
+        asked.pop(name)
+    return asked
+
+
 def _length(
-    wishes: AdaptationWishes,
+    wishes: TrainingSettings,
     trainings: int,
     chosen: Defaults,
     data: CrystalBatch,
@@ -203,10 +186,11 @@ def _length(
     estimate: Estimate,
 ) -> int:
     """Steps of each candidate."""
-    if (wishes.steps, wishes.epochs, wishes.minutes) == (None, None, None):
+    if not wishes.length_given:
         return config.steps
-    minutes = None if wishes.minutes is None else wishes.minutes / max(1, trainings)
-    return steps_of(wishes.steps, wishes.epochs, minutes, chosen, data, config, estimate)
+    if wishes.minutes is not None:
+        wishes = replace(wishes, minutes=wishes.minutes / max(1, trainings))
+    return steps_of(wishes, chosen, data, config, estimate)
 
 
 def _is_shipped(base: CrystalGenerator) -> bool:

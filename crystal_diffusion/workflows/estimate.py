@@ -14,7 +14,6 @@ import torch
 
 from crystal_diffusion.crystal import CrystalBatch
 from crystal_diffusion.diffusion.joint import JointDiffusion
-from crystal_diffusion.errors import InputError
 from crystal_diffusion.training.config import TrainingConfig
 from crystal_diffusion.training.distributed import Workers
 from crystal_diffusion.training.loop import (
@@ -23,6 +22,7 @@ from crystal_diffusion.training.loop import (
     use_bfloat16,
 )
 from crystal_diffusion.training.steps import denoising_objective, prepare_step
+from crystal_diffusion.workflows.training_settings import HEADS, ModelSettings, TrainingSettings
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,6 @@ class Defaults:
     learning_rate: float
 
 
-#: Attention heads of the transformer; its width is a multiple of them.
-HEADS = 8
 #: A graphics processor is idle with batches that suit a processor; this many times larger ones,
 #: and as many more passes, keep the number of steps.
 _ACCELERATOR_BATCH = 8
@@ -65,15 +63,17 @@ def defaults_for(crystals: int, device: str = "cpu") -> Defaults:
     return Defaults(192, 6, 12, 768, 8e-4)
 
 
-def network_options(
-    network: str, dim: int | None, layers: int | None, chosen: Defaults
-) -> dict[str, Any]:
+def network_options(model: ModelSettings, chosen: Defaults) -> dict[str, Any]:
     """Size of a network by name; what is not given comes from the amount of data."""
-    if network == "unet":
-        return {"hidden_dim": dim or 128}
-    if network == "equivariant":
-        return {"dim": dim or 64, "layers": layers or 4}
-    return {"dim": dim or chosen.dim, "layers": layers or chosen.layers, "heads": HEADS}
+    if model.network == "unet":
+        return {"hidden_dim": model.dim or 128}
+    if model.network == "equivariant":
+        return {"dim": model.dim or 64, "layers": model.layers or 4}
+    return {
+        "dim": model.dim or chosen.dim,
+        "layers": model.layers or chosen.layers,
+        "heads": HEADS,
+    }
 
 
 @dataclass(frozen=True)
@@ -142,21 +142,40 @@ def measure(
     return Estimate(1, took * 1.1, resident + 5 * 4 * parameters / 1e6, parameters)
 
 
+def training_config(
+    training: TrainingSettings, *, steps: int, tokens: int, **chosen: Any
+) -> TrainingConfig:
+    """The settings of the loop that follow from what was asked for.
+
+    Args:
+        training: what was asked for.
+        steps, tokens, **chosen: what was found for these crystals.
+    """
+    return TrainingConfig(
+        steps=steps,
+        tokens=tokens,
+        seed=training.seed,
+        precision=training.precision,
+        physics_weight=training.physics_weight,
+        accumulate=training.accumulate,
+        translate=training.translate,
+        symmetric=training.symmetric_noise,
+        large_power=training.large_power,
+        **chosen,
+    )
+
+
 def steps_of(
-    steps: int | None,
-    epochs: int | None,
-    minutes: float | None,
+    training: TrainingSettings,
     chosen: Defaults,
     data: CrystalBatch,
     config: TrainingConfig,
     estimate: Estimate,
 ) -> int:
-
-    if sum(x is not None for x in (steps, epochs, minutes)) > 1:
-        raise InputError("steps, epochs and minutes exclude each other; give one of them.")
-    if steps is not None:
-        return steps
-    if minutes is not None:
-        return max(20, int(minutes * 60 / estimate.seconds_per_step))
+    """Optimiser steps that were asked for, or that suit the data."""
+    if training.steps is not None:
+        return training.steps
+    if training.minutes is not None:
+        return max(20, int(training.minutes * 60 / estimate.seconds_per_step))
     per_epoch = batch_plan(data, config).per_epoch
-    return max(20, per_epoch * (epochs or chosen.epochs))
+    return max(20, per_epoch * (training.epochs or chosen.epochs))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from crystal_diffusion.crystal import CrystalBatch
 from crystal_diffusion.data.dataset import CrystalStructureDataset
 from crystal_diffusion.data.training_set import (
     TRAINING_SET_FILE,
@@ -20,21 +20,18 @@ from crystal_diffusion.data.training_set import (
 )
 from crystal_diffusion.device import resolve_device
 from crystal_diffusion.diffusion.joint import JointConfig, JointDiffusion, LatticeStatistics
-from crystal_diffusion.errors import InputError
 from crystal_diffusion.files import locked, make_folder
 from crystal_diffusion.generation.generator import CrystalGenerator
 from crystal_diffusion.generation.loading import PRETRAINED, base_header, load
-from crystal_diffusion.networks import NETWORKS
 from crystal_diffusion.training.checkpoint import checksum
-from crystal_diffusion.training.config import TrainingConfig
 from crystal_diffusion.training.distributed import Workers
 from crystal_diffusion.training.loop import fit
 from crystal_diffusion.training.plots import plot_losses
 from crystal_diffusion.training.run_state import RunState
-from crystal_diffusion.workflows.adapt_model import AdaptationWishes, adapt_model
+from crystal_diffusion.workflows.adapt_model import adapt_model
 from crystal_diffusion.workflows.data_card import describe_data, without_odd, without_oversized
 from crystal_diffusion.workflows.estimate import (
-    HEADS,
+    Defaults,
     Estimate,
     TrainingSummary,
     batch_of,
@@ -42,9 +39,16 @@ from crystal_diffusion.workflows.estimate import (
     measure,
     network_options,
     steps_of,
+    training_config,
 )
 from crystal_diffusion.workflows.model_card import inherited, write_card
 from crystal_diffusion.workflows.monitor import Monitor, verdict
+from crystal_diffusion.workflows.training_settings import (
+    DataSettings,
+    ModelSettings,
+    TrainingSettings,
+    with_keywords,
+)
 
 log = logging.getLogger(__name__)
 
@@ -53,166 +57,90 @@ def train(
     source: Any,
     out: str | Path,
     *,
-    network: str = "transformer",
-    coordinates: str = "flow",
-    lattice: str = "flow",
-    epochs: int | None = None,
-    steps: int | None = None,
-    minutes: float | None = None,
-    learning_rate: float | None = None,
-    dim: int | None = None,
-    layers: int | None = None,
-    tokens: int | None = None,
-    seed: int = 0,
-    device: str = "auto",
-    precision: str = "auto",
-    reduce: bool = True,
-    holdout: float = 0.1,
-    patience: int = 4,
-    physics_weight: float = 0.0,
-    accumulate: int = 1,
-    translate: bool = True,
-    symmetric_noise: float = 0.0,
-    large_power: float = 0.0,
-    disorder: str = "skip",
-    largest_volume: float = 6.0,
-    start_from: str | Path | None = None,
-    from_scratch: bool = False,
-    odd: str = "leave",
+    training: TrainingSettings | None = None,
+    model: ModelSettings | None = None,
+    data: DataSettings | None = None,
     on_estimate: Callable[[Estimate], None] | None = None,
     on_step: Callable[[int, int, float], None] | None = None,
+    **single: Any,
 ) -> tuple[CrystalGenerator, TrainingSummary]:
     """Train a joint model and write it to ``out``; the same call resumes a killed run.
 
     Without more, the pretrained model is the base: it is adapted to the crystals in whichever way
     answers best on those left out (see ``adapt.py``), and they join its library and its ranking.
-    A network of one's own (``network``, ``dim``, ``layers``, ``coordinates``, ``lattice``) or
-    ``from_scratch`` learns from the crystals alone.
+    A network of one's own or ``from_scratch`` learns from the crystals alone.
 
     Args:
         source: anything ``CrystalStructureDataset`` takes, or a data set.
         out: model folder.
-        network: "transformer", "unet" or "equivariant".
-        coordinates: "flow" or "wrapped"; lattice: "flow", "cosine" or "linear".
-        epochs, steps, minutes: length of training; by default chosen from the data.
-        reduce: reduce cells to primitive Niggli cells.
-        holdout: share of crystals kept for early stopping, where there are 50 or more.
-        patience: monitorings without improvement before training stops early; 0 never stops.
-        symmetric_noise: share of the crystals that get noise of their own space group.
-        large_power: crystals of N > 20 atoms take part in (20/N)^large_power of the passes.
-        largest_volume: crystals of more than this many times the volume that their elements take
-            elsewhere are left out: the Materials Project holds some two thousand whose cells are
-            2.4 times too long, and a model that has met them makes more of them.
-        start_from: "pretrained" or "box" for the shipped model, as without it; or a model folder to
-            adapt. With a learning rate, or a folder and a length of training, all weights are
-            trained in that way and nothing is selected.
-        from_scratch: learn from these crystals alone.
-        odd: "leave" leaves out crystals that ``check`` finds odd in themselves (atoms too close, a
-            cell out of all proportion) and repeats of others; "keep" trains on them too.
+        training: how, how long and on what device; model: which network, or which model to start
+            from; data: which of the crystals.
         on_estimate: called once before training with the measured cost.
         on_step: called with steps done, steps in all and the running loss.
+        **single: fields of the three settings by name, for example ``steps=200``.
 
     Returns:
         The generator, ready to use, and a summary with a verdict.
+
+    Raises:
+        InputError: for settings or crystals that cannot be trained with.
+        CheckpointError: when the folder holds another model.
     """
-    folder = Path(out)
-    _check_arguments(
-        {"epochs": epochs, "steps": steps, "dim": dim, "layers": layers, "tokens": tokens},
-        {"minutes": minutes, "learning_rate": learning_rate, "largest_volume": largest_volume},
+    training, model, data = with_keywords(training, model, data, single)
+    base = _base(model)
+    dataset, left_out = _read(source, data)
+    plain = training.learning_rate is not None
+    plain |= training.length_given and base != PRETRAINED
+    started = None if base is None else load(base, training.device)
+    if started is not None and started.knows_pretrained and not plain:
+        return adapt_model(
+            dataset,
+            started,
+            Path(out),
+            training,
+            left_out=left_out,
+            on_estimate=on_estimate,
+            on_step=on_step,
+        )
+    return _train_weights(
+        dataset, started, Path(out), training, model, left_out, on_estimate, on_step
     )
-    if dim is not None and network == "transformer" and dim % HEADS:
-        raise InputError(f"dim is {dim}; the transformer has {HEADS} heads, give a multiple of it.")
-    if network not in NETWORKS:
-        raise InputError(f"network {network!r} is not known; choose one of {', '.join(NETWORKS)}.")
-    own_network = dim is not None or layers is not None
-    own_network |= (network, coordinates, lattice) != ("transformer", "flow", "flow")
-    start_from = _base(start_from, from_scratch, own_network)
-    if odd not in ("leave", "keep"):
-        raise InputError(f"odd is {odd!r}; choose leave or keep.")
-    dataset = _dataset(source, reduce, disorder)
-    left_out = {skipped.id: skipped.reason for skipped in dataset.skipped}
-    dataset = without_oversized(dataset, largest_volume)
-    if odd == "leave":
-        dataset, strange = without_odd(dataset)
-        left_out |= strange
-    length_given = any(x is not None for x in (steps, epochs, minutes))
-    plain = learning_rate is not None or (length_given and start_from != PRETRAINED)
-    if start_from is not None and not plain:
-        started = load(start_from, device)
-        if started.knows_pretrained:
-            return adapt_model(
-                dataset,
-                started,
-                folder,
-                AdaptationWishes(
-                    steps=steps,
-                    epochs=epochs,
-                    minutes=minutes,
-                    tokens=tokens,
-                    seed=seed,
-                    precision=precision,
-                    physics_weight=physics_weight,
-                    accumulate=accumulate,
-                    translate=translate,
-                    symmetric_noise=symmetric_noise,
-                    large_power=large_power,
-                ),
-                left_out=left_out,
-                on_estimate=on_estimate,
-                on_step=on_step,
-            )
+
+
+def _train_weights(
+    dataset: CrystalStructureDataset,
+    started: CrystalGenerator | None,
+    folder: Path,
+    training: TrainingSettings,
+    model: ModelSettings,
+    left_out: Mapping[str, str],
+    on_estimate: Callable[[Estimate], None] | None,
+    on_step: Callable[[int, int, float], None] | None,
+) -> tuple[CrystalGenerator, TrainingSummary]:
+    """All weights of a new network, or of one that was trained before."""
     arrays = dataset.arrays
-    crystals = len(dataset)
-    held = np.zeros(0, dtype=np.int64)
-    order = np.random.default_rng((seed, 7)).permutation(crystals)
-    if crystals >= 50 and holdout > 0:
-        held = np.sort(order[: max(5, min(500, round(crystals * holdout)))])
-    used = np.setdiff1d(np.arange(crystals), held)
-    data = batch_of(arrays.take(used))
-    resolved = resolve_device(device)
-    chosen = defaults_for(len(used), resolved.type)
+    held = _held_out(len(dataset), training)
+    used = np.setdiff1d(np.arange(len(dataset)), held)
+    crystals = batch_of(arrays.take(used))
+    device = resolve_device(training.device)
+    chosen = defaults_for(len(used), device.type)
     elements = tuple(int(z) for z in np.unique(arrays.atomic_numbers))
-    before = 0
-    if start_from is not None:
-        started = load(start_from, device)
-        before = int(started.header.get("steps", 0)) + int(started.header.get("steps_before", 0))
-        base = started.model
-        if started.knows_pretrained:
-            elements = tuple(sorted({*elements, *started.known_elements}))
-        model = JointDiffusion(replace(base.config, elements=elements)).to(resolved)
-        model.load_state_dict(base.state_dict())
-    else:
-        options = network_options(network, dim, layers, chosen)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model = JointDiffusion(
-                JointConfig(
-                    network=network,
-                    network_options=options,
-                    coordinates=coordinates,
-                    lattice=lattice,
-                    statistics=LatticeStatistics.from_batch(data),
-                    max_train_atoms=int(data.num_atoms.max()),
-                    elements=elements,
-                )
-            ).to(resolved)
-    rate = learning_rate or (chosen.learning_rate if start_from is None else 2e-4)
-    config = TrainingConfig(
+    network = (
+        _new_network(model, training.seed, chosen, crystals, elements)
+        if started is None
+        else _started_network(started, elements)
+    ).to(device)
+    usual = chosen.learning_rate if started is None else 2e-4
+    config = training_config(
+        training,
         steps=1,
-        tokens=tokens or chosen.tokens,
-        learning_rate=rate,
-        seed=seed,
-        precision=precision,
-        physics_weight=physics_weight,
-        accumulate=accumulate,
-        translate=translate,
-        symmetric=symmetric_noise,
-        large_power=large_power,
-        patience=patience if len(held) or crystals < 50 else 0,
+        tokens=training.tokens or chosen.tokens,
+        learning_rate=training.learning_rate or usual,
+        patience=training.patience if len(held) or len(dataset) < 50 else 0,
     )
-    workers = Workers.from_environment(resolved)
-    estimate = workers.share(measure(model, data, config, workers))
-    total = steps_of(steps, epochs, minutes, chosen, data, config, estimate)
+    workers = Workers.from_environment(device)
+    estimate = workers.share(measure(network, crystals, config, workers))
+    total = steps_of(training, chosen, crystals, config, estimate)
     config = replace(
         config,
         steps=total,
@@ -226,31 +154,28 @@ def train(
     if on_estimate:
         on_estimate(estimate)
     identity = {
-        "network": asdict(model.config),
-        "start_from": None if start_from is None else checksum(model.state_dict()),
+        "network": asdict(network.config),
+        "start_from": None if started is None else checksum(network.state_dict()),
         "held_out": [int(i) for i in held],
     }
     with locked(make_folder(folder)) if workers.first else contextlib.nullcontext():
+        header: dict[str, Any] = {}
         if workers.first:
             # Nothing is written before it is clear that the run may go on here.
-            RunState(folder, config, data, identity).check()
+            RunState(folder, config, crystals, identity).check()
             save_training_set(folder / TRAINING_SET_FILE, arrays.take(used))
-        header = describe_data(dataset, arrays.take(used), held) if workers.first else {}
-        if before:
-            header["steps_before"] = before
-            header |= inherited(started.header)
-        if start_from is not None and started.knows_pretrained:
-            header["base"] = base_header(holds_weights=True)
+            header = describe_data(dataset, arrays.take(used), held)
+        header |= _history(started)
         if left_out:
-            header["left_out"] = left_out
+            header["left_out"] = dict(left_out)
         monitor = (
-            Monitor(arrays.take(used), arrays.take(held) if len(held) else None, seed)
+            Monitor(arrays.take(used), arrays.take(held) if len(held) else None, training.seed)
             if workers.first
             else _figures_of_the_first
         )
         result = fit(
-            model,
-            data,
+            network,
+            crystals,
             config,
             folder,
             header=header,
@@ -258,7 +183,7 @@ def train(
             identity=identity,
             on_step=(lambda step, loss: on_step(step, total, loss)) if on_step else None,
         )
-        final = workers.share(monitor(result.steps, model))
+        final = workers.share(monitor(result.steps, network))
         if workers.first:
             plot_losses(folder / "metrics.jsonl", folder / "loss.png")
             write_card(folder)
@@ -271,47 +196,83 @@ def train(
             final["copies"],
             folder,
         )
-        return load(folder, device), summary
+        return load(folder, training.device), summary
 
 
-def _base(
-    start_from: str | Path | None, from_scratch: bool, own_network: bool
-) -> str | Path | None:
-    """The model to start from; None for none.
+def _base(model: ModelSettings) -> str | Path | None:
+    """The model to start from; None for none."""
+    if model.start_from is None:
+        return None if model.from_scratch or model.own else PRETRAINED
+    return PRETRAINED if str(model.start_from) == "box" else model.start_from
 
-    Raises:
-        InputError: for wishes that exclude each other.
-    """
-    if start_from is None:
-        return None if from_scratch or own_network else PRETRAINED
-    if from_scratch:
-        raise InputError("start_from and from_scratch exclude each other; give one of them.")
-    if own_network:
-        raise InputError(
-            "network, dim, layers, coordinates and lattice are those of the model that training "
-            "starts from; leave them out, or train --from-scratch."
+
+def _read(source: Any, data: DataSettings) -> tuple[CrystalStructureDataset, dict[str, str]]:
+    """The crystals to train on, and the others by id with the reason."""
+    dataset = (
+        source
+        if isinstance(source, CrystalStructureDataset)
+        else CrystalStructureDataset(source, reduce=data.reduce, disorder=data.disorder)  # type: ignore[arg-type]
+    )
+    left_out = {skipped.id: skipped.reason for skipped in dataset.skipped}
+    dataset = without_oversized(dataset, data.largest_volume)
+    if data.odd == "leave":
+        dataset, strange = without_odd(dataset)
+        left_out |= strange
+    return dataset, left_out
+
+
+def _held_out(crystals: int, training: TrainingSettings) -> np.ndarray:
+    """Rows that are kept for early stopping."""
+    if crystals < 50 or training.holdout <= 0:
+        return np.zeros(0, dtype=np.int64)
+    order = np.random.default_rng((training.seed, 7)).permutation(crystals)
+    return np.sort(order[: max(5, min(500, round(crystals * training.holdout)))])
+
+
+def _started_network(started: CrystalGenerator, elements: tuple[int, ...]) -> JointDiffusion:
+    """A copy of a trained network that may use these elements; its own too, if pretrained."""
+    if started.knows_pretrained:
+        elements = tuple(sorted({*elements, *started.known_elements}))
+    network = JointDiffusion(replace(started.model.config, elements=elements))
+    network.load_state_dict(started.model.state_dict())
+    return network
+
+
+def _new_network(
+    model: ModelSettings,
+    seed: int,
+    chosen: Defaults,
+    crystals: CrystalBatch,
+    elements: tuple[int, ...],
+) -> JointDiffusion:
+    """A network with weights drawn from the seed, in the size that suits the data."""
+    options = network_options(model, chosen)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return JointDiffusion(
+            JointConfig(
+                network=model.network,
+                network_options=options,
+                coordinates=model.coordinates,
+                lattice=model.lattice,
+                statistics=LatticeStatistics.from_batch(crystals),
+                max_train_atoms=int(crystals.num_atoms.max()),
+                elements=elements,
+            )
         )
-    return PRETRAINED if str(start_from) == "box" else start_from
 
 
-def _check_arguments(counts: Mapping[str, int | None], amounts: Mapping[str, float | None]) -> None:
-    """Numbers that no training can use, told before anything is read.
-
-    Raises:
-        InputError: names the argument.
-    """
-    for name, count in counts.items():
-        if count is not None and not 1 <= count < 2**31:
-            raise InputError(f"{name} is {count}; give at least 1.")
-    for name, amount in amounts.items():
-        if amount is not None and not 0 < amount < math.inf:
-            raise InputError(f"{name} is {amount}; give a number above 0.")
-
-
-def _dataset(source: Any, reduce: bool, disorder: str) -> CrystalStructureDataset:
-    if isinstance(source, CrystalStructureDataset):
-        return source
-    return CrystalStructureDataset(source, reduce=reduce, disorder=disorder)  # type: ignore[arg-type]
+def _history(started: CrystalGenerator | None) -> dict[str, Any]:
+    """What the header of a model says of the one that it started from."""
+    if started is None:
+        return {}
+    header: dict[str, Any] = {}
+    before = int(started.header.get("steps", 0)) + int(started.header.get("steps_before", 0))
+    if before:
+        header = {"steps_before": before, **inherited(started.header)}
+    if started.knows_pretrained:
+        header["base"] = base_header(holds_weights=True)
+    return header
 
 
 def _figures_of_the_first(step: int, model: JointDiffusion) -> Mapping[str, float]:
