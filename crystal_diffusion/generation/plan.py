@@ -158,8 +158,10 @@ class Planner:
         return self.plans([(index, attempt)])[0]
 
     def plans(self, wanted: Sequence[tuple[int, int]]) -> list[Plan]:
-        """The plans of several candidates, each an index and an attempt; skeletons are drawn for
-        all of them together."""
+        """The plans of several candidates, each an index and an attempt.
+
+        Skeletons are drawn for all of them together.
+        """
         request = self.request
         given: list[Plan | None] = [self._given_start(index, attempt) for index, attempt in wanted]
         open_rows = [row for row, plan in enumerate(given) if plan is None]

@@ -225,8 +225,10 @@ class SkeletonModel:
         return known, self.trust.share(known.support)
 
     def _network_groups(self, wish: Wish) -> tuple[np.ndarray, float]:
-        """``(230,)`` chances of the groups wished for, and those of all of them together among
-        all groups that fit."""
+        """``(230,)`` chances of the groups wished for.
+
+        And those of all of them together among all groups that fit.
+        """
         everything = replace(wish, groups=None)
         front = self._start(everything, 1)
         _, choices, scores = self._choices(everything, front)
@@ -306,8 +308,9 @@ class SkeletonModel:
         return group + letters
 
     def log_probabilities(self, assignments: Iterable[Assignment]) -> list[tuple[float, float]]:
-        """For each skeleton that of its group, and of its letters given the group; the composition
-        is given for both.
+        """For each skeleton that of its group, and of its letters given the group.
+
+        The composition is given for both.
 
         Of the network's chance only that of the canonical description counts.
         """
