@@ -52,7 +52,7 @@ def periodic_edges(frac_coords: Tensor, lattice: Tensor, mask: Tensor, cutoff: f
     Images up to four cells away in a reduced basis are looked for; atoms do not meet themselves in
     their own place.
     """
-    crystals, atoms = mask.shape
+    atoms = mask.shape[1]
     basis = geometry.reduction(lattice)
     cell = basis @ lattice
     reduced = frac_coords @ torch.linalg.inv(basis)
