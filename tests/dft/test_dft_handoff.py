@@ -82,7 +82,12 @@ def test_gpaw_script_is_python_and_carries_the_settings(tmp_path: Path) -> None:
 
 def finish(folder: Path, energy: float, structure: Structure, converged: bool = True) -> None:
     """What run.py would have written."""
-    row = {"id": folder.name, "energy_eV": energy, "converged": converged, **structure_row(structure)}
+    row = {
+        "id": folder.name,
+        "energy_eV": energy,
+        "converged": converged,
+        **structure_row(structure),
+    }
     (folder / "result.json").write_text(json.dumps(row))
 
 
