@@ -11,7 +11,7 @@ from crystal_diffusion.cli.console import OK, out, progress, renamed_option
 
 
 def benchmark(
-    name: Annotated[str, typer.Argument(help="mp20, mpts52, perov5 or carbon24.")],
+    name: Annotated[str, typer.Argument(help="mp20, mpts52, perov5, carbon24 or small.")],
     split: Annotated[Path, typer.Option(help="File with the true structures.")],
     model: Annotated[
         str | None, typer.Option(help="Model folder; the pretrained one if not given.")
@@ -40,12 +40,34 @@ def benchmark(
     novel: Annotated[float | None, typer.Option(hidden=True)] = None,
     new: Annotated[bool | None, typer.Option("--new/--no-new", hidden=True)] = None,
     rank: Annotated[str | None, typer.Option(hidden=True)] = None,
+    family: Annotated[
+        str,
+        typer.Option(help="small: nitrides, oxides, chalcogenides, intermetallics or all."),
+    ] = "all",
+    sizes: Annotated[
+        str, typer.Option(help="small: numbers of own crystals.")
+    ] = "10,30,100,300,1000",
+    seeds: Annotated[int, typer.Option(help="small: repetitions of each size.")] = 3,
+    own: Annotated[
+        Path | None, typer.Option(help="small: file of own crystals; others of the split.")
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="small: what is measured, with semicolons; all.")
+    ] = None,
+    training_steps: Annotated[
+        int | None, typer.Option(help="small: steps of each adaptation.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only the table.")] = False,
 ) -> None:
     """Measure structure prediction on a published split, with baselines beside it.
 
     Example: crystal-diffusion benchmark mp20 --split val.parquet --n 1000
+
+    "small" measures what crystals of your own add: some of a family are trained on, others asked
+    for. Example: crystal-diffusion benchmark small --split val.parquet --family nitrides --out s/
     """
+    if name == "small":
+        _small(split, folder, family, sizes, seeds, n, own, columns, training_steps, quiet)
     from crystal_diffusion.diffusion.sampler import SamplerSettings
     from crystal_diffusion.evaluation.table import markdown
     from crystal_diffusion.generation.loading import load
@@ -81,4 +103,44 @@ def benchmark(
             progress=show,
         )
     out.print(markdown(list(tables.values())), markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(OK)
+
+
+def _small(
+    split: Path,
+    folder: Path | None,
+    family: str,
+    sizes: str,
+    seeds: int,
+    targets: int | None,
+    own: Path | None,
+    columns: str | None,
+    training_steps: int | None,
+    quiet: bool,
+) -> None:
+    from crystal_diffusion.errors import InputError
+    from crystal_diffusion.workflows.small import COLUMNS, SmallSettings, report, small_benchmark
+
+    try:
+        numbers = tuple(int(part) for part in sizes.split(",") if part.strip())
+    except ValueError as error:
+        raise InputError(
+            f"--sizes {sizes!r} are not whole numbers; give for example 30,100."
+        ) from error
+    if folder is None:
+        raise InputError("benchmark small keeps its models; give a folder with --out.")
+    chosen = COLUMNS
+    if columns is not None:
+        chosen = tuple(part.strip() for part in columns.split(";") if part.strip())
+    settings = SmallSettings(family, numbers, seeds, targets or 200, chosen, training_steps)
+    with progress(quiet) as bar:
+        tasks: dict[str, Any] = {}
+
+        def show(label: str, done: int, total: int) -> None:
+            if label not in tasks:
+                tasks[label] = bar.add_task(label, total=total)
+            bar.update(tasks[label], completed=done, total=total)
+
+        cells = small_benchmark(split, folder, settings, own=own, progress=show)
+    out.print(report(cells, settings), markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(OK)

@@ -38,6 +38,7 @@ from crystal_diffusion.workflows.adapt import (
     steps_for,
     strengths_for,
 )
+from crystal_diffusion.workflows.copying import Copying, measure_copying
 from crystal_diffusion.workflows.data_card import describe_data
 from crystal_diffusion.workflows.estimate import (
     Defaults,
@@ -137,8 +138,11 @@ def adapt_model(
         if strengths:
             selection, weights = adaptation.final(adaptation.select(strengths))
         evidence, figures = workers.share(_weighed(arrays, config.seed))
+        trained, unseen = (arrays.take(half) for half in adaptation.halves)
+        half = adaptation.half_model(selection.chosen)
+        copying = workers.share(measure_copying(half, trained, unseen, config.seed))
         text = verdict(
-            arrays, base.model.config.elements, selection, figures, evidence, left_out or {}
+            arrays, base.model.config.elements, selection, figures, copying, left_out or {}
         )
         header: dict[str, Any] = {
             **describe_data(dataset, arrays, np.zeros(0, np.int64)),
@@ -147,6 +151,7 @@ def adapt_model(
             "base": base_header(holds_weights=bool(weights) or not _is_shipped(base)),
             "evidence": asdict(evidence),
             "left_out_answers": asdict(figures),
+            "copying": asdict(copying),
             "selection": selection.to_dict(),
             "key": key,
             "verdict": text,
@@ -165,7 +170,7 @@ def adapt_model(
         adaptation.clean()
         seconds = time.monotonic() - began
         result = TrainingResult(selection.steps, selection.loss, "finished", seconds)
-        summary = TrainingSummary(result, estimate, text, float("nan"), float("nan"), folder)
+        summary = TrainingSummary(result, estimate, text, float("nan"), copying.share, folder)
         return load(folder, str(device)), summary
 
 
@@ -264,7 +269,7 @@ def verdict(
     base_elements: tuple[int, ...],
     selection: Selection,
     figures: LeftOut,
-    evidence: OwnEvidence,
+    copying: Copying,
     left_out: Mapping[str, str],
 ) -> str:
     """What was learned, what was not, in sentences with figures."""
@@ -277,10 +282,12 @@ def verdict(
         more = f", and {len(left_out) - 1} more" if len(left_out) > 1 else ""
         lines.append(f"Left out: {first} ({reason}){more}.")
     if figures.asked:
-        lines.append(_answers(figures, evidence))
+        lines.append(_answers(figures))
     else:
         lines.append("They are too few to measure what they add to the answers.")
     lines.append(_weights(selection, count))
+    if copying.samples:
+        lines.append(copying.sentence())
     new = sorted(
         {int(z) for z in np.unique(arrays.atomic_numbers)} - set(base_elements or range(1, 95))
     )
@@ -290,7 +297,7 @@ def verdict(
     return "\n".join(lines)
 
 
-def _answers(figures: LeftOut, evidence: OwnEvidence) -> str:
+def _answers(figures: LeftOut) -> str:
     asked = figures.asked
     before, after = (100 * k / asked for k in (figures.box_first, figures.own_first))
     change = [1.0] * figures.gained + [-1.0] * figures.lost

@@ -125,6 +125,7 @@ def _generate(
                 "data_sha256": generator.header.get("data_sha256"),
                 "steps": generator.header.get("steps"),
                 "trained_on": generator.header.get("trained_on"),
+                "verdict": generator.header.get("verdict"),
             },
             "tolerances": _tolerances(),
             "versions": versions(),

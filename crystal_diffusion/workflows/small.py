@@ -1,0 +1,431 @@
+"""``benchmark small``: what ten to a thousand crystals of one kind add, measured.
+
+Crystals of one family are drawn as "own"; others of it are asked for by composition. Each cell (a
+number of own crystals and a seed) has a folder, so a run that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from crystal_diffusion.chemistry import atomic_number
+from crystal_diffusion.data.dataset import CrystalStructureDataset
+from crystal_diffusion.data.duplicates import find_duplicates
+from crystal_diffusion.data.readers import iter_plain
+from crystal_diffusion.errors import InputError
+from crystal_diffusion.evaluation.baselines import NearestNeighbourCopy
+from crystal_diffusion.evaluation.benchmark import Predictor, run_benchmark
+from crystal_diffusion.evaluation.metrics import MetricResult, ratio
+from crystal_diffusion.evaluation.table import EvaluationTable
+from crystal_diffusion.files import atomic_write, make_folder, write_text
+from crystal_diffusion.generation.generator import CrystalGenerator
+from crystal_diffusion.generation.loading import load
+from crystal_diffusion.generation.settings import GenerationSettings
+from crystal_diffusion.workflows.benchmark import AllStarts, Prototypes
+from crystal_diffusion.workflows.train import train
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+#: Columns in order; the first is what all others are compared with.
+COLUMNS: tuple[str, ...] = (
+    "box",
+    "box with yours",
+    "from scratch",
+    "substitution, yours",
+    "substitution, both",
+    "nearest copied",
+    "noise, box",
+    "noise, box with yours",
+    "noise, from scratch",
+)
+#: Candidates for each composition.
+CANDIDATES = 5
+
+
+def _numbers(symbols: str) -> frozenset[int]:
+    return frozenset(atomic_number(symbol) for symbol in symbols.split())
+
+
+_ANIONS = _numbers("N O F P S Cl As Se Br Te I H")
+_NO_METALS = _ANIONS | _numbers("B C Si Ge Sb He Ne Ar Kr Xe Rn")
+
+
+def _nitride(kinds: frozenset[int]) -> bool:
+    return 7 in kinds and 8 not in kinds
+
+
+def _oxide(kinds: frozenset[int]) -> bool:
+    return 8 in kinds
+
+
+def _chalcogenide(kinds: frozenset[int]) -> bool:
+    return bool(kinds & _numbers("S Se Te")) and 8 not in kinds
+
+
+def _intermetallic(kinds: frozenset[int]) -> bool:
+    return len(kinds) > 1 and not kinds & _NO_METALS
+
+
+def _any(kinds: frozenset[int]) -> bool:
+    return bool(kinds)
+
+
+#: Which crystals belong to a family, by their elements.
+FAMILIES: Mapping[str, Callable[[frozenset[int]], bool]] = {
+    "nitrides": _nitride,
+    "oxides": _oxide,
+    "chalcogenides": _chalcogenide,
+    "intermetallics": _intermetallic,
+    "all": _any,
+}
+
+
+@dataclass(frozen=True)
+class SmallSettings:
+    """What is measured.
+
+    Attributes:
+        family: of :data:`FAMILIES`.
+        sizes: numbers of own crystals; seeds: repetitions of each.
+        targets: crystals asked for in each cell.
+        columns: of :data:`COLUMNS`.
+        training_steps: of each candidate of the adaptation; chosen from the data if None.
+    """
+
+    family: str = "all"
+    sizes: tuple[int, ...] = (10, 30, 100, 300, 1000)
+    seeds: int = 3
+    targets: int = 200
+    columns: tuple[str, ...] = COLUMNS
+    training_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.family not in FAMILIES:
+            raise InputError(
+                f"family {self.family!r} is not known; choose from {', '.join(FAMILIES)}."
+            )
+        unknown = [column for column in self.columns if column not in COLUMNS]
+        if unknown:
+            raise InputError(
+                f"column {unknown[0]!r} is not known; choose from {', '.join(COLUMNS)}."
+            )
+        if not self.sizes or min(self.sizes) < 1 or self.seeds < 1 or self.targets < 1:
+            raise InputError("sizes, seeds and targets must all be at least 1.")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One number of own crystals: figures over all seeds.
+
+    Attributes:
+        answered, any_of_five, change: by column; ``change`` is the paired difference of answered
+            to the first column.
+    """
+
+    size: int
+    answered: Mapping[str, MetricResult]
+    any_of_five: Mapping[str, MetricResult]
+    change: Mapping[str, MetricResult]
+    rmse: Mapping[str, float]
+    space_group: Mapping[str, float]
+
+
+def small_benchmark(
+    split: str | Path,
+    out: Path,
+    settings: SmallSettings,
+    *,
+    own: str | Path | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> list[Cell]:
+    """Measure every cell, and write ``small.md``, ``small.json`` and ``small.png``.
+
+    Args:
+        split: crystals that the pretrained model has not met; targets, and own crystals too where
+            ``own`` is left out (then never the same).
+        out: folder of the cells.
+
+    Raises:
+        InputError: when the family has too few crystals for a size.
+    """
+    make_folder(out)
+    family = _family(split, settings.family)
+    source = family if own is None else _family(own, settings.family)
+    cells = []
+    for size in settings.sizes:
+        tables = [
+            _measure(size, seed, family, source, own is None, out, settings, progress)
+            for seed in range(settings.seeds)
+        ]
+        cells.append(_cell(size, tables, settings.columns))
+        write_text(out / "small.json", json.dumps(_plain(cells, settings, split), indent=2) + "\n")
+        write_text(out / "small.md", report(cells, settings) + "\n")
+        _draw(cells, settings, out / "small.png")
+    return cells
+
+
+def _family(path: str | Path, name: str) -> dict[str, Structure]:
+    """Distinct crystals of a family by id, primitive cells."""
+    belongs = FAMILIES[name]
+    crystals = [
+        crystal
+        for crystal in iter_plain(str(path), primitive=True)
+        if crystal.problem is None and belongs(frozenset(crystal.atomic_numbers.tolist()))
+    ]
+    repeated, _ = find_duplicates(crystals)
+    return {
+        crystal.id: crystal.to_structure()
+        for index, crystal in enumerate(crystals)
+        if index not in repeated
+    }
+
+
+def _measure(
+    size: int,
+    seed: int,
+    family: Mapping[str, Structure],
+    source: Mapping[str, Structure],
+    shared: bool,
+    out: Path,
+    settings: SmallSettings,
+    progress: Callable[[str, int, int], None] | None,
+) -> dict[str, EvaluationTable]:
+    """One cell: own crystals and targets drawn, models trained, all columns asked."""
+    if size > len(source) or (shared and size >= len(source)):
+        raise InputError(
+            f"the family has {len(source)} distinct crystals; {size} of them as own leave none to "
+            "ask for. Leave that size out."
+        )
+    rng = np.random.default_rng((seed, size))
+    names = list(source)
+    chosen = [names[i] for i in rng.permutation(len(names))[:size]]
+    taken: Collection[str] = set(chosen) if shared else set()
+    rest = [name for name in family if name not in taken]
+    asked = [rest[i] for i in rng.permutation(len(rest))[: settings.targets]]
+    folder = make_folder(out / f"{size}_{seed}")
+    structures = [source[name] for name in chosen]
+    predictors = {
+        column: _Lazy(partial(_predictor, column, structures, chosen, folder, seed, settings))
+        for column in settings.columns
+    }
+    return run_benchmark(
+        f"small, {settings.family}, {size} own, seed {seed}",
+        predictors,
+        {name: family[name] for name in asked},
+        candidates=CANDIDATES,
+        seed=seed,
+        ks=(1, CANDIDATES),
+        metre=False,
+        processes=1,
+        out=folder,
+        progress=progress,
+        chunk=max(1, settings.targets // 4),
+    )
+
+
+class _Lazy:
+    """A predictor made when it is first asked, so that finished columns cost nothing."""
+
+    def __init__(self, make: Callable[[], Predictor]) -> None:
+        self._make = make
+        self._made: Predictor | None = None
+
+    def __call__(
+        self, compositions: Sequence[Mapping[str, int]], candidates: int, seed: int
+    ) -> list[list[Structure]]:
+        if self._made is None:
+            self._made = self._make()
+        return [list(found) for found in self._made(compositions, candidates, seed)]
+
+
+def _predictor(
+    column: str,
+    structures: Sequence[Structure],
+    names: Sequence[str],
+    folder: Path,
+    seed: int,
+    settings: SmallSettings,
+) -> Predictor:
+    usual = GenerationSettings(noise_share=0.2, known_last=True, max_attempts=3)
+    noise = replace(usual, noise_share=1.0, scorer="none")
+    if column == "box":
+        return AllStarts(load(None, "cpu"), usual)
+    if column == "noise, box":
+        return AllStarts(load(None, "cpu"), noise)
+    if column == "nearest copied":
+        from crystal_diffusion.matching import ReferenceIndex
+
+        return NearestNeighbourCopy(
+            ReferenceIndex.from_structures(dict(zip(names, structures, strict=True)))
+        )
+    if column.startswith("substitution"):
+        return Prototypes(_proposer(column, structures, names))
+    scratch = "from scratch" in column
+    model = _trained(structures, folder, seed, scratch, settings)
+    if not column.startswith("noise"):
+        return AllStarts(model, usual)
+    return AllStarts(model, noise)
+
+
+def _proposer(column: str, structures: Sequence[Structure], names: Sequence[str]) -> Any:
+    from crystal_diffusion.proposals.joining import join, read_own
+    from crystal_diffusion.proposals.library import ReferenceLibrary, default_library
+    from crystal_diffusion.proposals.prototypes import PrototypeProposer
+
+    entries, _ = read_own(structures, names)
+    base = default_library() if column.endswith("both") else ReferenceLibrary.from_types([], "own")
+    return PrototypeProposer(join(base, entries))
+
+
+def _trained(
+    structures: Sequence[Structure], folder: Path, seed: int, scratch: bool, settings: SmallSettings
+) -> CrystalGenerator:
+    place = folder / ("model_from_scratch" if scratch else "model")
+    dataset = CrystalStructureDataset(list(structures), reduce=True)
+    generator, summary = train(
+        dataset,
+        place,
+        from_scratch=scratch,
+        steps=None if scratch else settings.training_steps,
+        seed=seed,
+        device="cpu",
+        odd="keep",
+    )
+    write_text(place / "verdict.txt", summary.verdict + "\n")
+    return generator
+
+
+def _cell(
+    size: int, tables: Sequence[Mapping[str, EvaluationTable]], columns: Sequence[str]
+) -> Cell:
+    """Figures over all rows of all seeds; intervals by resampling targets."""
+    first = {column: _first(column, tables) for column in columns}
+    five = {column: _five(column, tables) for column in columns}
+    base = first[columns[0]]
+    groups = {
+        column: [
+            float(row["space_group_answered"] == row["space_group"])
+            for table in tables
+            for row in table[column].rows
+        ]
+        for column in columns
+    }
+    errors = {
+        column: [
+            float(row["rms"][0])
+            for table in tables
+            for row in table[column].rows
+            if row["rms"] and row["rms"][0] is not None
+        ]
+        for column in columns
+    }
+    return Cell(
+        size,
+        {c: ratio("answered", "right at the first answer", v) for c, v in first.items()},
+        {c: ratio("any of 5", "right among five", v) for c, v in five.items()},
+        {
+            c: ratio("change", "answered less that of the first column", np.array(v) - base)
+            for c, v in first.items()
+        },
+        {c: float(np.mean(v)) if v else float("nan") for c, v in errors.items()},
+        {c: float(np.mean(v)) for c, v in groups.items()},
+    )
+
+
+def _first(column: str, tables: Sequence[Mapping[str, EvaluationTable]]) -> list[float]:
+    rows = [row for table in tables for row in table[column].rows]
+    return [float(bool(row["rms"]) and row["rms"][0] is not None) for row in rows]
+
+
+def _five(column: str, tables: Sequence[Mapping[str, EvaluationTable]]) -> list[float]:
+    rows = [row for table in tables for row in table[column].rows]
+    return [float(any(rms is not None for rms in row["rms"][:CANDIDATES])) for row in rows]
+
+
+def report(cells: Sequence[Cell], settings: SmallSettings) -> str:
+    """A Markdown table: answered / any of five, and the change to the first column."""
+    head = ["own crystals", "n", *settings.columns]
+    lines = [
+        f"{settings.family}: answered / any of {CANDIDATES}, percent; in brackets the paired "
+        f"change of answered to {settings.columns[0]} with its 95 % interval, points.",
+        "",
+        "| " + " | ".join(head) + " |",
+        "|" + "---|" * len(head),
+    ]
+    for cell in cells:
+        row = [str(cell.size), str(cell.answered[settings.columns[0]].n)]
+        for column in settings.columns:
+            words = f"{_percent(cell.answered[column])} / {_percent(cell.any_of_five[column])}"
+            if column != settings.columns[0]:
+                change = cell.change[column]
+                words += (
+                    f" ({100 * change.value:+.1f}, {100 * change.low:+.1f} to "
+                    f"{100 * change.high:+.1f})"
+                )
+            row.append(words)
+        lines.append("| " + " | ".join(row) + " |")
+    return "\n".join(lines)
+
+
+def _percent(result: MetricResult) -> str:
+    return f"{100 * result.value:.1f}"
+
+
+def _plain(cells: Sequence[Cell], settings: SmallSettings, split: str | Path) -> dict[str, Any]:
+    return {
+        "family": settings.family,
+        "split": Path(split).name,
+        "seeds": settings.seeds,
+        "cells": [
+            {
+                "size": cell.size,
+                "rmse": dict(cell.rmse),
+                "space_group": dict(cell.space_group),
+                **{
+                    name: {column: result.to_dict() for column, result in group.items()}
+                    for name, group in (
+                        ("answered", cell.answered),
+                        ("any_of_5", cell.any_of_five),
+                        ("change", cell.change),
+                    )
+                },
+            }
+            for cell in cells
+        ],
+    }
+
+
+def _draw(cells: Sequence[Cell], settings: SmallSettings, picture: Path) -> None:
+    """Answered against the number of own crystals, one line a column."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    sizes = [cell.size for cell in cells]
+    for column in settings.columns:
+        values = [100 * cell.answered[column].value for cell in cells]
+        spans = [
+            [100 * (cell.answered[column].value - cell.answered[column].low) for cell in cells],
+            [100 * (cell.answered[column].high - cell.answered[column].value) for cell in cells],
+        ]
+        style = "--" if column.startswith("noise") else "-"
+        axes.errorbar(sizes, values, yerr=spans, marker="o", capsize=3, ls=style, label=column)
+    axes.set_xscale("log")
+    axes.set_xticks(sizes, [str(size) for size in sizes])
+    axes.set_xlabel("own crystals")
+    axes.set_ylabel("right at the first answer, %")
+    axes.set_ylim(0, 100)
+    axes.set_title(settings.family)
+    axes.legend(frameon=False, fontsize=7)
+    with atomic_write(picture) as part:
+        figure.savefig(part, format="png", dpi=120)

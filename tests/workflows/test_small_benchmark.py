@@ -1,0 +1,72 @@
+"""The benchmark of small data: families, cells that resume, figures that are paired."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from crystal_diffusion.cli import app
+from crystal_diffusion.errors import InputError
+from crystal_diffusion.workflows import small
+from crystal_diffusion.workflows.small import FAMILIES, SmallSettings, small_benchmark
+from tests.proposals.conftest import perovskite, rock_salt
+
+CRYSTALS = {
+    **{f"{m}N": rock_salt(m, "N", e) for m, e in [("Ti", 4.24), ("Zr", 4.58), ("Sc", 4.5)]},
+    **{f"{m}O": rock_salt(m, "O", e) for m, e in [("Mg", 4.21), ("Ca", 4.81), ("Sr", 5.16)]},
+    "SrTiO3": perovskite("Sr", "Ti", "O", 3.9),
+    "copy": rock_salt("Mg", "O", 4.22),
+}
+COLUMNS = ("box", "box with yours", "substitution, yours", "substitution, both")
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("split")
+    for name, structure in CRYSTALS.items():
+        structure.to(filename=str(folder / f"{name}.cif"))
+    return folder
+
+
+def test_families_by_their_elements() -> None:
+    numbers = {"TiN": {22, 7}, "TiON": {22, 7, 8}, "ZnS": {30, 16}, "NiAl": {28, 13}, "Fe": {26}}
+    found = {
+        family: {name for name, kinds in numbers.items() if belongs(frozenset(kinds))}
+        for family, belongs in FAMILIES.items()
+    }
+    assert found["nitrides"] == {"TiN"} and found["oxides"] == {"TiON"}
+    assert found["chalcogenides"] == {"ZnS"} and found["intermetallics"] == {"NiAl"}
+    assert found["all"] == set(numbers)
+
+
+def test_cells_are_measured_once_and_written(
+    split: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = SmallSettings("oxides", (2,), 1, 2, COLUMNS)
+    cells = small_benchmark(split, tmp_path, settings)
+    cell = cells[0]
+    # Four distinct oxides: two are own, the others are asked for.
+    assert cell.answered["box"].n == 2
+    assert set(cell.change) == set(COLUMNS) and cell.change["box"].value == 0.0
+    for column in COLUMNS:
+        assert cell.answered[column].value <= cell.any_of_five[column].value <= 1.0
+    assert "| 2 | 2 |" in (tmp_path / "small.md").read_text()
+    assert (tmp_path / "small.png").stat().st_size > 5000
+
+    def never(*_: object) -> None:
+        raise AssertionError("a finished column was asked again")
+
+    monkeypatch.setattr(small, "_predictor", never)
+    assert small_benchmark(split, tmp_path, settings) == cells
+
+
+def test_what_cannot_be_measured_is_refused(split: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="leave none"):
+        small_benchmark(split, tmp_path, SmallSettings("nitrides", (3,), 1, 2, COLUMNS))
+    for wrong in ({"family": "salts"}, {"columns": ("magic",)}, {"sizes": (0,)}):
+        with pytest.raises(InputError):
+            SmallSettings(**wrong)  # type: ignore[arg-type]
+    answer = CliRunner().invoke(app, ["benchmark", "small", "--split", str(split)])
+    assert answer.exit_code != 0
