@@ -16,7 +16,13 @@ from crystal_diffusion.chemistry import covalent_radii
 from crystal_diffusion.data.duplicates import find_duplicates
 from crystal_diffusion.data.provenance import NOT_KNOWN, OriginSummary, Provenance, summarize
 from crystal_diffusion.data.readers import ProgressCallback, Source, find_files, iter_plain
-from crystal_diffusion.data.records import Disorder, LeftHanded, PlainCrystal
+from crystal_diffusion.data.records import (
+    NOT_PERIODIC,
+    Disorder,
+    LeftHanded,
+    PlainCrystal,
+    kind_of_note,
+)
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.files import write_text
 
@@ -130,8 +136,9 @@ def check_source(
     """Look at every crystal of a source before training on it.
 
     Bad (left out by the data set class): unreadable, empty, partial occupancy unless ordered,
-    unknown element, coordinates that are not finite, no volume, left-handed unless swapped. Odd
-    (used as they are): atoms too close, odd cells, duplicates, labels that others have, and what
+    unknown element, coordinates that are not finite, no volume, atoms on top of each other, a
+    contradiction to the formula of the file, no crystal (pbc F). Odd (used as they are): atoms too
+    close, odd cells, duplicates, labels that others have, and what
     was changed on reading.
 
     Args:
@@ -181,7 +188,7 @@ def _check_one(crystal: PlainCrystal, min_distance: float) -> CheckRow:
     if crystal.problem is not None:
         finding = Finding(crystal.problem_kind or "unreadable", "bad", crystal.problem)
         return CheckRow(crystal.id, crystal.source, "", 0, (finding,), crystal.provenance)
-    findings = [Finding(_kind_of_note(note), "odd", note) for note in crystal.notes]
+    findings = [_finding_of(note) for note in crystal.notes]
     findings += _odd_cell(crystal)
     findings += _close_atoms(crystal, min_distance)
     return CheckRow(
@@ -194,11 +201,10 @@ def _check_one(crystal: PlainCrystal, min_distance: float) -> CheckRow:
     )
 
 
-def _kind_of_note(note: str) -> str:
-    for word, kind in (("left-handed", "left-handed"), ("ordered", "partial occupancy")):
-        if note.startswith(word):
-            return kind
-    return "incomplete"
+def _finding_of(note: str) -> Finding:
+    kind = kind_of_note(note)
+    # Training leaves out what is no crystal; everything else that was changed is used.
+    return Finding(kind, "bad" if kind == NOT_PERIODIC else "odd", note)
 
 
 def formula_of(numbers: np.ndarray) -> str:

@@ -19,9 +19,11 @@ from crystal_diffusion.data.readers import ProgressCallback, Source, iter_plain
 from crystal_diffusion.data.records import (
     EDGE_LIMITS,
     FLAT_CELL,
+    NOT_PERIODIC,
     Disorder,
     LeftHanded,
     PlainCrystal,
+    kind_of_note,
     wrap,
 )
 from crystal_diffusion.data.tables import CrystalArrays, parquet_arrays
@@ -293,6 +295,9 @@ def _unusable(crystal: PlainCrystal, max_atoms: int | None) -> str | None:
             f"element {int(crystal.atomic_numbers.max())} is beyond number {MAX_ATOMIC_NUMBER}, "
             "which no model here knows; leave it out"
         )
+    for note in crystal.notes:
+        if kind_of_note(note) == NOT_PERIODIC:
+            return f'{note}; write pbc="T T T" if it is a crystal'
     atoms = len(crystal.atomic_numbers)
     if max_atoms is not None and atoms > max_atoms:
         return f"{atoms} atoms are more than max_atoms={max_atoms}; raise it or reduce the cell"

@@ -38,6 +38,22 @@ ProblemKind = Literal[
     "overlap",
 ]
 
+#: Beginnings of notes and the kind of finding that they are.
+NOT_PERIODIC = "not periodic"
+_NOTES = (
+    ("left-handed", "left-handed"),
+    ("ordered", "partial occupancy"),
+    ("not periodic", NOT_PERIODIC),
+    ("periodic along", NOT_PERIODIC),
+    ("left out", "left out"),
+    ("listed more than once", "left out"),
+    ("the symmetry was open", "symmetry"),
+    ("the space group", "symmetry"),
+    ("the operations", "symmetry"),
+    ("the file says no symmetry", "symmetry"),
+    ("the cell differs from the symmetry", "symmetry"),
+    ("a site was moved", "symmetry"),
+)
 #: The last element of the tables of radii and masses; what a model knows may be less.
 LAST_ELEMENT = 103
 #: Names of crystals in info dictionaries and JSON, first found wins.
@@ -183,6 +199,11 @@ class CrystalRecord:
     problem_kind: ProblemKind | None = None
     notes: tuple[str, ...] = ()
     provenance: Provenance = NOT_KNOWN
+
+
+def kind_of_note(note: str) -> str:
+    """The kind of finding that a note is, in a word or two."""
+    return next((kind for start, kind in _NOTES if note.startswith(start)), "incomplete")
 
 
 def failed(name: str, source: str, problem: str, kind: ProblemKind = "unreadable") -> PlainCrystal:

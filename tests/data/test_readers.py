@@ -16,9 +16,13 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
+from pymatgen.io.cif import CifWriter
 from pymatgen.io.vasp import Poscar
 
+from crystal_diffusion.data.check import check_source
+from crystal_diffusion.data.dataset import CrystalStructureDataset
 from crystal_diffusion.data.demo import create_demo_dataset
+from crystal_diffusion.data.poscar import parse_poscar
 from crystal_diffusion.data.readers import find_files, iter_crystals, iter_plain
 from crystal_diffusion.errors import InputError
 
@@ -390,3 +394,90 @@ def test_a_folder_without_crystals(tmp_path: Path) -> None:
 def test_unknown_choices(argument: str) -> None:
     with pytest.raises(InputError, match=argument):
         list(iter_crystals(create_demo_dataset(), **{argument: "maybe"}))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("suffix", ["extxyz", "traj", "db"])
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ((False, False, False), "not periodic (pbc F F F): a molecule"),
+        ((True, True, False), "periodic along a and b only (pbc T T F): a slab"),
+        ((False, False, True), "periodic along c only (pbc F F T): a chain"),
+    ],
+)
+def test_what_is_no_crystal_is_said_and_not_trained_on(
+    tmp_path: Path, suffix: str, flags: tuple[bool, bool, bool], words: str
+) -> None:
+    atoms = Atoms("NaCl", scaled_positions=[[0, 0, 0], [0.5] * 3], cell=[4, 4, 4], pbc=flags)
+    path = tmp_path / f"x.{suffix}"
+    if suffix == "db":
+        ase.db.connect(str(path)).write(atoms)
+    else:
+        ase.io.write(path, atoms)
+    (row,) = check_source(path).rows
+    assert (row.findings[0].kind, row.severity) == ("not periodic", "bad")
+    assert row.findings[0].text.startswith(words)
+    with pytest.raises(InputError, match="pbc"):
+        CrystalStructureDataset(path)
+    (record,) = iter_crystals(path)
+    assert record.structure is not None
+
+
+POSCAR = (
+    "{comment}\n1.0\n5.46 0 0\n0 5.46 0\n0 0 5.46\n{line}\n1 2\nDirect\n0 0 0\n.25 .25 .25\n"
+    ".75 .75 .75\n"
+)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Ca F",
+        "Ca2+ F-",
+        "Ca1 F2",
+        "CA F",
+        "Ca_sv F",
+        "Ca/0a1b F/9c",
+        "Ca F ! fluorite",
+        "Ca F #2",
+        "ca f",
+    ],
+)
+def test_line_6_in_its_variants_never_falls_back_on_the_comment(line: str) -> None:
+    crystal = parse_poscar(POSCAR.format(comment="F Ca", line=line), "x", "x")
+    assert crystal.atomic_numbers.tolist() == [20, 9, 9]
+
+
+@pytest.mark.parametrize("line", ["A B", "Ca", "Ca F O", "calcium fluoride", "OH F"])
+def test_a_line_6_that_is_not_understood_is_refused(line: str) -> None:
+    crystal = parse_poscar(POSCAR.format(comment="F Ca", line=line), "x", "x")
+    assert crystal.problem is not None and "line 6 says" in crystal.problem
+
+
+def test_deuterium_and_charges_in_extended_xyz(tmp_path: Path) -> None:
+    frame = (
+        '3\nLattice="5 0 0 0 5 0 0 0 5" Properties=species:S:1:pos:R:3\n'
+        "Fe3+ 0 0 0\nD 2 2 2\nO 3 3 3\n"
+    )
+    (tmp_path / "x.extxyz").write_text(f"{frame}\n\n{frame.replace('Fe3+', 'Xy')}{frame}")
+    records = list(iter_crystals(tmp_path / "x.extxyz"))
+    numbers = [r.structure.atomic_numbers if r.structure else None for r in records]
+    assert numbers == [(26, 1, 8), None, (26, 1, 8)]
+    assert "unknown element 'Xy'" in str(records[1].problem)
+
+
+def test_csv_with_semicolons_json_and_several_blocks(tmp_path: Path) -> None:
+    salt = Structure(np.eye(3) * 4, ["Na", "Cl"], [[0, 0, 0], [0.5] * 3])
+    text = str(CifWriter(salt))
+    with (tmp_path / "x.csv").open("w", newline="") as file:
+        writer = csv.writer(file, delimiter=";")
+        writer.writerow(["id", "cif", "pretty_formula"])
+        writer.writerow(["two", text + text.replace("Na", "K"), ""])
+        writer.writerow(["json", json.dumps(salt.as_dict()), "NaCl"])
+        writer.writerow(["false", text, "KCl"])
+    records = {record.id: record for record in iter_crystals(tmp_path / "x.csv")}
+    assert list(records) == ["two#1", "two#2", "json", "false"]
+    assert records["false"].problem_kind == "contradiction"
+    assert "Cl1 K1" in str(records["false"].problem)
+    assert records["two#2"].structure is not None
+    assert records["two#2"].structure.composition.reduced_formula == "KCl"
