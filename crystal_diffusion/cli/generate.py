@@ -124,8 +124,8 @@ def generate(
     request = Request(
         formula=formula,
         z=parse_range(z, "--z") if z else None,
-        elements=_symbols(elements),
-        exclude=_symbols(exclude),
+        elements=_symbols(elements, "--elements"),
+        exclude=_symbols(exclude, "--exclude"),
         num_atoms=parse_range(natoms, "--natoms") if natoms else None,
         lattice=parse_lattice(lattice) if lattice else None,
         spacegroup=spacegroup,
@@ -203,8 +203,11 @@ def generate(
     raise typer.Exit(OK)
 
 
-def _symbols(text: str | None) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip()) if text else ()
+def _symbols(text: str | None, option: str) -> tuple[str, ...]:
+    found = tuple(part.strip() for part in (text or "").split(",") if part.strip())
+    if text is not None and not found:
+        raise InputError(f"{option} {text!r} names no element; give symbols such as Li,Fe.")
+    return found
 
 
 def _host(path: Path | None) -> object:
@@ -215,6 +218,8 @@ def _host(path: Path | None) -> object:
     record = next(iter(iter_crystals(path)))
     if record.structure is None:
         raise InputError(f"{path}: {record.problem}; give one ordered structure as host.")
+    for note in record.notes:
+        err.print(f"{path}: {note}", highlight=False, markup=False)
     return record.structure
 
 

@@ -40,8 +40,8 @@ from crystal_diffusion.frozen import frozen_of_structure
 SAME_SITE_A = 0.1
 #: Å; images of a partly occupied site nearer than this are one: rounding, not a split position.
 SPLIT_A = 0.15
-#: Å; a site that moved further onto its special position is named.
-MOVED_A = 0.05
+#: Å; a site that moved further onto its special position is named. Three digits move it by 0.002.
+MOVED_A = 0.001
 #: Occupancies of one site may sum to so much more than 1.
 SUM_ROUNDING = 0.02
 #: Of two ways to understand a symmetry, one with atoms nearer than this part of the sum of their
@@ -339,7 +339,7 @@ def _notes(attempt: _Attempt, sites: Sites) -> tuple[str, ...]:
     if any(not reading.known_shares for reading in attempt.readings):
         notes.append("the parts of the elements on a mixed site are not given; taken as equal")
     if attempt.moved > MOVED_A:
-        notes.append(f"a site was moved {attempt.moved:.2f} Å onto its special position")
+        notes.append(f"a site was moved {attempt.moved:.3f} Å onto its special position")
     if comparison.agrees is None and not attempt.multiplicities:
         notes.append("multiplicities of sites in the file are not those of its symmetry")
     return tuple(dict.fromkeys(notes))

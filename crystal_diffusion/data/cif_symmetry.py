@@ -354,20 +354,24 @@ def _without_list(said: _Statements, lattice: np.ndarray) -> tuple[Candidate, ..
     says = f"the space group {_names_of(named)}"
     if not fitting:
         return _that_fits([_of_setting(s, True) for s in named], lattice, says)
-    return _ranked(fitting, lattice)
+    return _ranked(fitting, lattice, named[0])
 
 
-def _ranked(fitting: Sequence[Setting], lattice: np.ndarray) -> tuple[Candidate, ...]:
-    """Candidates of a name that leaves a choice; a choice of origin is never made unconfirmed."""
+def _ranked(
+    fitting: Sequence[Setting], lattice: np.ndarray, standard: Setting
+) -> tuple[Candidate, ...]:
+    """Candidates of a name or number that leaves a choice.
+
+    Of settings that differ in the unique axis, the standard (b, or as written) may be used if it
+    fits the cell. Any other choice, of origin or of cell, needs something that confirms it.
+    """
     exact = [s for s in fitting if misfit(s.operations, lattice) <= METRIC_ROUNDING]
     settings = exact or list(fitting)
-    first = settings[0]
-    # Of settings that differ in the unique axis, the first (b, or as written) is the standard.
-    origins = [s for s in settings if s.hm == first.hm]
-    if len(origins) == 1:
-        sure = [_of_setting(first, True)]
-        return tuple(sure + [_of_setting(s, False) for s in settings[1:]])
-    return tuple(_of_setting(s, False) for s in settings)
+    origins = [s for s in settings if s.hm == standard.hm]
+    sure = len(settings) == 1 or origins == [standard]
+    first = standard if origins == [standard] else settings[0]
+    others = [s for s in settings if s != first]
+    return (_of_setting(first, sure), *(_of_setting(s, False) for s in others))
 
 
 def _of_setting(setting: Setting, sure: bool, *notes: str) -> Candidate:

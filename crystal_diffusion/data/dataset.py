@@ -119,6 +119,7 @@ class CrystalStructureDataset(Dataset[dict[str, Tensor]]):
                 skipped[0].id,
                 skipped[0].reason,
             )
+        _tell_changes(good)
         self._set(CrystalArrays.from_crystals(good), max_atoms, properties, tuple(skipped))
 
     def _set(
@@ -286,6 +287,16 @@ class CrystalStructureDataset(Dataset[dict[str, Tensor]]):
             f"CrystalStructureDataset({len(self)} crystals, max_atoms={self.max_atoms}, "
             f"properties={list(self.property_names)}, skipped={len(self.skipped)})"
         )
+
+
+def _tell_changes(crystals: Sequence[PlainCrystal]) -> None:
+    """Log which crystals are not quite what their files say, and why."""
+    changed = [crystal for crystal in crystals if crystal.notes]
+    if not changed:
+        return
+    named = "; ".join(f"{crystal.id}: {crystal.notes[0]}" for crystal in changed[:5])
+    more = f"; and {len(changed) - 5} more, see `check`" if len(changed) > 5 else ""
+    _log.warning("%d crystals were changed on reading: %s%s", len(changed), named, more)
 
 
 def _unusable(crystal: PlainCrystal, max_atoms: int | None) -> str | None:

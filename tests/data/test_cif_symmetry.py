@@ -135,6 +135,15 @@ def test_the_cell_chooses_axes_and_unique_axis() -> None:
     assert "does not fit the cell" in str(wrong.problem)
 
 
+def test_a_number_alone_is_the_standard_setting_or_nothing() -> None:
+    sites = "Si1 Si .1 .2 .3\n"
+    standard = read(cif("_space_group_IT_number 14", sites, (4, 5, 6, 90, 100, 90)))
+    assert len(standard.frac_coords) == 4 and standard.notes == ()
+    # With c as unique axis there are three choices of cell, and nothing tells which.
+    other = read(cif("_space_group_IT_number 14", sites, (4, 5, 6, 90, 90, 100)))
+    assert "symmetry is open" in str(other.problem)
+
+
 def test_a_setting_code_of_the_dictionary_counts() -> None:
     text = "_space_group_IT_number 166\n_space_group_IT_coordinate_system_code h"
     assert len(read(cif(text, "Bi1 Bi .1 .35 .3\n", HEXAGONAL)).frac_coords) == 36
