@@ -282,6 +282,28 @@ def remove_others(folder: Path, names: Iterable[str]) -> None:
         raise InputError(f"{folder}: old files cannot be removed ({error.strerror}).") from error
 
 
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Make a folder; where the block fails and it was not there before, it goes again if empty.
+
+    Raises:
+        InputError: when it cannot be made.
+    """
+    try:
+        there = folder.exists()
+    except OSError:
+        there = False
+    make_folder(folder)
+    try:
+        yield folder
+    except BaseException:
+        if not there:
+            with contextlib.suppress(OSError):
+                _remove(folder / LOCK)
+                folder.rmdir()
+        raise
+
+
 def in_use(folder: Path) -> bool:
     """Whether a folder holds anything that a user would miss."""
     return any(p.name != LOCK and not p.name.endswith(PART) for p in folder.iterdir())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import itertools
+import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -157,8 +158,10 @@ def find_files(source: str | Path) -> tuple[list[tuple[Path, str]], list[Path]]:
     path = Path(text).expanduser()
     if path.is_dir():
         root = path
+        _refuse_unfinished(path)
         if (path / "manifest.json").is_file() and (path / "cif").is_dir():
             root = path / "cif"
+            _refuse_incomplete(path, sum(1 for _ in root.glob("*.cif")))
         found = sorted(p for p in root.rglob("*") if p.is_file() and not _hidden(p, root))
     elif path.exists():
         root, found = path.parent, [path]
@@ -194,6 +197,39 @@ def _among_others(found: list[Path]) -> list[Path]:
     known = [p for p in known if p.suffix.lower() != ".pt" or p.name.startswith("eval_")]
     plain = [p for p in known if format_of(p) != "archive"]
     return plain or [p for p in known if "trajector" not in p.name.lower()]
+
+
+def _refuse_unfinished(run: Path) -> None:
+    """Say so where the folder is a run that was stopped while it was written.
+
+    Raises:
+        InputError: when it is.
+    """
+    if (run / ".unfinished").exists() and not (run / "manifest.json").exists():
+        raise InputError(
+            f"{run}: the run was stopped before it was whole; the same command completes it."
+        )
+
+
+def _refuse_incomplete(run: Path, found: int) -> None:
+    """Say so where a run folder has fewer CIFs than its manifest counts.
+
+    Raises:
+        InputError: when it has.
+    """
+    try:
+        manifest = json.loads((run / "manifest.json").read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"{run / 'manifest.json'}: is damaged ({shorten(error)}); give {run / 'cif'} to read "
+            "what is there."
+        ) from error
+    made = manifest.get("made", manifest.get("read")) if isinstance(manifest, dict) else None
+    if isinstance(made, int) and found < made:
+        raise InputError(
+            f"{run}: incomplete, {found} of {made} crystals are there; run the command that wrote "
+            f"it again, or give {run / 'cif'} to read what is there."
+        )
 
 
 def _hidden(path: Path, root: Path) -> bool:

@@ -78,7 +78,7 @@ def _from_espresso(folder: Path) -> tuple[float, Structure, bool]:
 def _from_gpaw(folder: Path) -> tuple[float, Structure, bool]:
     file = folder / "result.json"
     if not file.is_file():
-        raise FileNotFoundError(errno.ENOENT, "no result", str(file))
+        raise FileNotFoundError(errno.ENOENT, "there is no result", str(file))
     row = read_json(file)
     asked = read_json(folder / "id.json")["id"]
     if "id" in row and str(row["id"]) != str(asked):

@@ -104,6 +104,19 @@ class RunFolder:
                 made.
         """
         folder = Path(path)
+        cls.check(folder, overwrite)
+        run = cls(make_folder(folder))
+        run.clear()
+        run.begin()
+        return run
+
+    @staticmethod
+    def check(folder: Path, overwrite: bool = False) -> None:
+        """Look whether a run may be written here, before anything is.
+
+        Raises:
+            InputError: when the folder holds another run and ``overwrite`` is false, or is none.
+        """
         try:
             if folder.exists() and not folder.is_dir():
                 raise InputError(f"{folder}: is a file; give a folder with --out.")
@@ -115,10 +128,6 @@ class RunFolder:
                 )
         except OSError as error:
             raise InputError(f"{str(folder)[:200]}: cannot be used ({error.strerror}).") from error
-        run = cls(make_folder(folder))
-        run.clear()
-        run.begin()
-        return run
 
     def begin(self) -> None:
         """Mark the run as not whole, until its manifest is written.

@@ -11,8 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from crystal_diffusion.files import locked, make_folder, uninterrupted
-from crystal_diffusion.generation.generator import CrystalGenerator
+from crystal_diffusion.files import locked, new_folder, uninterrupted
+from crystal_diffusion.generation.generator import CrystalGenerator, check_numbers
 from crystal_diffusion.generation.loading import model_hash
 from crystal_diffusion.generation.request import Request
 from crystal_diffusion.generation.settings import GenerationResult, GenerationSettings
@@ -60,12 +60,16 @@ def generate_run(
         InputError: when the folder is in use or cannot be written.
         RequestError: when no crystal can meet the request.
     """
-    with locked(make_folder(Path(out))):
+    check_numbers(n, first, seed)
+    folder = Path(out)
+    with new_folder(folder), locked(folder):
+        RunFolder.check(folder, overwrite)
         return _generate(
             generator,
             request,
             n,
-            RunFolder.create(out, overwrite),
+            folder,
+            overwrite,
             seed=seed,
             first=first,
             settings=settings or GenerationSettings(),
@@ -80,7 +84,8 @@ def _generate(
     generator: CrystalGenerator,
     request: Request,
     n: int,
-    folder: RunFolder,
+    out: Path,
+    overwrite: bool,
     *,
     seed: int,
     first: int,
@@ -109,6 +114,8 @@ def _generate(
             processes=processes,
             progress=progress,
         )
+    # Only now: a request that is refused, or a run that is stopped, leaves what was there.
+    folder = RunFolder.create(out, overwrite)
     write_result(
         folder,
         result,

@@ -18,7 +18,12 @@ from crystal_diffusion.dft.inputs import (
 from crystal_diffusion.dft.results import dft_rows, read_results, reference_jobs
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.runs.rows import structure_row
-from tests.crystals import small_rock_salt as rock_salt
+
+
+def rock_salt(metal: str, anion: str, a: float) -> Structure:
+    return Structure.from_spacegroup(
+        "Fm-3m", Lattice.cubic(a), [metal, anion], [[0, 0, 0], [0.5, 0.5, 0.5]]
+    ).get_primitive_structure()
 
 
 def simple(element: str, a: float) -> Structure:
@@ -89,6 +94,18 @@ def finish(folder: Path, energy: float, structure: Structure, converged: bool = 
         **structure_row(structure),
     }
     (folder / "result.json").write_text(json.dumps(row))
+
+
+def test_kind_09_results_of_another_id_or_without_a_cell_are_refused(tmp_path: Path) -> None:
+    write_inputs([DftJob("a", SALT), DftJob("b", SALT)], tmp_path, "gpaw")
+    finish(tmp_path / "a", -8.0, SALT)
+    (tmp_path / "a" / "result.json").rename(tmp_path / "b" / "result.json")
+    finish(tmp_path / "a", -8.0, SALT)
+    text = (tmp_path / "a" / "result.json").read_text()
+    cell = json.dumps(SALT.lattice.matrix.tolist())
+    (tmp_path / "a" / "result.json").write_text(text.replace(cell, "[[NaN,0,0],[0,5,0],[0,0,5]]"))
+    _, results = read_results(tmp_path)
+    assert ["cell" in r.problem or "not of 'b'" in r.problem for r in results] == [True, True]
 
 
 def test_results_come_back_by_id_with_a_hull_of_their_own(tmp_path: Path) -> None:

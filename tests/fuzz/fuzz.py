@@ -30,6 +30,8 @@ from typing import Any
 
 HANG_S = 5.0
 MEMORY_MB = 1024
+#: A busy machine takes minutes to import everything.
+STARTS_WITHIN_S = 1800.0
 #: Verbs that read a potential or train need more than a reader does.
 _HANG_OF = {"arguments": 120.0, "runs": 20.0}
 _MEMORY_OF = {"arguments": 3072}
@@ -59,6 +61,7 @@ def work(pipe: Connection, target: str, hang_s: float, memory_mb: int) -> None:
             raise Hang
 
         signal.signal(signal.SIGVTALRM, over)
+        pipe.send((0, "ready", ""))
         while True:
             first, last = pipe.recv()
             for number in range(first, last):
@@ -96,6 +99,8 @@ class Worker:
         )
         self.process.start()
         other.close()
+        if not self.pipe.poll(STARTS_WITHIN_S) or self.pipe.recv()[1] != "ready":
+            raise RuntimeError(f"a worker for {self.target} did not start; see above")
 
     def stop(self) -> None:
         """End the process, whatever it does."""
@@ -117,8 +122,8 @@ def campaign(
             worker.pipe.send((number, end))
             current, began = number, time.monotonic()
             while True:
-                # The first answer of a process waits for its imports.
-                patience = 20 * worker.hang_s + 120
+                # Far more than the timer of the worker: the machine may be busy.
+                patience = 40 * worker.hang_s
                 if not worker.pipe.poll(patience):
                     word, detail = "hang", f"no answer for {patience:.0f} s"
                 else:
