@@ -421,6 +421,7 @@ class TestMisbehaviour:
     def test_bad_entries_are_listed(self, replay: Replay, tmp_path: Path) -> None:
         replay.pages[1][0]["attributes"]["species_at_sites"] = ["Li"]
         replay.pages[2][1] = {"id": "hollow"}
+        replay.pages[2][2]["attributes"]["chemical_formula_reduced"] = None
         replay.pages[2][2]["attributes"]["species"][0].update(
             chemical_symbols=["Li", "Na"], concentration=[0.5, 0.5]
         )

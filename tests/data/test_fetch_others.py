@@ -21,7 +21,7 @@ from werkzeug import Request, Response
 import crystal_diffusion as cd
 from crystal_diffusion.cli import app
 from crystal_diffusion.data.readers import iter_plain
-from crystal_diffusion.data.sources.client import Patience
+from crystal_diffusion.data.sources.client import Patience, followed
 from crystal_diffusion.data.sources.cod import hill
 from crystal_diffusion.data.sources.query import DatabaseQuery, Range, parse_query
 from crystal_diffusion.errors import InputError, SourceError
@@ -159,11 +159,20 @@ class TestMaterialsProject:
         self, httpserver: HTTPServer, tmp_path: Path
     ) -> None:
         project = Project(httpserver, 5)
-        body = {"data": project.documents, "meta": {}}
+        body = {"data": project.documents, "meta": {"total_doc": 50}}
         httpserver.clear()
         httpserver.expect_request("/materials/summary/").respond_with_json(body)
         with pytest.raises(SourceError, match="goes round in circles"):
             cd.fetch("mp", "all", tmp_path / "a.parquet", provider=project.address, key=KEY)
+
+    def test_a_server_that_does_not_count(self, httpserver: HTTPServer, tmp_path: Path) -> None:
+        project = Project(httpserver, 5)
+        httpserver.clear()
+        httpserver.expect_request("/materials/summary/").respond_with_json(
+            {"data": project.documents}
+        )
+        result = cd.fetch("mp", "all", tmp_path / "a.parquet", provider=project.address, key=KEY)
+        assert result.crystals == 5 and result.complete
 
     def test_documents_that_do_not_fit(self, httpserver: HTTPServer, tmp_path: Path) -> None:
         project = Project(httpserver, 5)
@@ -421,3 +430,17 @@ def test_hill_order() -> None:
     assert hill("LiFePO4") == "Fe Li O4 P"
     assert hill("H10C8O2N4") == "C8 H10 N4 O2"
     assert hill("H2O") == "H2 O"
+
+
+def test_links_to_the_same_host_stay_secure() -> None:
+    here = "https://x.org/v1/structures?page=1"
+    assert followed(here, "http://x.org/v1/structures?page=2").startswith("https://x.org/")
+    assert followed(here, "http://y.org/a") == "http://y.org/a"
+    assert followed(here, "?page=3") == "https://x.org/v1/structures?page=3"
+
+
+def test_secrets_do_not_belong_into_addresses(tmp_path: Path) -> None:
+    place = "http://me:SECRET-9@127.0.0.1:1/optimade"
+    with pytest.raises(SourceError, match="name or password") as caught:
+        cd.fetch("optimade", "all", tmp_path / "a.parquet", provider=place)
+    assert "SECRET-9" not in str(caught.value) and list(tmp_path.iterdir()) == []

@@ -30,7 +30,6 @@ _ANSWER = 600.0
 #: Bytes of one answer, unpacked.
 LARGEST_ANSWER = 256 * 2**20
 _REDIRECTS = (301, 302, 303, 307, 308)
-_BUSY = (500, 502, 503, 504)
 _MOST_REDIRECTS = 5
 _CHUNK = 2**16
 
@@ -179,7 +178,7 @@ class Client:
         status, host = response.status_code, host_of(url)
         if status == 429:
             raise _Again(f"{host} says: too many requests", "try later", _retry_after(response))
-        if status in _BUSY:
+        if status >= 500:
             raise _Again(f"{host} answers {status}", "try later", _retry_after(response))
         raw = self._read(response, host)
         if status in (401, 403):
@@ -274,7 +273,11 @@ def _retry_after(response: requests.Response) -> float | None:
     if not text:
         return None
     try:
-        return max(0.0, float(text)) if text.isdigit() else _seconds_until(text)
+        return max(0.0, float(text))
+    except ValueError:
+        pass
+    try:
+        return _seconds_until(text)
     except (TypeError, ValueError):
         return None
 
@@ -326,13 +329,21 @@ def origin_of(url: str) -> tuple[str, str, int | None]:
 def followed(url: str, target: str) -> str:
     """The address that a link on a page leads to.
 
+    A server behind a gateway often does not know that it is asked by https; its links to itself
+    stay https.
+
     Raises:
         SourceError: where that is no address of the web.
     """
     try:
-        return checked_address(urljoin(url, target), url)
+        address = urljoin(url, target)
     except ValueError:
-        return checked_address(target, url)
+        address = target
+    checked_address(address, url)
+    here, there = urlsplit(url), urlsplit(address)
+    if (here.scheme, there.scheme) == ("https", "http") and here.netloc == there.netloc:
+        return there._replace(scheme="https").geturl()
+    return address
 
 
 def checked_address(url: str, sent_by: str = "") -> str:
@@ -346,6 +357,11 @@ def checked_address(url: str, sent_by: str = "") -> str:
         fine = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or True)
     except ValueError:
         fine = False
+    if fine and "@" in parts.netloc:
+        raise SourceError(
+            f"an address of {host_of(url)} has a name or password in it; give the address without "
+            "and the secret as --key-file."
+        )
     if not fine:
         said = f"{host_of(sent_by)} sends on to" if sent_by else "the address is"
         raise SourceError(f"{said} {shorten(url, 80)!r}; it must begin with https:// or http://.")

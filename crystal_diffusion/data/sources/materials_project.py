@@ -118,7 +118,9 @@ class MaterialsProjectSource:
         meta = data.get("meta")
         total = meta.get("total_doc") if isinstance(meta, Mapping) else None
         reached = position + len(entries)
-        more = bool(entries) and (reached < total if isinstance(total, int) else True)
+        more = bool(entries) and (
+            reached < total if isinstance(total, int) else len(entries) >= _PAGE
+        )
         self._origin = replace(self._origin, retrieved_at=now())
         return Page(
             cursor=str(position),
