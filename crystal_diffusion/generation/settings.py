@@ -29,7 +29,8 @@ class GenerationSettings:
         noise_share: share of crystals that start from noise where prototypes exist; None leaves
             the choice to the model (0.5 for the pretrained one, 1 for one trained alone).
         symmetry: share of the noise starts that get a space group and Wyckoff positions first:
-            "learned" (all but a tenth), "free" (none), or a number; None leaves it to the model.
+            "learned" (all but one in twenty), "free" (none), or a number; None leaves it to the
+            model.
         idealise: Å; a free crystal that has more symmetry within this is given out with that
             symmetry made exact, the original kept. 0 leaves all as sampled.
         known_last: structure types in which the library already holds the composition come last.

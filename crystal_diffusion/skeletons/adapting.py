@@ -20,6 +20,8 @@ from crystal_diffusion.symmetry.assignments import Assignment
 ENOUGH_TO_HOLD_OUT = 20
 #: Passes over the crystals in one round, and rounds at most.
 _PASSES, _ROUNDS = 3, 6
+#: Batches of one round at most.
+_MOST_STEPS = 300
 #: Rounds where there are too few crystals to hold any out.
 _FEW_ROUNDS = 2
 
@@ -90,7 +92,7 @@ def adapt(crystals: Iterable[Any], base: SkeletonModel | None = None, *, seed: i
 def _round(crystals: int, seed: int) -> FitSettings:
     """A few passes in small batches at a low rate, most questions without the composition."""
     tokens = int(np.clip(4 * crystals, 128, 2048))
-    steps = max(4, _PASSES * crystals * 12 // tokens)
+    steps = int(np.clip(_PASSES * crystals * 12 // tokens, 4, _MOST_STEPS))
     return FitSettings(
         steps=steps,
         tokens=tokens,

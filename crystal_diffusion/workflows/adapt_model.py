@@ -51,6 +51,7 @@ from crystal_diffusion.workflows.estimate import (
     training_config,
 )
 from crystal_diffusion.workflows.model_card import inherited, write_card
+from crystal_diffusion.workflows.own_skeletons import write_skeletons
 from crystal_diffusion.workflows.training_settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -164,6 +165,7 @@ def adapt_model(
             stored: dict[str, Tensor] = {}
             if header["base"]["holds_weights"]:
                 stored = {**dict(model.named_parameters()), **weights}
+            write_skeletons(folder, arrays, config.seed)
             save_model(folder / MODEL_FILE, model, stored, header)
             write_card(folder)
         workers.wait()
