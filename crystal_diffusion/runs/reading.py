@@ -126,7 +126,7 @@ def read_json(path: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds a {type(content).__name__}, not the mapping it should.")
-    for name in {"notes", "problems"} & set(content):
+    for name in {"notes"} & set(content):
         if not isinstance(content[name], list | type(None)):
             raise InputError(f"{path}: its entry {name!r} is no list; the file is damaged.")
     for name in _MAPPINGS & set(content):
