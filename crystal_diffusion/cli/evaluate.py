@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crystal_diffusion.cli.check import LeftHandedChoice
 from crystal_diffusion.cli.console import OK, PARTIAL, err, out, progress
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ def evaluate(
     processes: Annotated[
         int | None, typer.Option(help="Worker processes; all usable cores if left out.")
     ] = None,
+    left_handed: Annotated[
+        LeftHandedChoice, typer.Option(help="Left-handed cells: swap a and b, or leave them out.")
+    ] = LeftHandedChoice.swap,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
 ) -> None:
     """Measure a run against a reference, each figure with n, interval and definition.
@@ -60,11 +64,11 @@ def evaluate(
 
     if fmt not in ("text", "markdown", "json"):
         raise InputError(f"--format is '{fmt}'; choose text, markdown or json.")
-    structures, rows, bad_run = _run(run)
+    structures, rows, bad_run = _run(run, left_handed)
     if not structures:
         reason = f" ({bad_run[0]})" if bad_run else ""
         raise InputError(f"{run} has no structures to evaluate{reason}; give a run that made some.")
-    known, bad_reference = _read(reference)
+    known, bad_reference = _read(reference, left_handed)
     if not known:
         reason = f" ({bad_reference[0]})" if bad_reference else ""
         raise InputError(f"{reference} has no usable crystal{reason}; give another reference.")
@@ -118,23 +122,25 @@ def evaluate(
     raise typer.Exit(PARTIAL if bad_run or bad_reference else OK)
 
 
-def _run(path: Path) -> tuple[dict[str, Structure], list[dict[str, Any]], list[str]]:
+def _run(
+    path: Path, left_handed: LeftHandedChoice
+) -> tuple[dict[str, Structure], list[dict[str, Any]], list[str]]:
     """Structures by id, table rows, and what could not be read."""
     from crystal_diffusion.runs.folder import MANIFEST, RunFolder
 
     if (path / MANIFEST).is_file():
         run = RunFolder.open(path)
         return run.structures(), run.rows(), []
-    structures, problems = _read(path)
+    structures, problems = _read(path, left_handed)
     return structures, [], problems
 
 
-def _read(path: Path) -> tuple[dict[str, Structure], list[str]]:
+def _read(path: Path, left_handed: LeftHandedChoice) -> tuple[dict[str, Structure], list[str]]:
     """Structures by id, and what could not be read."""
     from crystal_diffusion.data import iter_crystals
 
     structures, problems = {}, []
-    for record in iter_crystals(str(path)):
+    for record in iter_crystals(str(path), left_handed=left_handed.value):
         if record.structure is None:
             problems.append(f"{record.id}: {record.problem}")
         else:

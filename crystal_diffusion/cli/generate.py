@@ -219,7 +219,7 @@ def _host(path: Path | None) -> object:
     if record.structure is None:
         raise InputError(f"{path}: {record.problem}; give one ordered structure as host.")
     for note in record.notes:
-        err.print(f"{path}: {note}", highlight=False, markup=False)
+        err.print(f"{path.name}: {note}", highlight=False, markup=False)
     return record.structure
 
 

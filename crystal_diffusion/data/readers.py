@@ -82,8 +82,9 @@ def iter_crystals(
         disorder: partial occupancy is recorded as a problem (``"skip"``), replaced by the most
             probable ordered cell (``"order"``, see :mod:`crystal_diffusion.data.disorder`), or
             raised (``"stop"``).
-        left_handed: a left-handed cell is recorded as a problem (``"skip"``) or described by the
-            right-handed cell with a and b exchanged (``"swap"``), which is the same crystal.
+        left_handed: a left-handed cell is described by the right-handed cell with a and b
+            exchanged, which is the same crystal, with a note (``"swap"``), or recorded as a
+            problem (``"skip"``).
         primitive: reduce each crystal to its primitive Niggli cell.
         processes: worker processes for large folders and CSV tables. More than 1 needs the usual
             ``if __name__ == "__main__":`` in a script.

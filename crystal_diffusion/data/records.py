@@ -41,7 +41,7 @@ ProblemKind = Literal[
 #: Beginnings of notes and the kind of finding that they are.
 NOT_PERIODIC = "not periodic"
 _NOTES = (
-    ("left-handed", "left-handed"),
+    ("cell turned right-handed", "left-handed"),
     ("ordered", "partial occupancy"),
     ("not periodic", NOT_PERIODIC),
     ("periodic along", NOT_PERIODIC),
@@ -414,7 +414,7 @@ def settle(crystal: PlainCrystal, left_handed: LeftHanded = "swap") -> PlainCrys
         if left_handed == "swap":
             lattice, coords = lattice[[1, 0, 2]], coords[:, [1, 0, 2]]
             frozen = None if frozen is None else frozen[:, [1, 0, 2]]
-            notes = (*notes, "left-handed cell: a and b exchanged")
+            notes = (*notes, "cell turned right-handed: a and b exchanged")
         else:
             problem = (_LEFT_HANDED, "left-handed")
     if problem is not None:
