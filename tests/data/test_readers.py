@@ -358,7 +358,7 @@ def test_left_handed_cells_can_be_swapped(structures: list[Structure]) -> None:
     given = Structure(mirror, structure.atomic_numbers, structure.frac_coords[:, [1, 0, 2]])
     (record,) = iter_crystals([given], left_handed="swap")
     assert record.structure == structure
-    assert "left-handed" in record.notes[0]
+    assert "a and b exchanged" in record.notes[0]
 
 
 def test_converted_structures_agree_with_pymatgens_adaptor(structures: list[Structure]) -> None:
