@@ -22,7 +22,7 @@ TYPES: dict[str, tuple[int, str, list[tuple[str, list[float]]]]] = {
     "fcc": (225, "cubic", [("A", [0, 0, 0])]),
     "bcc": (229, "cubic", [("A", [0, 0, 0])]),
     "hcp": (194, "hexagonal", [("A", [1 / 3, 2 / 3, 0.25])]),
-    "diamond": (227, "cubic", [("A", [0.125, 0.125, 0.125])]),
+    "diamond": (227, "cubic", [("A", [0, 0, 0])]),
     "graphite": (194, "hexagonal", [("A", [0, 0, 0.25]), ("A", [1 / 3, 2 / 3, 0.25])]),
     "rock salt": (225, "cubic", [("A", [0, 0, 0]), ("B", [0.5, 0.5, 0.5])]),
     "CsCl": (221, "cubic", [("A", [0, 0, 0]), ("B", [0.5, 0.5, 0.5])]),
@@ -42,8 +42,8 @@ TYPES: dict[str, tuple[int, str, list[tuple[str, list[float]]]]] = {
     "Cu3Au": (221, "cubic", [("A", [0, 0, 0]), ("B", [0, 0.5, 0.5])]),
     "CaB6": (221, "cubic", [("A", [0, 0, 0]), ("B", [0.202, 0.5, 0.5])]),
     "A15": (223, "cubic", [("A", [0, 0, 0]), ("B", [0.25, 0, 0.5])]),
-    "Laves": (227, "cubic", [("A", [0.125] * 3), ("B", [0.5] * 3)]),
-    "spinel": (227, "cubic", [("A", [0.125] * 3), ("B", [0.5] * 3), ("C", [0.2625] * 3)]),
+    "Laves": (227, "cubic", [("A", [0, 0, 0]), ("B", [0.625] * 3)]),
+    "spinel": (227, "cubic", [("A", [0, 0, 0]), ("B", [0.625] * 3), ("C", [0.3875] * 3)]),
     "cuprite": (224, "cubic", [("A", [0.25] * 3), ("B", [0, 0, 0])]),
     "half-Heusler": (216, "cubic", [("A", [0, 0, 0]), ("B", [0.5] * 3), ("C", [0.25] * 3)]),
     "Heusler": (225, "cubic", [("A", [0, 0, 0]), ("B", [0.5] * 3), ("C", [0.25] * 3)]),
@@ -82,7 +82,7 @@ PHASES: dict[str, str] = {
     "perovskite": "Sr-Ti-O 3.91, Ba-Ti-O 4.00, K-Mg-F 3.99, K-Ta-O 3.99, Sr-Zr-O 4.10, "
     "Ba-Zr-O 4.19",
     "ReO3": "Re-O 3.75, Al-F 3.58",
-    "Cu3Au": "Au-Cu 3.75, Al-Ni 3.57, Sc-Al 4.10, Pt-Ti 3.91, Fe-Ni 3.55",
+    "Cu3Au": "Au-Cu 3.75, Al-Ni 3.57, Sc-Al 4.10, Ti-Pt 3.91, Fe-Ni 3.55",
     "CaB6": "Ca-B 4.15, La-B 4.16",
     "A15": "Si-Cr 4.56, Sn-Nb 5.29, Si-V 4.72",
     "Laves": "Mg-Cu 7.03, Ca-Al 8.04, Y-Al 7.86",
@@ -131,15 +131,14 @@ def main() -> None:
         recognised += 1
         row = known.row_of[answer.nearest_known_id]
         same_group = int(known.space_group[row]) == group
-        code = known.composition_codes[row]
         own = {site.specie.Z: 0 for site in structure}
         for site in structure:
             own[site.specie.Z] += 1
         right += same_group and row in known.of_composition(own)
         if not same_group:
-            print(f"  {name}: {known.id_of(row)} has group {known.space_group[row]}, {code}")
+            print(f"  {name}: {known.id_of(row)} has group {known.space_group[row]}")
     print(known.title)
-    print(f"{len(listed)} textbook phases, {recognised} known, {right} in the right formula and ")
+    print(f"{len(listed)} textbook phases, {recognised} known, {right} in the right formula and")
     print(f"group; {seconds:.1f} s of one core")
 
 

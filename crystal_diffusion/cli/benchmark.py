@@ -11,12 +11,21 @@ from crystal_diffusion.cli.console import OK, out, progress, renamed_option
 
 
 def benchmark(
-    name: Annotated[str, typer.Argument(help="mp20, mpts52, perov5, carbon24 or small.")],
-    split: Annotated[Path, typer.Option(help="File with the true structures.")],
+    name: Annotated[
+        str, typer.Argument(help="mp20, mpts52, perov5, carbon24, small or discovery.")
+    ],
+    split: Annotated[
+        Path | None, typer.Option(help="File with the true structures; not for discovery.")
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="Model folder; the pretrained one if not given.")
     ] = None,
-    n: Annotated[int | None, typer.Option("--n", "-n", help="Targets; all if not given.")] = None,
+    n: Annotated[
+        int | None,
+        typer.Option(
+            "--n", "-n", help="Targets, all if not given; for discovery candidates of each kind."
+        ),
+    ] = None,
     candidates: Annotated[int, typer.Option(help="Candidates for each target.")] = 20,
     predictors: Annotated[
         str, typer.Option(help="With commas: all, noise, prototypes, copy, random.")
@@ -27,6 +36,15 @@ def benchmark(
     known_last: Annotated[
         bool, typer.Option(help="Targets are held out: known structures of a composition last.")
     ] = True,
+    sources: Annotated[
+        str, typer.Option(help="For discovery: noise, prototypes, mixed, exchange, random.")
+    ] = "noise,prototypes,mixed,exchange,random",
+    potentials: Annotated[
+        str | None,
+        typer.Option(
+            help="For discovery: the first relaxes, the others judge; the installed ones."
+        ),
+    ] = None,
     steps: Annotated[int, typer.Option(help="Network calls per candidate.")] = 20,
     scorer: Annotated[
         str, typer.Option(help="What orders: score, residual, none, or a potential.")
@@ -59,13 +77,24 @@ def benchmark(
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only the table.")] = False,
 ) -> None:
-    """Measure structure prediction on a published split, with baselines beside it.
+    """Measure structure prediction on a published split, or discovery from nothing.
+
+    Baselines stand beside the figures. Discovery needs a potential (pip install diep).
 
     Example: crystal-diffusion benchmark mp20 --split val.parquet --n 1000
 
     "small" measures what crystals of your own add: some of a family are trained on, others asked
     for. Example: crystal-diffusion benchmark small --split val.parquet --family nitrides --out s/
+
+    Example: crystal-diffusion benchmark discovery --n 100 --out figures/
     """
+    if name == "discovery":
+        _discovery(model, device, n or 100, sources, potentials, seed, processes, folder, quiet)
+        raise typer.Exit(OK)
+    from crystal_diffusion.errors import InputError
+
+    if split is None:
+        raise InputError(f"benchmark {name}: give the file with the true structures as --split")
     if name == "small":
         _small(split, folder, family, sizes, seeds, n, own, columns, training_steps, quiet)
     from crystal_diffusion.diffusion.sampler import SamplerSettings
@@ -144,3 +173,57 @@ def _small(
         cells = small_benchmark(split, folder, settings, own=own, progress=show)
     out.print(report(cells, settings), markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(OK)
+
+
+def _discovery(
+    model: str | None,
+    device: str,
+    n: int,
+    sources: str,
+    potentials: str | None,
+    seed: int,
+    processes: int | None,
+    folder: Path | None,
+    quiet: bool,
+) -> None:
+    """The figures of `discovery.benchmark`, printed and written."""
+    import json
+
+    from crystal_diffusion.cli.console import StageLines, err
+    from crystal_diffusion.discovery.benchmark import (
+        benchmark_discovery,
+        figures_rows,
+        figures_table,
+    )
+    from crystal_diffusion.energy.potentials import (
+        NO_POTENTIAL,
+        default_potential,
+        installed_second,
+    )
+    from crystal_diffusion.errors import InputError
+    from crystal_diffusion.files import write_text
+    from crystal_diffusion.generation.loading import load
+    from crystal_diffusion.known.index import load_known
+
+    first = default_potential()
+    if potentials is None and first is None:
+        raise InputError(f"benchmark discovery: {NO_POTENTIAL}")
+    second = installed_second(first) if first else None
+    named = tuple(p.strip() for p in (potentials or "").split(",") if p.strip())
+    chosen = named or tuple(p for p in (first, second) if p)
+    place, known = folder or Path("benchmark-discovery"), load_known()
+    figures = benchmark_discovery(
+        load(model, device),
+        known,
+        place,
+        n=n,
+        sources=tuple(s.strip() for s in sources.split(",") if s.strip()),
+        potentials=chosen,
+        seed=seed,
+        processes=processes,
+        progress=StageLines(lambda text: None if quiet else err.print(text, highlight=False)),
+    )
+    table = figures_table(figures, known.title)
+    write_text(place / "discovery.json", json.dumps(figures_rows(figures), indent=1) + "\n")
+    write_text(place / "discovery.md", table)
+    out.print(table, markup=False, highlight=False, soft_wrap=True)

@@ -216,6 +216,11 @@ class Discovery:
             return self.found()
 
     def _open_logs(self) -> None:
+        """Read what is there; a folder holds one discovery.
+
+        Raises:
+            InputError: it holds another one.
+        """
         key = self.settings.key
         stamp = self.folder / "wish.txt"
         if stamp.is_file() and stamp.read_text(encoding="utf-8") != key:
@@ -281,6 +286,12 @@ class Discovery:
             }
             for place, index in enumerate(chosen)
         ]
+
+    def choose_once(self, count: int) -> list[Proposed]:
+        """What would be relaxed in one round of this size, nothing learned and nothing recorded."""
+        self._open_logs()
+        pool = self._fresh(self._pool(np.random.default_rng([self.settings.seed, 0]), 0, count))
+        return [pool[index] for index in self._diverse(pool, self._order(pool), count)]
 
     def _pool(self, rng: np.random.Generator, number: int, wanted: int) -> list[Proposed]:
         made = self.proposing

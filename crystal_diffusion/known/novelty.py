@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.known.index import KnownCrystals
 from crystal_diffusion.matching.comparison import like_composition
+from crystal_diffusion.matching.matcher import StructureMatch
 from crystal_diffusion.matching.radial import (
     composition_fingerprint,
     composition_fingerprints,
     distance,
+    fingerprints,
 )
 from crystal_diffusion.matching.reduced import reduced_composition
 
@@ -30,8 +32,9 @@ BY_FORMULA = "formula, group and volume"
 #: (eV/atom): one is relaxed, the other at its published cell.
 ENERGY_TOLERANCE_EV = 0.05
 #: Two crystals of one formula and group are one where their volumes per atom differ by less than
-#: this share: relaxing with another functional moves the volume of most crystals by a few percent.
-VOLUME_TOLERANCE = 0.08
+#: this share: relaxing with another functional moves the volume of most crystals by a few percent,
+#: that of layered ones by more than ten.
+VOLUME_TOLERANCE = 0.15
 #: Tolerance of the space group in Å, the one of the index.
 SYMPREC_A = 0.1
 #: Known crystals of like formula, nearest in composition, among which the nearest is looked for.
@@ -96,6 +99,9 @@ def nearest_known(
 
     A candidate is known when the structure matcher lays it on a known crystal, or, for those of
     the index without coordinates, when formula, space group (symprec 0.1 Å) and volume agree.
+    The matcher's tolerances are wide enough to lay rock salt on zincblende, so crystals of the
+    candidate's own space group are asked first, those without coordinates next, and the others
+    only then.
 
     Args:
         candidates: ordered crystals.
@@ -105,10 +111,59 @@ def nearest_known(
         energies: of the candidates in eV/atom with the potential of the index, where they have
             one; a crystal of the index without coordinates must agree in it too.
     """
-    from crystal_diffusion.matching import ReferenceIndex
-
     if not candidates:
         return []
+    told = energies if energies is not None else [None] * len(candidates)
+    first = [
+        None if known is None else _of_own_group(known, structure, energy)
+        for structure, energy in zip(candidates, told, strict=True)
+    ]
+    open_ones = [s for s, answer in zip(candidates, first, strict=True) if answer is None]
+    rest = iter(_nearest(open_ones, known, own, processes) if open_ones else ())
+    return [answer if answer is not None else next(rest) for answer in first]
+
+
+def _of_own_group(
+    known: KnownCrystals, structure: Structure, energy: float | None
+) -> Novelty | None:
+    """A known crystal of the formula and space group of a candidate; None where none is the same.
+
+    By the matcher where there are coordinates, by volume where not.
+    """
+    if not structure.is_ordered:
+        return None
+    rows = known.of_composition(dict(reduced_composition(_numbers(structure))))
+    group, sites = _group_and_sites(structure)
+    rows = rows[known.space_group[rows] == group] if group else rows[:0]
+    matcher, vectors = StructureMatch(), None
+    for row in rows[rows < known.structures].tolist():
+        other = known.structure(row)
+        if not _fits(matcher, other, structure):
+            continue
+        vectors = fingerprints([other, structure])
+        gap = float(distance(vectors[0], vectors[1]))
+        near = round(gap, 6) if np.isfinite(gap) else None
+        return Novelty(False, BY_STRUCTURE, known.id_of(row), near, False)
+    row = _same_volume(known, structure, rows[rows >= known.structures], sites, energy)
+    return None if row is None else Novelty(False, BY_FORMULA, known.id_of(row), None, False)
+
+
+def _fits(matcher: StructureMatch, one: Structure, two: Structure) -> bool:
+    try:
+        return matcher.fit(one, two)
+    except InputError:
+        return False
+
+
+def _nearest(
+    candidates: Sequence[Structure],
+    known: KnownCrystals | None,
+    own: Mapping[str, Structure],
+    processes: int,
+) -> list[Novelty]:
+    """By the matcher, whatever the group; the nearest one where none is the same."""
+    from crystal_diffusion.matching import ReferenceIndex
+
     pool: dict[str, Structure] = dict(own)
     if known is not None:
         rows = _near_rows(known, candidates)
@@ -121,8 +176,7 @@ def nearest_known(
         else [None] * len(candidates)
     )
     found = []
-    told = energies if energies is not None else [None] * len(candidates)
-    for structure, answer, energy in zip(candidates, answers, told, strict=True):
+    for answer in answers:
         if answer is not None and answer.problem is not None:
             found.append(Novelty(problem=answer.problem))
             continue
@@ -131,10 +185,7 @@ def nearest_known(
                 Novelty(False, BY_STRUCTURE, answer.id, round(float(answer.distance), 6), False)
             )
             continue
-        row = None if known is None else same_formula_group_volume(known, structure, energy)
-        if known is not None and row is not None:
-            found.append(Novelty(False, BY_FORMULA, known.id_of(row), None, False))
-        elif answer is None:
+        if answer is None:
             found.append(Novelty(True))
         else:
             near = round(float(answer.distance), 6)
@@ -143,29 +194,21 @@ def nearest_known(
     return found
 
 
-def same_formula_group_volume(
-    known: KnownCrystals, structure: Structure, energy: float | None = None
+def _same_volume(
+    known: KnownCrystals,
+    structure: Structure,
+    rows: NDArray[np.int64],
+    sites: int,
+    energy: float | None,
 ) -> int | None:
-    """The row without coordinates that has the formula, group and volume of a crystal.
+    """Of rows of a crystal's formula and group, the one of its volume; None where none is.
 
     Primitive cells must hold the same number of atoms too (or a multiple: published cells are not
     always primitive), and energies must agree where both are told. Where several rows do, the one
-    of nearest volume; None where none does.
-
-    Args:
-        known: the index.
-        structure: an ordered crystal.
-        energy: eV/atom, with the potential of the index.
+    of nearest volume.
     """
-    rows = known.of_composition(dict(reduced_composition(_numbers(structure))))
-    rows = rows[rows >= known.structures]
-    if not len(rows):
-        return None
-    group, sites = _group_and_sites(structure)
     own = known.counts[rows].sum(1, dtype=np.int64)
-    fits = (known.space_group[rows] == group) & (
-        np.maximum(own, sites) % np.minimum(own, sites) == 0
-    )
+    fits = np.maximum(own, sites) % np.minimum(own, sites) == 0
     if energy is not None:
         fits &= ~(np.abs(known.energy[rows] - energy) > ENERGY_TOLERANCE_EV)
     rows = rows[fits]
