@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
+#: Atoms of one element that a structure type can hold.
+MOST_OF_ONE = 255
+
+
 def read_own(
     structures: Sequence[Structure], ids: Sequence[str]
 ) -> tuple[list[Entry], dict[str, str]]:
@@ -41,6 +45,9 @@ def read_own(
         numbers = [int(z) for z in structure.atomic_numbers]
         if len(set(numbers)) > MAX_ROLES:
             left_out[name] = f"it has {len(set(numbers))} elements, a type at most {MAX_ROLES}"
+            continue
+        if max(np.bincount(numbers)) > MOST_OF_ONE:
+            left_out[name] = f"it has more than {MOST_OF_ONE} atoms of one element"
             continue
         try:
             entries.append(

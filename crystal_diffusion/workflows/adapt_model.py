@@ -72,6 +72,7 @@ def adapt_model(
     wishes: TrainingSettings,
     *,
     left_out: Mapping[str, str] | None = None,
+    library_only: CrystalArrays | None = None,
     on_estimate: Callable[[Estimate], None] | None = None,
     on_step: Callable[[int, int, float], None] | None = None,
 ) -> tuple[CrystalGenerator, TrainingSummary]:
@@ -79,6 +80,7 @@ def adapt_model(
 
     Args:
         left_out: crystals that are not in the data set, with reasons, for the verdict.
+        library_only: crystals that join the library and are not trained on.
 
     Raises:
         CheckpointError: when the folder holds another model.
@@ -121,7 +123,7 @@ def adapt_model(
                 result, estimate, finished["verdict"], float("nan"), float("nan"), folder
             )
         if workers.first:
-            save_training_set(folder / TRAINING_SET_FILE, arrays)
+            save_training_set(folder / TRAINING_SET_FILE, _together(arrays, library_only))
         nothing = arrays.take(np.zeros(0, np.int64))
         adaptation = Adaptation(
             model,
@@ -142,6 +144,12 @@ def adapt_model(
         trained, unseen = (arrays.take(half) for half in adaptation.halves)
         half = adaptation.half_model(selection.chosen)
         copying = workers.share(measure_copying(half, trained, unseen, config.seed))
+        if library_only is not None and len(library_only):
+            log.warning(
+                "%d crystals with partial occupancy are not trained on; their most probable "
+                "ordered cells join the library",
+                len(library_only),
+            )
         text = verdict(
             arrays, base.model.config.elements, selection, figures, copying, left_out or {}
         )
@@ -252,6 +260,13 @@ def _replayed(seed: int, crystals: int) -> CrystalArrays:
     picked = np.random.default_rng((seed, 17)).choice(rows, wanted, replace=False)
     structures = [library.structure(int(row)) for row in picked]
     return CrystalStructureDataset(structures, reduce=True).arrays
+
+
+def _together(arrays: CrystalArrays, more: CrystalArrays | None) -> CrystalArrays:
+    if more is None or not len(more):
+        return arrays
+    crystals = [part.crystal(i) for part in (arrays, more) for i in range(len(part))]
+    return CrystalArrays.from_crystals(crystals)
 
 
 def _weighed(arrays: CrystalArrays, seed: int) -> tuple[OwnEvidence, LeftOut]:

@@ -14,6 +14,7 @@ import torch
 
 from crystal_diffusion.crystal import CrystalBatch
 from crystal_diffusion.data.dataset import CrystalStructureDataset
+from crystal_diffusion.data.tables import CrystalArrays
 from crystal_diffusion.data.training_set import (
     TRAINING_SET_FILE,
     save_training_set,
@@ -99,6 +100,7 @@ def train(
             Path(out),
             training,
             left_out=left_out,
+            library_only=_ordered_versions(source, data, left_out),
             on_estimate=on_estimate,
             on_step=on_step,
         )
@@ -219,6 +221,18 @@ def _read(source: Any, data: DataSettings) -> tuple[CrystalStructureDataset, dic
         dataset, strange = without_odd(dataset)
         left_out |= strange
     return dataset, left_out
+
+
+def _ordered_versions(
+    source: Any, data: DataSettings, left_out: Mapping[str, str]
+) -> CrystalArrays | None:
+    """Most probable ordered cells of crystals that training leaves out for partial occupancy."""
+    names = {name for name, reason in left_out.items() if reason.startswith("partial occupancy")}
+    if isinstance(source, CrystalStructureDataset) or data.disorder != "skip" or not names:
+        return None
+    arrays = CrystalStructureDataset(source, reduce=data.reduce, disorder="order").arrays
+    rows = [row for row, name in enumerate(arrays.ids) if name in names]
+    return arrays.take(np.array(rows, dtype=np.int64)) if rows else None
 
 
 def _held_out(crystals: int, training: TrainingSettings) -> np.ndarray:

@@ -160,3 +160,28 @@ def test_wishes_that_exclude_each_other(tmp_path: Path) -> None:
         train([], tmp_path, from_scratch=True, start_from="box")
     with pytest.raises(InputError, match="from-scratch"):
         train([], tmp_path, start_from="box", dim=32)
+
+
+def test_disordered_large_and_unknown_crystals_join_the_library(tmp_path: Path) -> None:
+    source = tmp_path / "cifs"
+    source.mkdir()
+    mixed = PEROVSKITES["SrTiO3"].copy()
+    mixed[0] = {"Sr": 0.5, "Ba": 0.5}
+    large = PEROVSKITES["BaTiO3"] * (3, 2, 2)
+    large.perturb(0.15)
+    strange = perovskite("Po", "Ti", "O", 4.05)
+    for name, crystal in {
+        "mixed": mixed,
+        "large": large,
+        "strange": strange,
+        "usual": PEROVSKITES["SrHfO3"],
+    }.items():
+        crystal.to(filename=str(source / f"{name}.cif"))
+    generator, _ = train(str(source), tmp_path / "m", steps=1, device="cpu")
+    library = generator.library
+    assert library is not None and library.own is not None
+    own = [library.id_of(int(entry)) for entry in np.flatnonzero(library.own)]
+    assert {name.split("/")[-1] for name in own} == {"mixed", "large", "strange", "usual"}
+    assert 84 in generator.known_elements
+    result = generator.run(Request(formula="PoHfO3", z=(1, 1)), 2, seed=1)
+    assert len(result) == 2
