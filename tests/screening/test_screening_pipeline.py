@@ -102,8 +102,8 @@ def test_whole_run_leaves_tables_structures_hull_and_database(
     tmp_path: Path, library: ReferenceLibrary
 ) -> None:
     structures = {
-        "salt": rock_salt(a=5.5),
-        "copy": rock_salt(a=5.5),
+        "salt": rock_salt(edge=5.5),
+        "copy": rock_salt(edge=5.5),
         "cesium-like": Structure(Lattice.cubic(3.4), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]),
         "squeezed": Structure(Lattice.cubic(1.2), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]),
     }
@@ -205,7 +205,7 @@ def test_locked_database_does_not_lose_the_run(tmp_path: Path, library: Referenc
 def test_each_stage_runs_alone_and_what_is_done_is_not_done_again(
     tmp_path: Path, library: ReferenceLibrary
 ) -> None:
-    structures = {"salt": rock_salt(a=5.4), "b": shaken(3)}
+    structures = {"salt": rock_salt(edge=5.4), "b": shaken(3)}
     for stage in ("validate", "group", "relax", "novelty", "hull", "rank"):
         outcome = run(tmp_path, structures, library, stages=(stage,))
     alone = outcome.rows
@@ -271,7 +271,7 @@ def test_candidates_from_a_folder_with_an_unreadable_file(tmp_path: Path) -> Non
     folder = tmp_path / "cifs"
     folder.mkdir()
     for number in range(3):
-        rock_salt(a=5.4 + 0.1 * number).to(filename=str(folder / f"s{number}.cif"))
+        rock_salt(edge=5.4 + 0.1 * number).to(filename=str(folder / f"s{number}.cif"))
     (folder / "bad.cif").write_text("data_bad\nthis is no crystal")
     found = read_candidates(folder)
     assert list(found.structures) == ["s0", "s1", "s2"]
@@ -290,7 +290,7 @@ def test_screened_folder_is_a_run_for_the_other_verbs(
     folder = tmp_path / "cifs"
     (folder / "sub").mkdir(parents=True)
     for name in ("one", "sub/one", "odd name"):
-        rock_salt(a=5.4).to(filename=str(folder / f"{name}.cif"))
+        rock_salt(edge=5.4).to(filename=str(folder / f"{name}.cif"))
     (folder / "bad.cif").write_text("data_bad")
     out = tmp_path / "cifs-screened"
     first = screen(read_candidates(folder), settings(tmp_path), known=index_of(library))
@@ -334,7 +334,7 @@ def test_settings_that_cannot_be_used() -> None:
 def test_without_a_potential_there_is_no_energy_and_one_sentence_says_what_to_type(
     tmp_path: Path, library: ReferenceLibrary
 ) -> None:
-    structures = {"salt": rock_salt(), "copy": rock_salt(), "other": rock_salt(a=6.4)}
+    structures = {"salt": rock_salt(), "copy": rock_salt(), "other": rock_salt(edge=6.4)}
     structures["cesium-like"] = Structure(
         Lattice.cubic(3.4), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]
     )
@@ -373,7 +373,7 @@ def test_a_doubtful_result_is_marked_and_comes_last(tmp_path: Path) -> None:
     ]
     elements.append(rock_salt())
     small = ReferenceLibrary.from_structures([s.get_primitive_structure() for s in elements])
-    outcome = run(tmp_path, {"odd": rock_salt("K", a=6.3), "salt": rock_salt(a=5.7)}, small)
+    outcome = run(tmp_path, {"odd": rock_salt("K", a=6.3), "salt": rock_salt(edge=5.7)}, small)
     rows = by_id(outcome)
     assert rows["odd"]["n_competing"] == 0
     assert "no competing compound" in rows["odd"]["doubt"]

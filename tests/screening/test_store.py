@@ -44,7 +44,7 @@ def write_some(location: str, name: str, count: int) -> None:
 def test_row_of_the_same_id_is_replaced(tmp_path: Path) -> None:
     target = Store(tmp_path / "a.db")
     target.put("x", rock_salt(), row(energy_per_atom_eV=-1.0))
-    target.put("x", rock_salt(a=5.7), row(energy_per_atom_eV=-2.0))
+    target.put("x", rock_salt(edge=5.7), row(energy_per_atom_eV=-2.0))
     assert len(target) == 1
     ((key, structure, found),) = target.rows()
     assert key == "x"
