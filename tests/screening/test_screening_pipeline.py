@@ -373,7 +373,7 @@ def test_a_doubtful_result_is_marked_and_comes_last(tmp_path: Path) -> None:
     ]
     elements.append(rock_salt())
     small = ReferenceLibrary.from_structures([s.get_primitive_structure() for s in elements])
-    outcome = run(tmp_path, {"odd": rock_salt("K", a=6.3), "salt": rock_salt(edge=5.7)}, small)
+    outcome = run(tmp_path, {"odd": rock_salt("K", edge=6.3), "salt": rock_salt(edge=5.7)}, small)
     rows = by_id(outcome)
     assert rows["odd"]["n_competing"] == 0
     assert "no competing compound" in rows["odd"]["doubt"]
