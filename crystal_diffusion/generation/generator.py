@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crystal_diffusion import chemistry
 from crystal_diffusion.crystal import to_atoms
 from crystal_diffusion.data.tables import CrystalArrays
 from crystal_diffusion.diffusion.joint import JointDiffusion
@@ -295,10 +294,7 @@ class CrystalGenerator:
         """What chooses space groups and Wyckoff positions."""
         from crystal_diffusion.generation.symmetric import template_source
 
-        contents = [
-            {chemistry.atomic_number(el): n for el, n in unit.items()}
-            for unit in request.compositions(largest)
-        ]
+        contents = request.contents(largest)
         return template_source(
             request,
             self.knowledge.skeletons,
@@ -336,8 +332,8 @@ class CrystalGenerator:
             likeness,
             seed,
             known=self.known_elements,
-            required=[chemistry.atomic_number(el) for el in request.elements],
-            excluded=[chemistry.atomic_number(el) for el in request.exclude],
+            required=request.named_elements.required,
+            excluded=sorted(request.named_elements.excluded),
             sizes=request.num_atoms,
             neutral=request.charge_neutral,
         )

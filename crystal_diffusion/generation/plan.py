@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -16,14 +16,13 @@ from crystal_diffusion import chemistry
 from crystal_diffusion.crystal import MASK_ELEMENT, MAX_ATOMIC_NUMBER
 from crystal_diffusion.errors import RequestError
 from crystal_diffusion.generation.neutral import refuse_charged_host
-from crystal_diffusion.generation.request import Request, parse_formula
+from crystal_diffusion.generation.request import Request
 from crystal_diffusion.seeding import stream_seed
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from crystal_diffusion.generation.like_training import LikeTraining
-    from crystal_diffusion.generation.symmetric import Chosen, TemplateSource
     from crystal_diffusion.proposals.prototypes import Proposal
     from crystal_diffusion.symmetry.template import SymmetricTemplate
 
@@ -74,6 +73,37 @@ class Plan:
     given: int = 0
 
 
+@dataclass(frozen=True)
+class Place:
+    """A crystal that needs a skeleton.
+
+    Attributes:
+        ordinal: how many noise starts of the run come before it.
+        attempt: 0 for the first try.
+        seed: of its random stream.
+    """
+
+    ordinal: int
+    attempt: int
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """A skeleton laid out, and the logarithm of its probability; None where the user named it."""
+
+    template: SymmetricTemplate
+    log_probability: float | None
+
+
+class TemplateSource(Protocol):
+    """Chooses skeletons; what a place gets does not depend on the others."""
+
+    def choose(self, places: Sequence[Place]) -> list[Chosen | None]:
+        """One for each place, None for a crystal that stays free."""
+        ...
+
+
 class Planner:
     """Makes plans for a request.
 
@@ -116,39 +146,30 @@ class Planner:
         self._wanted = wanted
         self._proposals: list[Proposal] | None = None
         self._sizes = {int(n): int(k) for n, k in sizes.items()} or {largest: 1}
-        self.compositions = [
-            {chemistry.atomic_number(el): n for el, n in unit.items()}
-            for unit in request.compositions(largest)
-        ]
+        self.compositions = request.contents(largest)
+        self._named = request.named_elements
         self._refuse_unknown()
         self._allowed = self._allowed_elements()
 
     def _refuse_unknown(self) -> None:
-        named = {z for unit in self.compositions for z in unit}
-        named |= {chemistry.atomic_number(el) for el in self.request.elements}
-        if self.request.add:
-            named |= {chemistry.atomic_number(el) for el in parse_formula(self.request.add)}
-        missing = sorted(z for z in named if z not in self.known)
+        missing = [name for z, name in sorted(self._named.symbols.items()) if z not in self.known]
         if missing:
-            names = ", ".join(chemistry.symbol(z) for z in missing)
             raise RequestError(
-                f"the model has not met {names} in training; use a model trained with "
-                f"{'these elements' if len(missing) > 1 else 'this element'}, such as the one in "
-                "the box (leave the model argument out)."
+                f"the model has not met {', '.join(missing)} in training; use a model trained with "
+                f"{'these elements' if len(missing) > 1 else 'this element'}, such as the "
+                "pretrained one (leave the model argument out)."
             )
         for unit in self.compositions:
             self.request.check_room(sum(unit.values()))
         if self.request.num_atoms and not self.compositions:
             self.request.check_room(self.request.num_atoms[0])
         if self.request.host is not None and self.request.charge_neutral:
-            added = parse_formula(self.request.add) if self.request.add else {}
-            refuse_charged_host(self.request.host, added)
+            refuse_charged_host(self.request.host, self._named.added_by_symbol)
 
     def _allowed_elements(self) -> tuple[int, ...]:
         """Atomic numbers that masked atoms may become, ascending."""
-        wanted = {chemistry.atomic_number(el) for el in self.request.elements} or self.known
-        banned = {chemistry.atomic_number(el) for el in self.request.exclude}
-        allowed = tuple(sorted(z for z in wanted - banned if z <= MAX_ATOMIC_NUMBER))
+        wanted = set(self._named.required) or self.known
+        allowed = tuple(sorted(z for z in wanted - self._named.excluded if z <= MAX_ATOMIC_NUMBER))
         if not allowed:
             raise RequestError("every element is excluded; leave at least one of them in.")
         return allowed
@@ -208,8 +229,6 @@ class Planner:
         """A skeleton for each candidate from noise, None where it stays free of symmetry."""
         if self.templates is None or not wanted:
             return [None] * len(wanted)
-        from crystal_diffusion.generation.symmetric import Place
-
         return self.templates.choose(
             [
                 Place(self._ordinal(index), attempt, stream_seed(self.seed, index, attempt))
@@ -242,7 +261,7 @@ class Planner:
             composition = self.compositions[int(rng.integers(len(self.compositions)))]
             return Plan(index, attempt, seed, spread(composition))
         atoms = self._draw_size(rng)
-        required = [chemistry.atomic_number(el) for el in self.request.elements]
+        required = self._named.required
         return Plan(index, attempt, seed, (*required, *[MASK_ELEMENT] * (atoms - len(required))))
 
     def _prototype(self, index: int, attempt: int) -> Proposal | None:
@@ -286,10 +305,7 @@ class Planner:
         host = self.request.host
         if host is None:
             raise RequestError("no host structure was given.")
-        added: list[int] = []
-        if self.request.add:
-            for element, count in parse_formula(self.request.add).items():
-                added += [chemistry.atomic_number(element)] * count
+        added = list(self._named.added)
         numbers = [int(z) for z in host.atomic_numbers]
         unknown = sorted(set(numbers) - self.known)
         if unknown:

@@ -6,9 +6,10 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import cached_property, reduce
 from typing import TYPE_CHECKING, Any
 
+from crystal_diffusion import chemistry
 from crystal_diffusion.errors import InputError, RequestError
 
 if TYPE_CHECKING:
@@ -20,6 +21,24 @@ SMALLEST_VOLUME_PER_ATOM = 3.0
 LONGEST_EDGE = 1000.0
 #: More atoms than this in one cell are refused: memory grows with the square.
 LARGEST_CELL = 400
+
+
+@dataclass(frozen=True)
+class NamedElements:
+    """Elements that a request names, by atomic number.
+
+    Attributes:
+        required: in every crystal, where no formula is given.
+        excluded: in no crystal.
+        added: one for each atom added to a host; added_by_symbol: how many of each.
+        symbols: of all that are wanted.
+    """
+
+    required: tuple[int, ...]
+    excluded: frozenset[int]
+    added: tuple[int, ...]
+    added_by_symbol: Mapping[str, int]
+    symbols: Mapping[int, str]
 
 
 @dataclass(frozen=True)
@@ -117,6 +136,31 @@ class Request:
     def symmetric(self) -> bool:
         """Whether a space group was asked for in any way."""
         return bool(self.spacegroup or self.crystal_system or self.point_group or self.wyckoff)
+
+    @cached_property
+    def named_elements(self) -> NamedElements:
+        """The elements of all wishes, by atomic number."""
+        formula = parse_formula(self.formula) if self.formula else {}
+        add = parse_formula(self.add) if self.add else {}
+        numbers = {
+            name: chemistry.atomic_number(name)
+            for name in (*formula, *self.elements, *add, *self.exclude)
+        }
+        wanted = (*formula, *self.elements, *add)
+        return NamedElements(
+            tuple(numbers[name] for name in self.elements),
+            frozenset(numbers[name] for name in self.exclude),
+            tuple(numbers[name] for name, count in add.items() for _ in range(count)),
+            add,
+            {numbers[name]: name for name in wanted},
+        )
+
+    def contents(self, default_largest: int) -> list[dict[int, int]]:
+        """`compositions` by atomic number."""
+        return [
+            {chemistry.atomic_number(name): count for name, count in unit.items()}
+            for unit in self.compositions(default_largest)
+        ]
 
     def compositions(self, default_largest: int) -> list[dict[str, int]]:
         """The cell contents a formula allows, smallest first; empty without a formula.

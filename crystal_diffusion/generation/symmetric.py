@@ -10,7 +10,7 @@ import heapq
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from crystal_diffusion import chemistry
 from crystal_diffusion.crystal import CrystalBatch
 from crystal_diffusion.errors import RequestError
 from crystal_diffusion.generation.neutral import neutral_contents
+from crystal_diffusion.generation.plan import Chosen, Place, Plan
+from crystal_diffusion.generation.plan import TemplateSource as TemplateSource
 from crystal_diffusion.generation.request import Request
 from crystal_diffusion.physics.facts import space_group
 from crystal_diffusion.physics.neutrality import is_neutral_possible
@@ -35,7 +37,6 @@ from crystal_diffusion.symmetry.template import SymmetricTemplate
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    from crystal_diffusion.generation.plan import Plan
     from crystal_diffusion.runs.folder import RunFolder
 
 #: Share of noise starts that stay free of symmetry by default, so that nothing is excluded.
@@ -54,37 +55,6 @@ _DRAWS = 3
 _NEUTRAL_DRAWS = 200
 #: Most atoms of a primitive cell where a group needs more than the model was trained on.
 LARGEST_PRIMITIVE = 96
-
-
-@dataclass(frozen=True)
-class Place:
-    """A crystal that needs a skeleton.
-
-    Attributes:
-        ordinal: how many noise starts of the run come before it.
-        attempt: 0 for the first try.
-        seed: of its random stream.
-    """
-
-    ordinal: int
-    attempt: int
-    seed: int
-
-
-@dataclass(frozen=True, eq=False)
-class Chosen:
-    """A skeleton laid out, and the logarithm of its probability; None where the user named it."""
-
-    template: SymmetricTemplate
-    log_probability: float | None
-
-
-class TemplateSource(Protocol):
-    """Chooses skeletons; what a place gets does not depend on the others."""
-
-    def choose(self, places: Sequence[Place]) -> list[Chosen | None]:
-        """One for each place, None for a crystal that stays free."""
-        ...
 
 
 def asked_groups(request: Request) -> tuple[SpaceGroup, ...]:

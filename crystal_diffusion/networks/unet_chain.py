@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import layer_norm, scaled_dot_product_attention
 
 if TYPE_CHECKING:
-    from crystal_diffusion.networks.unet import UNetBlock, UNetBody
+    from crystal_diffusion.networks.unet_body import UNetBlock, UNetBody
 
 
 class _Level:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from crystal_diffusion import chemistry
 from crystal_diffusion.chemistry import Floats
 from crystal_diffusion.physics.distances import NeighbourPairs
-
-if TYPE_CHECKING:
-    from crystal_diffusion.physics.crystal_geometry import CrystalGeometry
 
 Ints = NDArray[np.int64]
 
@@ -49,53 +44,6 @@ def bond_length(first: Ints, second: Ints) -> Floats:
     c1, c2 = chemistry.BOND_VALENCE_C[first], chemistry.BOND_VALENCE_C[second]
     step = np.sqrt(c1) - np.sqrt(c2)
     return np.asarray(r1 + r2 - r1 * r2 * step * step / (c1 * r1 + c2 * r2), np.float64)
-
-
-def mean_charges(view: CrystalGeometry) -> Floats:
-    """``(atoms,)`` oxidation state of each atom, the mean of its element."""
-    table = np.zeros(chemistry.LAST_ELEMENT + 1)
-    for z, charge in view.assignment.mean_charges.items():
-        table[z] = charge
-    return np.asarray(table[view.atomic_numbers], np.float64)
-
-
-def global_instability(view: CrystalGeometry) -> float | None:
-    """Root mean square over the ions of bond valence sum less charge, in valence units.
-
-    Only bonds between ions of opposite sign count, each exp((R - d) / 0.37 Å). The charge of an
-    element with two states is their mean, so mixed valence does not count as an error.
-    """
-    charges = mean_charges(view)
-    pairs = view.pairs
-    opposite = charges[pairs.first] * charges[pairs.second] < 0
-    first, second = pairs.first[opposite], pairs.second[opposite]
-    length = bond_length(view.atomic_numbers[first], view.atomic_numbers[second])
-    if np.isnan(length).any():
-        return None
-    valence = np.exp((length - pairs.distance[opposite]) / BOND_SOFTNESS)
-    sums = np.bincount(first, weights=valence, minlength=view.atoms)
-    deviation = sums - np.abs(charges)
-    # The mean over the atoms of one element: their states are known as a mean only.
-    squares = [
-        float(deviation[view.atomic_numbers == z].mean()) ** 2 * np.sum(view.atomic_numbers == z)
-        if len(parts) > 1
-        else float((deviation[view.atomic_numbers == z] ** 2).sum())
-        for z, parts in view.assignment.states.items()
-    ]
-    return float(np.sqrt(sum(squares) / view.atoms))
-
-
-def like_charge_share(view: CrystalGeometry) -> float:
-    """Share of ions that have more first-shell neighbours of their own sign than of the other."""
-    charges = mean_charges(view)
-    pairs, ratios = view.pairs, view.ratios
-    # Distances are compared as they are: an ion of the same sign must not be the nearer one.
-    nearest = np.full(view.atoms, np.inf)
-    np.minimum.at(nearest, pairs.first, pairs.distance)
-    shell = (pairs.distance <= 1.1 * nearest[pairs.first]) & (ratios < 2.0)
-    product = np.sign(charges[pairs.first] * charges[pairs.second])[shell]
-    balance = np.bincount(pairs.first[shell], weights=product, minlength=view.atoms)
-    return float((balance > 0).mean())
 
 
 def smallest_angle(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from crystal_diffusion import chemistry
-from crystal_diffusion.physics import bonding
+from crystal_diffusion.physics import bonding, ions
 from crystal_diffusion.physics.crystal_geometry import CrystalGeometry
 from crystal_diffusion.physics.geometry_checks import Check, range_result
 from crystal_diffusion.physics.limits import Limits
@@ -89,7 +89,7 @@ def check_bond_valence(view: CrystalGeometry, limits: Limits) -> CheckResult:
         return _squeezed(name, _BRESE)
     if view.assignment.kind != "ionic":
         return not_applied(name, f"not applied: {view.assignment.kind}.", _BRESE)
-    index = bonding.global_instability(view)
+    index = ions.global_instability(view)
     if index is None:
         return not_applied(name, "not applied: no bond valence parameters are known.", _BRESE)
     return range_result(
@@ -111,7 +111,7 @@ def check_like_charges(view: CrystalGeometry, limits: Limits) -> CheckResult:
         return not_applied(name, f"not applied: {view.assignment.kind}.", source)
     return range_result(
         name,
-        bonding.like_charge_share(view),
+        ions.like_charge_share(view),
         "",
         "share of ions whose bonds go to ions of the same sign",
         source,
