@@ -162,6 +162,16 @@ def symmetrise(crystal: Any, symprec: float = 0.1) -> Cell:
     return make_cell(standard.basis, standard.positions, standard.numbers)
 
 
+def conventional(crystal: Any, symprec: float = 0.1) -> Cell:
+    """The conventional standard cell of the crystal, symmetry within ``symprec`` made exact.
+
+    Raises:
+        InputError: when no group is found.
+    """
+    standard = _dataset(to_cell(crystal), symprec).std_cell
+    return make_cell(standard.basis, standard.positions, standard.numbers)
+
+
 def wyckoff_letters(crystal: Any, symprec: float = 0.1) -> tuple[int, dict[int, str]]:
     """Space group number and the Wyckoff letters of the orbits of each element, sorted.
 

@@ -7,11 +7,13 @@ is the model of Phong (1975): ambient, diffuse and specular light from the upper
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from crystal_diffusion.errors import InputError
 from crystal_diffusion.files import atomic_write, make_folder
 from crystal_diffusion.viewer import elements
 
@@ -209,6 +211,54 @@ def draw(scene: Scene, *, width: int = 900, height: int = 760) -> Figure:
     _legend(paper, scene, width)
     _axes(paper, scene)
     return figure
+
+
+def save_gallery(
+    scenes: Sequence[Scene], path: str | Path, *, columns: int = 4, size: int = 300
+) -> Path:
+    """Several crystals in one PNG, each under its title.
+
+    Args:
+        scenes: in reading order; at least one.
+        columns: pictures in a row.
+        size: width of one picture in pixels.
+
+    Raises:
+        InputError: without any scene.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    if not scenes:
+        raise InputError("a gallery needs at least one crystal.")
+    rows = -(-len(scenes) // columns)
+    title, margin = 40, 14
+    height = size + title
+    figure = Figure(
+        figsize=(min(columns, len(scenes)) * size / 100, rows * height / 100),
+        dpi=100,
+        facecolor="white",
+    )
+    FigureCanvasAgg(figure)
+    width, whole = figure.get_size_inches() * 100
+    for place, scene in enumerate(scenes):
+        left, below = place % columns * size, whole - (place // columns + 1) * height
+        picture = render(scene, size - 2 * margin, size - 2 * margin)
+        figure.figimage(picture, xo=left + margin, yo=below + margin, origin="upper")
+        figure.text(
+            (left + size / 2) / width,
+            (below + size + title / 2) / whole,
+            scene.title,
+            fontsize=13,
+            ha="center",
+            va="center",
+            color="#16181d",
+        )
+    target = Path(path)
+    make_folder(target.parent)
+    with atomic_write(target) as part:
+        figure.savefig(part, format="png", dpi=100, pil_kwargs={"compress_level": 4})
+    return target
 
 
 def _legend(paper: object, scene: Scene, width: int) -> None:

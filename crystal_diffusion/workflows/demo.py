@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ NEW_COMPOSITIONS = (
     "ZnAl2O4",
     "Li2O",
 )
+#: Crystals in the picture.
+_PICTURES = 12
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,11 @@ class DemoResult:
     result: GenerationResult
     new_valid: int
     path: Path
+
+    @property
+    def symmetric(self) -> int:
+        """Crystals with more symmetry than P1, at 0.1 Å."""
+        return sum(row["space_group_0.1"] > 1 for row in self.result.rows)
 
     def table(self) -> Any:
         """The new crystals as a rich table."""
@@ -74,9 +81,11 @@ class DemoResult:
         return [
             f"Trained on {self.crystals} real crystals for {self.summary.result.seconds:.0f} s. "
             f"{self.summary.verdict}",
-            f"{self.new_valid} valid crystals whose structure is not in the training set; "
-            f"redrawn: {self.result.rejected or 'none'}.",
-            f"Files: {self.path} (open structures.csv, cif/ and picture.png; look at one with "
+            f"{self.symmetric} of {len(self.result)} new crystals have more symmetry than P1, "
+            f"{self.new_valid} are valid and of a structure that is not in the training set.",
+            _redrawn(self.result.rejected),
+            f"Files: {self.path} (picture.png shows the best of them; structures.csv and cif/ hold "
+            f"all; look at one with "
             f"`crystal-diffusion view {self.path}`).",
         ]
 
@@ -124,16 +133,13 @@ def run_demo(
         for text in NEW_COMPOSITIONS
         if all(chemistry.atomic_number(el) in known for el in parse_formula(text))
     ]
-    settings = GenerationSettings()
+    # Every crystal gets a space group first, as likely crystals of its composition have it.
+    settings = GenerationSettings(symmetry=1.0)
     folder_run = folder / "run"
     rows: list[dict[str, Any]] = []
     merged = GenerationResult({}, [], {}, {}, {}, {})
     each = max(1, -(-n // (len(asked) + 1)))
-    # Every other composition is asked for with a space group, drawn as reference crystals use it.
-    requests = [
-        Request(formula=text, z=(1, 1), spacegroup="any" if number % 2 else None)
-        for number, text in enumerate(asked)
-    ] + [Request()]
+    requests = [Request(formula=text, z=(1, 1)) for text in asked] + [Request()]
     for number, request in enumerate(requests):
         count = min(each, n - len(merged.structures))
         if count < 1:
@@ -165,18 +171,40 @@ def run_demo(
             "versions": versions(),
         },
     )
-    _picture(merged, run.path / "picture.png")
+    _picture(rows, merged, run.path / "picture.png")
     new_valid = sum(row["valid"] and not row["copy_of_training"] for row in rows)
     return DemoResult(summary, len(crystals), merged, new_valid, run.path)
 
 
-def _picture(result: GenerationResult, path: Path) -> None:
-    """Draw the first crystal."""
-    from crystal_diffusion.viewer import visualize_crystal
+def _redrawn(rejected: Mapping[str, int]) -> str:
+    """What did not pass the checks, in a sentence."""
+    if not rejected:
+        return "No candidate had to be drawn again."
+    named = [f"{times} for {name.replace('_', ' ')}" for name, times in sorted(rejected.items())]
+    return f"Candidates that failed a physical check and were drawn again: {', '.join(named)}."
 
-    for structure in result.structures.values():
-        visualize_crystal(structure).png(path)
-        return
+
+def _picture(rows: Sequence[Mapping[str, Any]], result: GenerationResult, path: Path) -> None:
+    """The best symmetric crystal of each composition, conventional cell, highest groups first."""
+    from crystal_diffusion.symmetry.detection import conventional
+    from crystal_diffusion.symmetry.groups import SpaceGroup
+    from crystal_diffusion.viewer.painting import save_gallery
+    from crystal_diffusion.viewer.scene import make_scene
+
+    best: dict[str, Mapping[str, Any]] = {}
+    for row in rows:
+        held = best.get(row["formula"])
+        if row["space_group_0.1"] > 1 and (held is None or row["rank"] < held["rank"]):
+            best[row["formula"]] = row
+    chosen = sorted(best.values(), key=lambda row: -int(row["space_group_0.1"]))[:_PICTURES]
+    scenes = []
+    for row in chosen:
+        group = SpaceGroup.from_number(max(1, int(row["space_group_0.1"])))
+        cell = conventional(result.structures[row["id"]], 0.1).to_structure()
+        scene = make_scene(cell)
+        scenes.append(replace(scene, title=f"{row['formula']}   {group.symbol}"))
+    if scenes:
+        save_gallery(scenes, path)
 
 
 def main() -> DemoResult:
