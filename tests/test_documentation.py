@@ -95,3 +95,23 @@ def test_every_shipped_file_has_a_card() -> None:
     """See tests/test_assets.py for what a card says."""
     without = [path.name for path in asset_files() if not card_of(path).is_file()]
     assert not without, "write a card like pretrained/ranker.md, then recipes/stamp_cards.py"
+
+
+def test_contributing_names_files_that_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    paths = re.findall(r"`((?:[\w.]+/)+\w+\.py|tests/\w+/)", text)
+    assert len(paths) > 15
+    for path in (p for p in paths if "NAME" not in p):
+        here = (ROOT / path, ROOT / "crystal_diffusion" / path)
+        assert any(p.exists() for p in here), f"CONTRIBUTING.md: {path}"
+
+
+def test_the_picture_of_the_house_has_every_room_on_its_floor() -> None:
+    from tests.test_layers import LAYERS
+
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    picture = text.split("```")[1]
+    floors = dict(re.findall(r"floor (\d) +(.*)", picture))
+    for room, floor in LAYERS.items():
+        if 0 <= floor <= 7 and room != "frozen":
+            assert room in re.findall(r"\w+", floors[str(floor)]), f"{room} on floor {floor}"
