@@ -100,7 +100,7 @@ def test_what_cannot_be_batched_is_refused_before_anything_starts(tmp_path: Path
     with pytest.raises(InputError, match="atoms_per_batch"):
         relax_batched([], "pair", evaluate=pair_evaluator([]), atoms_per_batch=0)
     candidates = Candidates({"a": shaken(1)}, {}, tmp_path, True)
-    settings = ScreenSettings(stages=("relax",), executor="batch")
+    settings = ScreenSettings(stages=("relax",), potentials=("pair",), executor="batch")
     with pytest.raises(InputError, match="has no batches"):
         screen(candidates, settings)
 

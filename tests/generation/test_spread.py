@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pymatgen.analysis.structure_matcher import StructureMatcher
 
 from crystal_diffusion import GenerationSettings, Request, SamplerSettings, load
 from crystal_diffusion.errors import InputError
@@ -27,15 +28,19 @@ def whole(generator: CrystalGenerator) -> GenerationResult:
     return generator.run(SALT, 7, seed=3, settings=FAST)
 
 
+EXACT = StructureMatcher(ltol=1e-3, stol=1e-3, angle_tol=0.1, primitive_cell=False, scale=False)
+
+
 def same(one: GenerationResult, other: GenerationResult) -> None:
     assert sorted(one.structures) == sorted(other.structures)
     assert one.missing.keys() == other.missing.keys()
     assert one.rejected == other.rejected
     for name, structure in one.structures.items():
         twin = other.structures[name]
-        assert np.allclose(structure.lattice.matrix, twin.lattice.matrix, atol=1e-3)
-        shift = structure.frac_coords - twin.frac_coords
-        assert np.allclose(shift - np.round(shift), 0, atol=1e-3)
+        # A reduced cell with equal edges can be written with its axes in any order: the last bit,
+        # which depends on the size of the batch, decides.
+        assert np.allclose(sorted(structure.lattice.abc), sorted(twin.lattice.abc), atol=1e-3)
+        assert EXACT.fit(structure, twin)
     rows = [{row["id"]: row["group"] for row in run.rows} for run in (one, other)]
     assert rows[0] == rows[1]
 
