@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test slow mutants lint install clean
+.PHONY: demo test slow mutants fuzz faults lint install clean
 
 demo: install
 	$(BIN)/crystal-diffusion demo --out run_demo
@@ -19,6 +19,16 @@ slow: install
 # Puts errors into a copy of the package, one at a time: do the tests notice?
 mutants: install
 	$(BIN)/python -m tests.mutants
+
+# Damaged files, run folders, models and argument lists; the same command goes on where it was.
+FUZZ ?= --readers 1000000 --runs 20000 --models 5000 --arguments 2000
+fuzz: install
+	$(BIN)/python tests/fuzz/fuzz.py $(FUZZ) --state fuzz.json
+
+# Kills, Ctrl-C, full disks and two writers; ROUNDS kills of train, generate and screen.
+ROUNDS ?= 100
+faults: install
+	$(BIN)/python tests/faults/faults.py --rounds $(ROUNDS)
 
 lint: install
 	$(BIN)/ruff check .

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import csv
 import io
+import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
@@ -226,6 +227,41 @@ def _texts(column: Any, path: str | Path) -> Iterator[str]:
             yield "None" if index is None else values[index]
 
 
+#: Adds up what the named columns announce. Asking pyarrow for a damaged one ends the process that
+#: asks, so another one does.
+_ASK = """
+import sys
+import pyarrow.parquet as pq
+path, *names = sys.argv[1:]
+with pq.ParquetFile(path) as file:
+    about = file.metadata
+    chunks = [
+        about.row_group(group).column(place)
+        for group in range(about.num_row_groups)
+        for place in range(about.num_columns)
+    ]
+wanted = [c for c in chunks if c.path_in_schema.split(".")[0] in names]
+print(sum(max(8 * c.num_values, c.total_uncompressed_size) for c in wanted))
+"""
+
+
+def _announced_bytes(path: str | Path, names: Sequence[str]) -> int:
+    """Bytes that these columns announce.
+
+    Raises:
+        InputError: when their descriptions are damaged.
+    """
+    words = [sys.executable, "-c", _ASK, str(path), *names]
+    try:
+        answer = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
+        return int(answer.stdout)
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        raise InputError(
+            f"{path} is no Parquet file (the descriptions of its columns are damaged); write it "
+            "again."
+        ) from error
+
+
 def _bounded_table(path: str | Path) -> Any:
     """The columns that are needed, where the numbers that the file announces are within bounds.
 
@@ -248,15 +284,9 @@ def _bounded_table(path: str | Path) -> Any:
         ]
         if about.num_columns > MOST_COLUMNS or len(set(names)) < len(names):
             raise InputError(f"{path} has too many columns, or one twice; leave some out.")
-        chunks = [
-            about.row_group(group).column(place)
-            for group in range(about.num_row_groups)
-            for place in range(about.num_columns)
-        ]
-        read = [c for c in chunks if c.path_in_schema.split(".")[0] in names]
         size = Path(path).stat().st_size
         most = PARQUET_FREE + PARQUET_TIMES * size
-        announced = sum(max(8 * c.num_values, c.total_uncompressed_size) for c in read)
+        announced = _announced_bytes(path, names)
         if announced > most or about.num_rows * len(names) * 8 > most:
             raise InputError(
                 f"{path}: its {size} bytes announce {announced // MIB} MiB of numbers; "

@@ -378,6 +378,25 @@ def test_kind_11_a_database_without_end(tmp_path: Path) -> None:
     assert record.structure is None and record.problem
 
 
+def test_kind_11_a_parquet_table_announces_no_more_than_it_may(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    count = 10_000_000
+    table = pyarrow.table(
+        {
+            **{n: [5.0] for n in ("a", "b", "c")},
+            **{n: [90.0] for n in ("alpha", "beta", "gamma")},
+            "atomic_numbers": [np.ones(count, np.int64)],
+            "frac_coords": [np.zeros(3 * count)],
+        }
+    )
+    pyarrow.parquet.write_table(table, tmp_path / "x.parquet")
+    assert (tmp_path / "x.parquet").stat().st_size < 200_000
+    (record,) = iter_crystals(tmp_path / "x.parquet")
+    assert record.structure is None and "announce" in (record.problem or "")
+
+
 def test_kind_12_no_cell_of_a_table_is_a_formula(tmp_path: Path) -> None:
     ids = ["=1+1", "@x", "+a", "-b", "plain"]
     run = write_run(tmp_path, dict.fromkeys(ids, SALT))

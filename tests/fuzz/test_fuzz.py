@@ -1,0 +1,20 @@
+"""The short form of the fuzz campaign (`make fuzz` is the long one), in this process."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+SHORT = {"readers": 400, "runs": 24, "models": 24, "arguments": 12}
+
+
+@pytest.mark.parametrize("target", list(SHORT))
+def test_damaged_input_is_read_or_refused(target: str, tmp_path: Path) -> None:
+    import targets
+
+    words = {targets.TARGETS[target](number, tmp_path) for number in range(SHORT[target])}
+    assert words <= {"read", "refused"}
