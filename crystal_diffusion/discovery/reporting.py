@@ -119,7 +119,7 @@ def report_text(
         "",
         "## What it cost",
         "",
-        f"- {len(found)} relaxations, {spent / 60:.1f} minutes of one core in them"
+        f"- {len(found)} relaxations, {spent / 60:.1f} minutes in them, one after the other"
         + (f", {len(found) / max(len(accepted), 1):.1f} for each accepted." if accepted else "."),
         *(f"- {start}: {hits[start]} accepted of {count}" for start, count in starts.most_common()),
         "",
