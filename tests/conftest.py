@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Workers of Ray step back behind everything else, also behind the tests that wait for them.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 import pytest
 import torch
