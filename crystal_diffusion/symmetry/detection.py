@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -238,7 +238,8 @@ def _spglib(cell: Cell, symprec: float) -> tuple[int, Floats, Floats] | None:
     # Older versions answer None, newer ones raise their own error.
     failure: type[Exception] = getattr(spglib, "SpglibError", RuntimeError)
     try:
-        dataset = spglib.get_symmetry_dataset(cell.as_spglib(), symprec=symprec)
+        # spglib's stated types are lists; it takes arrays, as it says in its documentation.
+        dataset = spglib.get_symmetry_dataset(cast("Any", cell.as_spglib()), symprec=symprec)
     except failure as error:
         log.debug("spglib: %s", error)
         return None
