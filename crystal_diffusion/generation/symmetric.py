@@ -119,13 +119,14 @@ class _Listed:
 
     def __init__(self, model: SkeletonModel, asked: _Asked) -> None:
         listed: list[Drawn] = []
-        even = 1 / len(asked.compositions)
         believed = model.composition_weights(asked.compositions, asked.numbers)
-        # Half by belief, half even: which cell is right often shows only in the end.
-        shares = 0.5 * believed + 0.5 * even
+        # Half by belief, half even: which cell is right often shows only in the end. A group that
+        # was asked for means the cells in which it is usual.
+        even = 0.0 if asked.required else 0.5
+        shares = (1 - even) * believed + even / len(asked.compositions)
         for counts, share in zip(asked.compositions, shares, strict=True):
             listed += [
-                Drawn(drawn.skeleton, drawn.log_probability + math.log(share))
+                Drawn(drawn.skeleton, drawn.log_probability + math.log(max(share, 1e-12)))
                 for drawn in model.likeliest(counts, BEAM, asked.numbers)
             ]
         self._listed = listed

@@ -51,6 +51,8 @@ from crystal_diffusion.symmetry.prior import WyckoffPrior
 
 #: Unfinished skeletons kept side by side in a search for the likeliest.
 BEAM = 64
+#: What the network counts beside known crystals where formula units are weighed.
+_NETWORK_SHARE = 0.2
 _FAR = -1e9
 
 
@@ -337,7 +339,8 @@ class SkeletonModel:
         """``(compositions,)`` how the elements share themselves over them, adding up to 1.
 
         All are of the same elements, as the formula units of one formula are. Each weighs what its
-        likeliest skeletons do when only the elements are told.
+        likeliest skeletons do when only the elements are told, and what crystals of known patterns
+        with such counts and like elements do.
 
         Args:
             compositions: atomic number to atoms in the primitive cell.
@@ -352,6 +355,11 @@ class SkeletonModel:
             totals.append(np.logaddexp.reduce(-(found.group + found.letters + found.elements)))
         weights = np.exp(np.array(totals) - max(totals))
         out: np.ndarray = weights / weights.sum()
+        wishes = [Wish.of(_checked(counts), groups) for counts in compositions]
+        support = np.array([self._known(wish)[0].support for wish in wishes])
+        if support.sum() > 0:
+            # Crystals of such counts and like elements say more than the network, which is rough.
+            out = _NETWORK_SHARE * out + (1 - _NETWORK_SHARE) * support / support.sum()
         return out
 
     @torch.no_grad()
