@@ -327,16 +327,22 @@ class CrystalGenerator:
             )
         from crystal_diffusion.generation.like_training import LikeTraining
 
-        return LikeTraining(
-            self.proposer,
-            likeness,
-            seed,
-            known=self.known_elements,
-            required=request.named_elements.required,
-            excluded=sorted(request.named_elements.excluded),
-            sizes=request.num_atoms,
-            neutral=request.charge_neutral,
-        )
+        try:
+            return LikeTraining(
+                self.proposer,
+                likeness,
+                seed,
+                known=self.known_elements,
+                required=request.named_elements.required,
+                excluded=sorted(request.named_elements.excluded),
+                sizes=request.num_atoms,
+                neutral=request.charge_neutral,
+            )
+        except RequestError as problem:
+            if settings.like_training is not None:
+                raise
+            log.warning("All crystals start from noise: %s", problem)
+            return None
 
     def _proposals(self, settings: GenerationSettings) -> Proposer | None:
         """What finds prototypes for a composition, best first."""

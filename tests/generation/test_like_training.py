@@ -97,6 +97,12 @@ def test_a_model_with_own_crystals_makes_their_kind_unless_told_otherwise() -> N
     result = generator.run(Request(), 8, seed=2, describe=False)
     labels = [plan.proposal.prototype_label for plan in result.plans.values() if plan.proposal]
     assert len(labels) >= 7 and all(label.startswith("ABC3_5_221") for label in labels)
+    # Nothing like these crystals is made of lithium and oxygen alone: all start from noise.
+    wishes = Request(elements=("Li", "O"), num_atoms=(4, 4))
+    free = generator.run(wishes, 2, seed=2, describe=False)
+    assert [plan.kind for plan in free.plans.values()] == ["noise", "noise"]
+    with pytest.raises(RequestError, match="meets these wishes"):
+        generator.run(wishes, 2, settings=GenerationSettings(like_training=0.5))
     with pytest.raises(RequestError, match="drop it"):
         generator.run(Request(formula="SrTiO3"), 1, settings=GenerationSettings(like_training=0.5))
     with pytest.raises(InputError, match="between 0 and 1"):
