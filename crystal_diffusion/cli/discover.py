@@ -88,7 +88,7 @@ def discover(
 
     def say(text: str) -> None:
         if not quiet:
-            err.print(text, highlight=False, markup=False)
+            err.print(text, highlight=False, markup=False, soft_wrap=True)
 
     known = load_known()
     say(f"looking for {settings.wish.words}, not among {known.title}")

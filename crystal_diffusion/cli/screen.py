@@ -171,7 +171,7 @@ def _tell(outcome: ScreenOutcome, top: int, quiet: bool) -> None:
     funnel = ", ".join(f"{count} {name}" for name, count in outcome.funnel.items())
     out.print(funnel, highlight=False)
     for note in outcome.notes:
-        out.print(note, highlight=False, markup=False)
+        out.print(note, highlight=False, markup=False, soft_wrap=True)
     failures = Counter(row["problem"] for row in outcome.rows if row["problem"])
     for reason, count in failures.most_common(8):
         out.print(f"  {count} × {reason[:160]}", highlight=False, markup=False)
