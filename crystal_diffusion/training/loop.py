@@ -147,6 +147,7 @@ def _fit(  # noqa: C901, PLR0912, PLR0915
         weight_decay=config.weight_decay,
         fused=device.type == "cuda",
     )
+    # Not torch's AveragedModel: averages are stored and resumed by name, beside the weights.
     average = {name: p.detach().clone() for name, p in parameters.items()}
     plan = batch_plan(data, config)
     state = RunState(out, config, data, identity)
