@@ -165,7 +165,6 @@ def test_wrong_shapes_and_cells_are_refused() -> None:
         template.structure(np.zeros((2, 3)), np.eye(3) * 4, "large")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", range(1, 231))
 def test_all_groups_are_found_again(number: int) -> None:
     rng = np.random.default_rng(number)
