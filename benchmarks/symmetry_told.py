@@ -67,7 +67,7 @@ def main() -> None:
     table = parquet_arrays(options.split)
     generator = load(options.model)
     sampler = SamplerSettings(steps=options.steps)
-    settings = GenerationSettings(sampler=sampler, novel=1.0, rank="none", group=False)
+    settings = GenerationSettings(sampler=sampler, noise_share=1.0, scorer="none", group=False)
     order = np.random.default_rng(options.seed).permutation(len(table))
     rows = [int(i) for i in order if table.num_atoms[i] <= options.most][: options.n]
     targets = [table.crystal(i).to_structure().get_primitive_structure() for i in rows]
