@@ -164,8 +164,8 @@ def _parsed(texts: tuple[str, ...]) -> tuple[gemmi.Op, ...]:
             operation = gemmi.Op(plain)
         except (RuntimeError, ValueError) as error:
             raise NoSymmetry(f"{plain!r} is no symmetry operation ({error}); correct it") from error
-        entries = {value for row in operation.rot for value in row}
-        whole = entries <= {-gemmi.Op.DEN, 0, gemmi.Op.DEN}
+        # Whole numbers beyond 1 occur in cells that are not reduced, as in x, -y, 2*x-z.
+        whole = all(value % gemmi.Op.DEN == 0 for row in operation.rot for value in row)
         if not whole or abs(operation.det_rot()) != gemmi.Op.DEN**3:
             raise NoSymmetry(
                 f"{plain!r} is no symmetry operation (its rotation has no determinant of 1 or -1); "
@@ -176,7 +176,9 @@ def _parsed(texts: tuple[str, ...]) -> tuple[gemmi.Op, ...]:
 
 
 def _plain_operation(text: str) -> str:
-    return str(gemmi.cif.as_string(text)).strip().strip("()[] ").replace("*", "")
+    plain = str(gemmi.cif.as_string(text)).strip().strip("()[] ").replace("*", "")
+    # 2x, as pymatgen writes it in cells that are not reduced, is 2*x to the parser.
+    return re.sub(r"(\d)\s*([xyzXYZ])", r"\1*\2", plain)
 
 
 @functools.lru_cache(maxsize=1024)

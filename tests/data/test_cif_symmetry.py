@@ -4,6 +4,7 @@ each other, the cell and the formula."""
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import gemmi
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from crystal_diffusion.data.check import formula_of
 from crystal_diffusion.data.cif import parse_cif
+from crystal_diffusion.data.readers import iter_plain
 from crystal_diffusion.data.records import PlainCrystal
 from crystal_diffusion.data.space_groups import all_settings, settings_named
 
@@ -251,3 +253,20 @@ def test_counts_are_those_of_gemmi() -> None:
     counts = Counter(site.element.name for site in small.get_all_unit_cell_sites())
     assert counts == {"Ti": 2, "O": 4}
     assert formula_of(crystal.atomic_numbers) == "O4 Ti2"
+
+
+@pytest.mark.parametrize("written", ["2x", "2*x"])
+def test_operations_of_a_cell_that_is_not_reduced(written: str, tmp_path: Path) -> None:
+    """In a sheared cell an operation holds a 2; its determinant is -1, so it is one."""
+    file = tmp_path / "sheared.cif"
+    file.write_text(
+        "data_a\n_cell_length_a 10.0\n_cell_length_b 3.18\n_cell_length_c 3.0\n"
+        "_cell_angle_alpha 90\n_cell_angle_beta 107.45760\n_cell_angle_gamma 90\n"
+        "_chemical_formula_sum 'Mg1 Si2'\nloop_\n_symmetry_equiv_pos_as_xyz\n"
+        f"'x,y,z'\n'-x,-y,-z'\n'-x,y,-{written}+z'\n'x,-y,{written}-z'\n"
+        "loop_\n_atom_site_label\n_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\n"
+        "Mg1 0 0 0.5\nSi1 0.2 0.5 0.2\n"
+    )
+    crystals = list(iter_plain(file))
+    assert [c.problem for c in crystals] == [None]
+    assert sorted(crystals[0].atomic_numbers.tolist()) == [12, 14, 14]
