@@ -213,6 +213,7 @@ def draw(found: list[tuple[Series, list[float], float]], out: Path) -> None:
 def scaling() -> None:
     """Time and memory of 50 epochs of the reference model, batch size 4 as in the design."""
     rng = np.random.default_rng(0)
+    corners = np.stack(np.meshgrid(*[[0.0, 0.5]] * 3), -1).reshape(8, 3)
     print("crystals   50 epochs (s)   memory (MB)")
     for crystals in (10, 100, 1000, 10_000):
         data = [
