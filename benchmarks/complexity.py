@@ -218,7 +218,7 @@ def scaling() -> None:
     for crystals in (10, 100, 1000, 10_000):
         data = [
             {
-                "positions": rng.random((8, 3)),
+                "positions": corners + 0.1 * rng.random((8, 3)),
                 "atom_types": np.full(8, 14),
                 "lattice": 5.4 * np.eye(3),
             }
