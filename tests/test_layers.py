@@ -38,6 +38,7 @@ LAYERS = {
     "pretrained": 0,
     "geometry": 0,
     "chemistry": 0,
+    "properties": 0,
     "seeding": 0,
     "parallel": 0,
     "errors": -1,
