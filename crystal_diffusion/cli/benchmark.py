@@ -45,7 +45,9 @@ def benchmark(
             help="For discovery: the first relaxes, the others judge; the installed ones."
         ),
     ] = None,
-    steps: Annotated[int, typer.Option(help="Network calls per candidate.")] = 20,
+    steps: Annotated[
+        int | None, typer.Option(help="Network calls per candidate; 8 by default.")
+    ] = None,
     scorer: Annotated[
         str, typer.Option(help="What orders: score, residual, none, or a potential.")
     ] = "score",

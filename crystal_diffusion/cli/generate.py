@@ -60,7 +60,12 @@ def generate(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Write into a used folder.")
     ] = False,
-    steps: Annotated[int, typer.Option(help="Network calls per crystal.")] = 20,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Network calls per crystal; by default 8 with a given composition, else 20."
+        ),
+    ] = None,
     eta: Annotated[float, typer.Option(help="0: deterministic (DDIM), 1: ancestral (DDPM).")] = 0.0,
     repulsion: Annotated[
         float, typer.Option(help="Pair and cell limits while sampling; 0: both off.")

@@ -63,6 +63,9 @@ class Denoise(Protocol):
 
 #: Up to this many steps a network that learned long ones is told where each of them leads.
 LONG_STEPS = 4
+#: Steps where all elements are given, as good as twenty by measurement, and where they are not.
+STEPS_GIVEN = 8
+STEPS_OPEN = 20
 
 
 @renamed(churn="eta")
@@ -71,7 +74,8 @@ class SamplerSettings:
     """How to sample.
 
     Attributes:
-        steps: network calls.
+        steps: network calls; None for :data:`STEPS_GIVEN` where the composition is given and
+            :data:`STEPS_OPEN` where it is not.
         eta: 0 deterministic (DDIM) to 1 ancestral (DDPM); how much noise is put back.
         repulsion: strength of the pair repulsion at low noise; 0 turns it off.
         cell_limits: strength of the limits of volume per atom and shortest edge at low noise, 1
@@ -83,7 +87,7 @@ class SamplerSettings:
         element_temperature: 0 takes the likeliest element, 1 draws as predicted.
     """
 
-    steps: int = 20
+    steps: int | None = None
     eta: float = 0.0
     repulsion: float = 1.0
     cell_limits: float = 1.0
@@ -93,10 +97,16 @@ class SamplerSettings:
     element_temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
+        if self.steps is not None and self.steps < 1:
             raise InputError(f"steps is {self.steps}; give at least 1.")
         if not 0 <= self.eta <= 1:
             raise InputError(f"eta is {self.eta}; give a number between 0 and 1.")
+
+    def calls(self, *, composition_given: bool) -> int:
+        """Network calls of a crystal, chosen where ``steps`` leaves them open."""
+        if self.steps is not None:
+            return self.steps
+        return STEPS_GIVEN if composition_given else STEPS_OPEN
 
     @classmethod
     def without_physics(cls, **settings: Any) -> SamplerSettings:
@@ -214,10 +224,11 @@ def _sample(
     frac, lattice = _initial(
         model, start, streams, projection, first, given_coords, given_lattice, count, frozen
     )
-    long = model.long_steps and settings.steps <= LONG_STEPS and not settings.eta
-    for step in range(settings.steps):
-        high = first * (1 - step / settings.steps)
-        low = first * (1 - (step + 1) / settings.steps)
+    steps = settings.calls(composition_given=not bool(searching.any()))
+    long = model.long_steps and steps <= LONG_STEPS and not settings.eta
+    for step in range(steps):
+        high = first * (1 - step / steps)
+        low = first * (1 - (step + 1) / steps)
         levels = Levels(
             coords=torch.where(frozen, 0.0, high.unsqueeze(-1)) * mask,
             lattice=torch.where(lattice_given, 0.0, high),
@@ -231,7 +242,7 @@ def _sample(
         noise = model.coordinates.unit_noise(fresh) if settings.eta else fresh
         # Never past the end that the network sees from here.
         speedup = 0.0 if long else settings.speedup
-        faster = (1 + speedup * (1 - high)).clamp(max=settings.steps - step)
+        faster = (1 + speedup * (1 - high)).clamp(max=steps - step)
         coords = answer.coords * faster[:, None, None]
         if projection is not None:
             coords = projection.displacement(coords)
@@ -278,7 +289,7 @@ def _sample(
                 low,
                 settings,
                 start.allowed,
-                decode_elements if step == settings.steps - 1 else None,
+                decode_elements if step == steps - 1 else None,
             )
     lattice = torch.where(lattice_given[:, None, None], given_lattice, lattice)
     if settings.separate and smallest is not None:

@@ -52,6 +52,7 @@ class Plan:
         cell: which cell of a symmetric crystal comes out: primitive, conventional or niggli.
         charge_neutral: the finished crystal must balance its charges.
         given: leading atoms whose elements were asked for, where others are to be found.
+        composition_given: whether the request names all atoms; a skeleton may name them too.
     """
 
     index: int
@@ -71,6 +72,7 @@ class Plan:
     cell: str = "niggli"
     charge_neutral: bool = False
     given: int = 0
+    composition_given: bool = False
 
 
 @dataclass(frozen=True)
@@ -198,6 +200,7 @@ class Planner:
                 charge_neutral=request.charge_neutral,
                 given=len(request.elements),
                 group_asked=request.symmetric,
+                composition_given=request.composition_given,
             )
             for plan in given
             if plan is not None

@@ -137,6 +137,11 @@ class Request:
         """Whether a space group was asked for in any way."""
         return bool(self.spacegroup or self.crystal_system or self.point_group or self.wyckoff)
 
+    @property
+    def composition_given(self) -> bool:
+        """Whether the request names all atoms, so that no element is to be found."""
+        return bool(self.formula or self.wyckoff or self.host is not None)
+
     @cached_property
     def named_elements(self) -> NamedElements:
         """The elements of all wishes, by atomic number."""

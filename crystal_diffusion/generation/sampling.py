@@ -113,7 +113,8 @@ def sample_plans(
     start = _start(plans, settings.prototype_level)
     projection = _projection(plans)
     guards = Guards((settings.validator or PhysicsValidator()).limits)
-    steps = settings.prototype_steps if prototype else settings.sampler.steps
+    drawn = settings.sampler.calls(composition_given=one.composition_given)
+    steps = settings.prototype_steps if prototype else drawn
     batch = sample(
         model,
         start,

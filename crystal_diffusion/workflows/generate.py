@@ -125,7 +125,7 @@ def _generate(
             "n": n,
             "first": first,
             "seed": seed,
-            "settings": _settings(settings),
+            "settings": _settings(settings, request),
             "model": {
                 "name": generator.address,
                 "sha256": model_hash(generator) if generator.path else None,
@@ -166,12 +166,13 @@ def write_result(folder: RunFolder, result: GenerationResult, manifest: Mapping[
         )
 
 
-def _settings(settings: GenerationSettings) -> dict[str, Any]:
-    """The settings as plain values, with the limits that crystals were judged by."""
+def _settings(settings: GenerationSettings, request: Request) -> dict[str, Any]:
+    """The settings as plain values, as they were used, with the limits crystals were judged by."""
+    steps = settings.sampler.calls(composition_given=request.composition_given)
     plain = {name: value for name, value in vars(settings).items() if name != "validator"}
     return {
         **plain,
-        "sampler": asdict(settings.sampler),
+        "sampler": {**asdict(settings.sampler), "steps": steps},
         "validator": (settings.validator or PhysicsValidator()).to_dict(),
     }
 
