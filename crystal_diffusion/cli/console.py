@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from rich.console import Console
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+    from rich.table import Table
 
 Value = TypeVar("Value")
 
@@ -96,6 +97,41 @@ def progress(quiet: bool = False) -> Progress:
         console=err,
         disable=quiet or not sys.stderr.isatty(),
     )
+
+
+def crystal_table(
+    title: str,
+    rows: Iterable[Mapping[str, Any]],
+    names: Sequence[str],
+    special: Mapping[str, Callable[[Any], str]] | None = None,
+) -> Table:
+    """Rows of crystals as a table: headings, digits and sides as the columns say.
+
+    Args:
+        title: above the table.
+        rows: one a line.
+        names: the columns, see `runs.columns`.
+        special: makes the cell of a column from the whole row.
+    """
+    from rich import box
+    from rich.table import Table
+
+    from crystal_diffusion.runs.columns import column
+
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    columns = [column(name) for name in names]
+    for shown in columns:
+        side: Literal["left", "right"] = "right" if shown.kind == "number" else "left"
+        table.add_column(shown.narrow, justify=side, no_wrap=shown.name == "id")
+    cells = special or {}
+    for row in rows:
+        table.add_row(
+            *(
+                cells[c.name](row) if c.name in cells else c.text(row[c.name], empty="–")
+                for c in columns
+            )
+        )
+    return table
 
 
 def renamed_option(old: str, given: Value | None, new: str, value: Value) -> Value:

@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from crystal_diffusion.cli.console import OK, PARTIAL, err, out, progress
+from crystal_diffusion.cli.console import OK, PARTIAL, crystal_table, err, out, progress
+
+#: Columns of the table that is printed.
+_SHOWN = (
+    "id",
+    "formula",
+    "num_atoms",
+    "space_group_0.1",
+    "volume_per_atom_A3",
+    "min_distance_A",
+    "copy_of_training",
+)
 
 
 def demo(
@@ -36,7 +47,8 @@ def demo(
                 task, completed=step, total=total, description=f"training, loss {loss:.3f}"
             ),
         )
-    out.print(demo_result.table())
+    rows = demo_result.result.rows
+    out.print(crystal_table("New crystals", rows, _SHOWN))
     for line in demo_result.lines():
         out.print(line, highlight=False)
     raise typer.Exit(OK if demo_result.new_valid >= min(16, n) else PARTIAL)

@@ -107,24 +107,23 @@ def _collect(run: Path, target: Path, db: str | None, quiet: bool) -> int:
     rows = dft_rows(code, results)
     known = {row["id"]: row for row in _table(run)}
     final = {result.id: result.structure for result in results if result.kind == "candidate"}
-    done = {key: known.get(key, {"id": key}) | row for key, row in rows.items()}
+    done = {key: known.get(key, {"id": key}) | row.to_dict() for key, row in rows.items()}
     Store(db or str(run / "screening.db")).put_many(
         (key, final[key], row) for key, row in done.items() if row.get("dft_energy_per_atom_eV")
     )
     lines = "".join(json.dumps(row) + "\n" for row in done.values())
     write_text(run / "dft.jsonl", lines)
     problems = {r.id: r.problem for r in results if r.problem}
-    problems |= {key: row["dft_problem"] for key, row in rows.items() if row["dft_problem"]}
+    problems |= {key: row.dft_problem for key, row in rows.items() if row.dft_problem}
     for key, problem in problems.items():
         err.print(f"{key}: {problem}", highlight=False, markup=False)
     if not quiet:
         for key, row in rows.items():
-            energy = row.get("dft_energy_per_atom_eV")
-            above = row.get("dft_energy_above_hull_eV_atom")
+            energy, above = row.dft_energy_per_atom_eV, row.dft_energy_above_hull_eV_atom
             if energy is not None:
                 hull = "–" if above is None else f"{above:.3f}"
                 out.print(
                     f"{key}: {energy:.4f} eV/atom, {hull} above the hull ({code})", highlight=False
                 )
-    with_energy = sum(row.get("dft_energy_per_atom_eV") is not None for row in rows.values())
+    with_energy = sum(row.dft_energy_per_atom_eV is not None for row in rows.values())
     return FAILED if not with_energy else PARTIAL if problems else OK

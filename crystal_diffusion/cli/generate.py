@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +15,7 @@ from crystal_diffusion.cli.console import (
     INTERRUPTED,
     OK,
     PARTIAL,
+    crystal_table,
     err,
     out,
     progress,
@@ -21,6 +23,10 @@ from crystal_diffusion.cli.console import (
     say_badly,
 )
 from crystal_diffusion.errors import InputError
+from crystal_diffusion.runs.columns import column
+
+if TYPE_CHECKING:
+    from crystal_diffusion.generation.rows import GeneratedRow
 
 
 def generate(
@@ -228,40 +234,32 @@ def _host(path: Path | None) -> object:
     return record.structure
 
 
-def _show(rows: list[dict[str, object]], path: str) -> None:
-    from rich import box
-    from rich.table import Table
+#: Columns of the table that is printed.
+_SHOWN = (
+    "rank",
+    "id",
+    "formula",
+    "num_atoms",
+    "space_group_0.1",
+    "volume_per_atom_A3",
+    "start",
+    "score",
+    "nearest_train_id",
+)
 
-    table = Table(
-        title=f"{len(rows)} crystals in {path}",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
-    columns = ("#", "id", "formula", "atoms", "SG", "Å3/atom", "start", "score", "nearest known")
-    left = ("id", "formula", "start", "nearest known")
-    for name in columns:
-        table.add_column(name, justify="left" if name in left else "right", no_wrap=True)
+
+def _show(rows: Sequence[GeneratedRow], path: str) -> None:
     # A score compares candidates of one composition; a lone one has nothing to be compared with.
-    candidates = Counter(row["formula"] for row in rows)
-    for row in rows[:20]:
-        score = _number(row["score"]) if candidates[row["formula"]] > 1 else "–"
-        known = str(row["nearest_train_id"] or "–") + (" (copy)" if row["copy_of_training"] else "")
-        table.add_row(
-            str(row["rank"]),
-            str(row["id"]),
-            str(row["formula"]),
-            str(row["num_atoms"]),
-            str(row["space_group_0.1"]),
-            f"{row['volume_per_atom_A3']:.1f}",
-            str(row["start"]),
-            score,
-            known,
-        )
-    out.print(table)
+    candidates = Counter(row.formula for row in rows)
+
+    def score(row: GeneratedRow) -> str:
+        return column("score").text(row.score, "–") if candidates[row.formula] > 1 else "–"
+
+    def nearest(row: GeneratedRow) -> str:
+        return (row.nearest_train_id or "–") + (" (copy)" if row.copy_of_training else "")
+
+    title = f"{len(rows)} crystals in {path}"
+    special = {"score": score, "nearest_train_id": nearest}
+    out.print(crystal_table(title, rows[:20], _SHOWN, special))
     if len(rows) > 20:
         out.print(f"… and {len(rows) - 20} more in {path}/structures.csv", highlight=False)
-
-
-def _number(value: object) -> str:
-    return f"{value:.2f}" if isinstance(value, float) else "–"

@@ -79,8 +79,8 @@ def relax(
             progress=lambda _, done, total: bar.update(task, completed=done, total=total),
         )
     for row in outcome.rows:
-        if row["problem"]:
-            err.print(f"{row['id']}: {row['problem']}", highlight=False, markup=False)
+        if row.problem:
+            err.print(f"{row.id}: {row.problem}", highlight=False, markup=False)
     for problem in outcome.problems:
         err.print(problem, highlight=False, markup=False)
     relaxed, converged = outcome.funnel["relaxed"], outcome.funnel["converged"]

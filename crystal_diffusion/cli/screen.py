@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +13,7 @@ from crystal_diffusion.cli.console import (
     OK,
     PARTIAL,
     StageLines,
+    crystal_table,
     err,
     out,
     progress,
@@ -20,7 +21,7 @@ from crystal_diffusion.cli.console import (
 )
 
 if TYPE_CHECKING:
-    from crystal_diffusion.screening.outcome import ScreenOutcome
+    from crystal_diffusion.screening.rows import ScreeningRow, ScreenOutcome
 
 
 def screen(
@@ -143,7 +144,7 @@ def screen(
 
         Store(db or str(outcome.folder / "screening.db")).to_parquet(parquet)
     _tell(outcome, top, quiet)
-    if not any(row["valid"] for row in outcome.rows) and "validate" in settings.stages:
+    if not any(row.valid for row in outcome.rows) and "validate" in settings.stages:
         raise typer.Exit(FAILED)
     raise typer.Exit(PARTIAL if outcome.failed or outcome.problems else OK)
 
@@ -166,86 +167,58 @@ def _tell(outcome: ScreenOutcome, top: int, quiet: bool) -> None:
         return
     from collections import Counter
 
-    from rich.table import Table
-
     funnel = ", ".join(f"{count} {name}" for name, count in outcome.funnel.items())
     out.print(funnel, highlight=False)
     for note in outcome.notes:
         out.print(note, highlight=False, markup=False, soft_wrap=True)
-    failures = Counter(row["problem"] for row in outcome.rows if row["problem"])
+    failures = Counter(row.problem for row in outcome.rows if row.problem)
     for reason, count in failures.most_common(8):
         out.print(f"  {count} × {reason[:160]}", highlight=False, markup=False)
     best = outcome.ranked[:top]
     if best:
-        first = best[0]
-        energies = any(row["energy_per_atom_eV"] is not None for row in best)
-        table = Table(
-            title=f"{first['potential']} {first['potential_version']}, references of "
-            f"{first['reference_date'] or 'no date'}; energies in eV/atom"
-            if energies
-            else f"{first['potential']} {first['potential_version']} gives no energies; ranked by "
-            "the built-in score within each formula"
-            if first["potential"]
-            else "no energies; ranked by the built-in score within each formula"
-        )
-        if not energies:
-            _tell_scores(table, best)
-            out.print(f"written to {outcome.folder}", highlight=False)
-            return
-        names = ["rank", "id", "hull", "formation", "phases", "converged", "new", "nearest known"]
-        several = any(row["spread_eV_atom"] is not None for row in best)
-        if several:
-            names.insert(5, "spread")
-        for name in names:
-            table.add_column(name)
+        out.print(crystal_table(_title(best), best, _shown(best), {"nearest_known_id": _nearest}))
         for row in best:
-            table.add_row(
-                str(row["rank"]),
-                row["id"],
-                _number(row["energy_above_hull_eV_atom"]),
-                _number(row["formation_energy_eV_atom"]),
-                str(row["n_competing"]),
-                *([_number(row["spread_eV_atom"])] if several else []),
-                _flag(row["converged"]),
-                _flag(row["novel"]),
-                _nearest(row),
-            )
-        out.print(table)
-        for row in best:
-            if row["doubt"]:
-                out.print(f"{row['id']} is doubtful: {row['doubt']}", highlight=False, markup=False)
+            if row.doubt:
+                out.print(f"{row.id} is doubtful: {row.doubt}", highlight=False, markup=False)
     out.print(f"written to {outcome.folder}", highlight=False)
 
 
-def _nearest(row: Mapping[str, Any]) -> str:
+def _title(best: Sequence[ScreeningRow]) -> str:
+    first = best[0]
+    if any(row.energy_per_atom_eV is not None for row in best):
+        return (
+            f"{first.potential} {first.potential_version}, references of "
+            f"{first.reference_date or 'no date'}; energies in eV/atom"
+        )
+    why = "no energies"
+    if first.potential:
+        why = f"{first.potential} {first.potential_version} gives no energies"
+    return f"{why}; ranked by the built-in score within each formula"
+
+
+def _shown(best: Sequence[ScreeningRow]) -> list[str]:
+    """Columns of the short list."""
+    if all(row.energy_per_atom_eV is None for row in best):
+        return ["rank", "id", "formula", "score", "novel", "nearest_known_id"]
+    several = any(row.spread_eV_atom is not None for row in best)
+    return [
+        "rank",
+        "id",
+        "energy_above_hull_eV_atom",
+        "formation_energy_eV_atom",
+        "n_competing",
+        *(["spread_eV_atom"] if several else []),
+        "converged",
+        "novel",
+        "nearest_known_id",
+    ]
+
+
+def _nearest(row: ScreeningRow) -> str:
     """The nearest known crystal; how it is known where it is the same."""
-    known, distance = row["nearest_known_id"], row["nearest_known_distance"]
+    known, distance = row.nearest_known_id, row.nearest_known_distance
     if not known:
         return "–"
-    if row["novel"] is False:
-        return f"is {known}, by {row['known_by']}"
+    if row.novel is False:
+        return f"is {known}, by {row.known_by}"
     return f"{known} {distance:.2f}" if distance is not None else str(known)
-
-
-def _tell_scores(table: Any, best: list[dict[str, Any]]) -> None:
-    """The short list where nothing has an energy."""
-    for name in ("rank", "id", "formula", "score", "new", "nearest known"):
-        table.add_column(name)
-    for row in best:
-        table.add_row(
-            str(row["rank"]),
-            row["id"],
-            str(row["formula"]),
-            _number(row["score"]),
-            _flag(row["novel"]),
-            _nearest(row),
-        )
-    out.print(table)
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _flag(value: bool | None) -> str:
-    return "–" if value is None else ("yes" if value else "no")

@@ -20,6 +20,7 @@ from crystal_diffusion.energy.reference_energies import (
     simple_cells,
 )
 from crystal_diffusion.errors import InputError
+from crystal_diffusion.runs.columns import Row, named
 from crystal_diffusion.runs.reading import read_json
 from crystal_diffusion.runs.rows import rounded, structure_from_row
 
@@ -143,7 +144,20 @@ def _read_one(path: Path, code: str) -> DftResult:
     return DftResult(key, kind, structure, energy / len(structure), converged)
 
 
-def dft_rows(code: str, results: Iterable[DftResult]) -> dict[str, dict[str, Any]]:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DftRow(Row):
+    """What a calculation adds to the row of a crystal; without an energy only why not."""
+
+    dft_code: str
+    dft_problem: str
+    dft_energy_per_atom_eV: float | None = named("dft_energy_per_atom_eV", optional=True)
+    dft_formation_energy_eV_atom: float | None = None
+    dft_energy_above_hull_eV_atom: float | None = None
+    dft_n_competing: int | None = named("dft_n_competing", optional=True)
+    dft_converged: bool | None = named("dft_converged", optional=True)
+
+
+def dft_rows(code: str, results: Iterable[DftResult]) -> dict[str, DftRow]:
     """The ``dft_…`` columns of every candidate, with the hull of these calculations alone.
 
     Energies of a potential are never mixed in: elements and competing phases must have been
@@ -160,23 +174,24 @@ def dft_rows(code: str, results: Iterable[DftResult]) -> dict[str, dict[str, Any
                 result.id, composition, result.energy_per_atom, result.converged, today
             )
     hull = HullBuilder(references)
-    rows: dict[str, dict[str, Any]] = {}
+    rows: dict[str, DftRow] = {}
     for result in found:
         if result.kind != "candidate":
             continue
-        row: dict[str, Any] = {"dft_code": code, "dft_problem": result.problem}
-        if not result.problem:
-            composition = result.structure.composition.get_el_amt_dict()
-            place = hull.place(composition, result.energy_per_atom)
-            row |= {
-                "dft_energy_per_atom_eV": rounded(result.energy_per_atom),
-                "dft_formation_energy_eV_atom": rounded(place.formation_energy),
-                "dft_energy_above_hull_eV_atom": rounded(place.energy_above_hull),
-                "dft_n_competing": place.n_competing,
-                "dft_converged": result.converged,
-                "dft_problem": place.problem,
-            }
-        rows[result.id] = row
+        if result.problem:
+            rows[result.id] = DftRow(dft_code=code, dft_problem=result.problem)
+            continue
+        composition = result.structure.composition.get_el_amt_dict()
+        place = hull.place(composition, result.energy_per_atom)
+        rows[result.id] = DftRow(
+            dft_code=code,
+            dft_problem=place.problem,
+            dft_energy_per_atom_eV=rounded(result.energy_per_atom),
+            dft_formation_energy_eV_atom=rounded(place.formation_energy),
+            dft_energy_above_hull_eV_atom=rounded(place.energy_above_hull),
+            dft_n_competing=place.n_competing,
+            dft_converged=result.converged,
+        )
     return rows
 
 

@@ -486,14 +486,7 @@ class Discovery:
             return
         verdict["twin"] = self._twin(structure, energy)
         novelty = nearest_known([structure], self.known, {}, energies=[energy])[0]
-        verdict["novelty"] = {
-            "novel": novelty.novel,
-            "known_by": novelty.known_by,
-            "nearest_known_id": novelty.nearest_known_id,
-            "nearest_known_distance": novelty.nearest_known_distance,
-            "swap_of_like_elements": novelty.swap_of_like_elements,
-            "problem": novelty.problem,
-        }
+        verdict["novelty"] = novelty.to_dict()
         if verdict["twin"] or not novelty.novel or verdict["note"]:
             return
         if self.second is None:

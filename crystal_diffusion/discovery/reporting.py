@@ -5,14 +5,19 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from crystal_diffusion.discovery.loop import DiscoverySettings, Found
 from crystal_diffusion.files import write_text
 from crystal_diffusion.known.index import KnownCrystals
-from crystal_diffusion.physics.facts import crystal_facts
+from crystal_diffusion.physics.facts import CrystalFacts, crystal_facts
+from crystal_diffusion.runs.columns import column
 from crystal_diffusion.runs.folder import RunFolder
+
+#: Columns of the page before and after the distances to the hull.
+_FIRST = ("id", "formula", "space_group_0.1")
+_LAST = ("start", "nearest_known_id", "converged")
 
 
 def write_discovery(
@@ -46,27 +51,46 @@ def write_discovery(
     return accepted
 
 
-def _row(place: int, found: Found, settings: DiscoverySettings) -> dict[str, Any]:
-    novelty = found.novelty
-    return {
-        "id": found.id,
-        "rank": place,
-        **crystal_facts(found.structure),
-        "start": found.start,
-        "valid": True,
-        "potential": settings.potential,
-        "energy_per_atom_eV": found.row["energy_per_atom_eV"],
-        "energy_above_hull_eV_atom": found.above_hull,
-        "second_potential": settings.second,
-        "second_above_hull_eV_atom": found.second,
-        "second_agrees": found.agrees,
-        "converged": found.row["converged"],
-        "novel": None if novelty is None else novelty.novel,
-        "nearest_known_id": None if novelty is None else novelty.nearest_known_id,
-        "nearest_known_distance": None if novelty is None else novelty.nearest_known_distance,
-        "swap_of_like_elements": None if novelty is None else novelty.swap_of_like_elements,
-        "problem": found.note,
-    }
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DiscoveryRow(CrystalFacts):
+    """What ``structures.jsonl`` of a discovery says of an accepted crystal."""
+
+    rank: int
+    start: str
+    valid: bool
+    potential: str
+    energy_per_atom_eV: float | None
+    energy_above_hull_eV_atom: float | None
+    second_potential: str | None
+    second_above_hull_eV_atom: float | None
+    second_agrees: bool | None
+    converged: bool
+    novel: bool | None = None
+    nearest_known_id: str | None = None
+    nearest_known_distance: float | None = None
+    swap_of_like_elements: bool | None = None
+    problem: str
+
+
+def _row(place: int, found: Found, settings: DiscoverySettings) -> DiscoveryRow:
+    return DiscoveryRow.from_dict(
+        {
+            **crystal_facts(found.structure),
+            **(found.novelty or {}),
+            "id": found.id,
+            "rank": place,
+            "start": found.start,
+            "valid": True,
+            "potential": settings.potential,
+            "energy_per_atom_eV": found.row["energy_per_atom_eV"],
+            "energy_above_hull_eV_atom": found.above_hull,
+            "second_potential": settings.second,
+            "second_above_hull_eV_atom": found.second,
+            "second_agrees": found.agrees,
+            "converged": found.row["converged"],
+            "problem": found.note,
+        }
+    )
 
 
 def report_text(
@@ -94,9 +118,10 @@ def report_text(
         "",
         "## What was found",
         "",
-        "| id | formula | group | above hull, eV/atom "
+        f"| {' | '.join(column(name).narrow for name in _FIRST)} | "
+        f"{column('energy_above_hull_eV_atom').heading} "
         + (f"| by {second} " if second else "")
-        + "| start | nearest known | converged |",
+        + f"| {' | '.join(column(name).narrow for name in _LAST)} |",
         "|---|---|---|---|" + ("---|" if second else "") + "---|---|---|",
     ]
     for f in accepted:
@@ -108,7 +133,7 @@ def report_text(
         mark = "–" if f.second is None else f"{f.second:+.3f}"
         lines.append(
             f"| {f.id} | {f.structure.composition.reduced_formula} | "
-            f"{facts.get('space_group_0.1', '')} | {f.above_hull:+.3f} "
+            f"{facts.space_group_loose or ''} | {f.above_hull:+.3f} "
             + (f"| {mark} " if second else "")
             + f"| {f.start} | {beside} | {'yes' if f.row['converged'] else 'no'} |"
         )

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from crystal_diffusion.energy.potentials import Potential
 from crystal_diffusion.energy.reference_energies import ReferenceEnergies, ReferenceEntry
 from crystal_diffusion.errors import InputError
+from crystal_diffusion.runs.columns import Row
 from crystal_diffusion.runs.rows import rounded
 
 if TYPE_CHECKING:
@@ -47,6 +48,20 @@ class HullResult:
     decomposition: Mapping[str, float]
     reference_date: str
     problem: str = ""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class HullRow(Row):
+    """What the stage hull records of a crystal."""
+
+    formation_energy_eV_atom: float | None
+    energy_above_hull_eV_atom: float | None
+    n_competing: int
+    reference_date: str
+    decomposition: dict[str, float]
+    spread_eV_atom: float | None
+    doubt: str
+    problem: str
 
 
 @dataclass(frozen=True)
@@ -187,7 +202,7 @@ def hull_row(
     others: Mapping[str, HullBuilder],
     said: Mapping[str, Mapping[str, Any]],
     known: bool = False,
-) -> dict[str, Any]:
+) -> HullRow:
     """The hull columns of a crystal, with the spread of its formation energy over potentials.
 
     Args:
@@ -217,16 +232,16 @@ def hull_row(
     above = place.energy_above_hull
     if above is not None and known:
         above = max(above, 0.0)
-    return {
-        "formation_energy_eV_atom": rounded(place.formation_energy),
-        "energy_above_hull_eV_atom": rounded(above),
-        "n_competing": place.n_competing,
-        "reference_date": place.reference_date,
-        "decomposition": {k: round(v, 4) for k, v in place.decomposition.items()},
-        "spread_eV_atom": rounded(spread),
-        "doubt": doubt(len(composition), place.n_competing, above),
-        "problem": "; ".join(problems),
-    }
+    return HullRow(
+        formation_energy_eV_atom=rounded(place.formation_energy),
+        energy_above_hull_eV_atom=rounded(above),
+        n_competing=place.n_competing,
+        reference_date=place.reference_date,
+        decomposition={k: round(v, 4) for k, v in place.decomposition.items()},
+        spread_eV_atom=rounded(spread),
+        doubt=doubt(len(composition), place.n_competing, above),
+        problem="; ".join(problems),
+    )
 
 
 def doubt(elements: int, competing: int, above: float | None) -> str:

@@ -448,7 +448,9 @@ class CrystalGenerator:
         )
         for place in order:
             score = None if place.score is None else round(place.score, 5)
-            rows[place.name] |= {"score": score, "rank": place.rank, "group": place.group}
+            rows[place.name] = replace(
+                rows[place.name], score=score, rank=place.rank, group=place.group
+            )
         result.structures = {place.name: result.structures[place.name] for place in order}
         result.rows = [rows[place.name] for place in order]
         clock.lap("describe")

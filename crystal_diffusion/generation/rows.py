@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,11 +11,53 @@ import numpy as np
 from crystal_diffusion.generation.finishing import Original
 from crystal_diffusion.generation.plan import Plan
 from crystal_diffusion.generation.symmetric import symmetry_columns
-from crystal_diffusion.physics.facts import crystal_facts
+from crystal_diffusion.physics.facts import CrystalFacts, crystal_facts
 from crystal_diffusion.physics.report import ValidationReport
+from crystal_diffusion.runs.columns import named
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
+
+    from crystal_diffusion.matching import NearestKnown
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class GeneratedRow(CrystalFacts):
+    """What ``structures.jsonl`` says of a generated crystal; see `runs.columns` for the units.
+
+    Score, rank and group are None until the crystals of a run are compared; what has to do with
+    symmetry is there only for crystals whose symmetry was asked for, drawn or made exact.
+    """
+
+    nearest_train_id: str | None = None
+    nearest_train_distance: float | None = None
+    copy_of_training: bool | None = None
+    swap_of_like_elements: bool | None = None
+    start: str
+    start_source: str | None = None
+    moved_A: float | None = None
+    score: float | None = None
+    rank: int | None = None
+    group: int | None = None
+    symmetry: str | None = named("symmetry", optional=True)
+    space_group_requested: int | None = named("space_group_requested", optional=True)
+    space_group_drawn: int | None = named("space_group_drawn", optional=True)
+    wyckoff: str | None = named("wyckoff", optional=True)
+    skeleton_probability: float | None = named("skeleton_probability", optional=True)
+    space_group_moyopy: int | None = named("space_group_moyopy", optional=True)
+    space_group_spglib: int | None = named("space_group_spglib", optional=True)
+    higher_symmetry: bool | None = named("higher_symmetry", optional=True)
+    idealised_from: int | None = named("idealised_from", optional=True)
+    idealised_to: int | None = named("idealised_to", optional=True)
+    idealised_moved_A: float | None = named("idealised_moved_A", optional=True)
+    beyond_training_size: bool
+    index: int
+    attempt: int
+    seed: int
+    valid: bool
+    warnings: list[str]
+    checks: list[dict[str, Any]]
+    more: Mapping[str, Any] = field(default_factory=dict)
 
 
 def distance_moved(start: Structure | None, end: Structure, free: slice) -> float | None:
@@ -41,38 +85,51 @@ def make_row(
     structure: Structure,
     plan: Plan,
     report: ValidationReport,
-    nearest: Any,
+    nearest: NearestKnown | None,
     trained_atoms: int,
     original: Original | None = None,
-) -> dict[str, Any]:
-    """The row of one crystal; ``nearest`` is a ``NearestKnown`` or None.
+) -> GeneratedRow:
+    """The row of one crystal.
 
-    ``original`` is the crystal as it was sampled, where its symmetry was made exact.
+    Args:
+        name: its id.
+        structure: as it is given out.
+        plan: what it was made from.
+        report: of its checks.
+        nearest: the nearest crystal of the training set, where there is one.
+        trained_atoms: of the largest training crystal.
+        original: the crystal as it was sampled, where its symmetry was made exact.
     """
     whole = slice(None) if plan.kind != "host" else slice(plan.frozen, None)
     moved = distance_moved(plan.start, structure, whole) if plan.kind == "prototype" else None
     if plan.kind == "host":
         moved = 0.0
-    return {
-        "id": name,
-        **crystal_facts(structure),
-        "nearest_train_id": None if nearest is None else nearest.id,
-        "nearest_train_distance": None if nearest is None else round(float(nearest.distance), 5),
-        "copy_of_training": None if nearest is None else bool(nearest.matches),
-        "swap_of_like_elements": (None if nearest is None else bool(nearest.swap_of_like_elements)),
-        "start": plan.kind,
-        "start_source": plan.source or None,
-        "moved_A": None if moved is None else round(moved, 4),
-        "score": None,
-        "rank": None,
-        "group": None,
-        **symmetry_columns(structure, plan),
-        **(original.columns() if original is not None else {}),
-        "beyond_training_size": len(structure) > trained_atoms,
-        "index": plan.index,
-        "attempt": plan.attempt,
-        "seed": plan.seed,
-        "valid": report.valid,
-        "warnings": [check.name for check in report.warnings],
-        "checks": [check.to_dict() for check in report.checks],
-    }
+    near = (
+        {}
+        if nearest is None
+        else {
+            "nearest_train_id": nearest.id,
+            "nearest_train_distance": round(float(nearest.distance), 5),
+            "copy_of_training": bool(nearest.matches),
+            "swap_of_like_elements": bool(nearest.swap_of_like_elements),
+        }
+    )
+    return GeneratedRow.from_dict(
+        {
+            **crystal_facts(structure),
+            **near,
+            **symmetry_columns(structure, plan),
+            **(original.columns() if original is not None else {}),
+            "id": name,
+            "start": plan.kind,
+            "start_source": plan.source or None,
+            "moved_A": None if moved is None else round(moved, 4),
+            "beyond_training_size": len(structure) > trained_atoms,
+            "index": plan.index,
+            "attempt": plan.attempt,
+            "seed": plan.seed,
+            "valid": report.valid,
+            "warnings": [check.name for check in report.warnings],
+            "checks": [check.to_dict() for check in report.checks],
+        }
+    )

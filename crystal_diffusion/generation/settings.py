@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from crystal_diffusion.deprecated import renamed
 from crystal_diffusion.diffusion.sampler import SamplerSettings
@@ -15,6 +15,8 @@ from crystal_diffusion.physics.validator import PhysicsValidator
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
+
+    from crystal_diffusion.generation.rows import GeneratedRow
 
 
 @renamed(novel="noise_share", new="known_last", rank="scorer")
@@ -84,7 +86,7 @@ class GenerationResult:
     """
 
     structures: dict[str, Structure]
-    rows: list[dict[str, Any]]
+    rows: list[GeneratedRow]
     rejected: dict[str, int]
     missing: dict[int, str]
     plans: dict[str, Plan]
@@ -102,5 +104,5 @@ class GenerationResult:
         """A gallery for notebooks."""
         from crystal_diffusion.viewer.view import gallery_html
 
-        captions = [f"{row['id']} {row['formula']}" for row in self.rows]
+        captions = [f"{row.id} {row.formula}" for row in self.rows]
         return gallery_html(list(self.structures.values()), captions)

@@ -21,6 +21,7 @@ from crystal_diffusion.matching.radial import (
     fingerprints,
 )
 from crystal_diffusion.matching.reduced import reduced_composition
+from crystal_diffusion.runs.columns import Row
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -41,8 +42,8 @@ SYMPREC_A = 0.1
 _NEAR = 12
 
 
-@dataclass(frozen=True)
-class Novelty:
+@dataclass(frozen=True, eq=False)
+class Novelty(Row):
     """What the known crystals say of one candidate.
 
     Attributes:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.physics.distances import minimum_distance
+from crystal_diffusion.runs.columns import Row, named
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -20,6 +22,24 @@ log = logging.getLogger(__name__)
 
 #: Columns whose values over a training set are drawn beside those of a run.
 DISTRIBUTIONS = ("volume_per_atom_A3", "density_g_cm3", "min_distance_A", "space_group_0.1")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CrystalFacts(Row):
+    """The columns of a row that follow from an ordered crystal alone, beside its id.
+
+    A figure is None where the cell allows no answer.
+    """
+
+    id: str | None = named("id", optional=True)
+    formula: str
+    num_atoms: int
+    space_group_loose: int | None = named("space_group_0.1")
+    space_group_strict: int | None = named("space_group_0.01")
+    volume_A3: float
+    volume_per_atom_A3: float
+    density_g_cm3: float
+    min_distance_A: float | None
 
 
 def space_group(structure: Structure, symprec: float) -> int | None:
@@ -47,18 +67,18 @@ def shortest_distance(structure: Structure) -> float | None:
         return None
 
 
-def crystal_facts(structure: Structure) -> dict[str, Any]:
-    """The columns of a row that follow from an ordered crystal alone."""
-    return {
-        "formula": structure.composition.reduced_formula,
-        "num_atoms": len(structure),
-        "space_group_0.1": space_group(structure, 0.1),
-        "space_group_0.01": space_group(structure, 0.01),
-        "volume_A3": round(float(structure.volume), 4),
-        "volume_per_atom_A3": round(float(structure.volume) / len(structure), 4),
-        "density_g_cm3": round(float(structure.density), 4),
-        "min_distance_A": shortest_distance(structure),
-    }
+def crystal_facts(structure: Structure) -> CrystalFacts:
+    """What follows from an ordered crystal alone."""
+    return CrystalFacts(
+        formula=structure.composition.reduced_formula,
+        num_atoms=len(structure),
+        space_group_loose=space_group(structure, 0.1),
+        space_group_strict=space_group(structure, 0.01),
+        volume_A3=round(float(structure.volume), 4),
+        volume_per_atom_A3=round(float(structure.volume) / len(structure), 4),
+        density_g_cm3=round(float(structure.density), 4),
+        min_distance_A=shortest_distance(structure),
+    )
 
 
 def distributions(structures: Iterable[Structure]) -> dict[str, list[float]]:

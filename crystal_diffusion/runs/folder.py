@@ -233,9 +233,8 @@ class RunFolder:
         self, structures: Mapping[str, Structure], rows: Sequence[Mapping[str, Any]]
     ) -> None:
         """Write table, extended XYZ and one CIF per id, all with the same ids and cells."""
-        lines = (json.dumps(row, default=_plain) + "\n" for row in rows)
-        write_text(self.path / ROWS, "".join(lines))
-        write_text(self.path / TABLE, _as_csv(rows))
+        write_text(self.path / ROWS, json_lines(rows))
+        write_text(self.path / TABLE, csv_text(rows))
         write_text(
             self.path / STRUCTURES,
             "".join(extxyz_text(structure, name) for name, structure in structures.items()),
@@ -261,7 +260,7 @@ class RunFolder:
     def write_rejected(self, reasons: Mapping[str, int]) -> None:
         """Write counts by reason, most frequent first."""
         rows = [{"reason": r, "count": n} for r, n in Counter(dict(reasons)).most_common()]
-        write_text(self.path / REJECTED, _as_csv(rows, ("reason", "count")))
+        write_text(self.path / REJECTED, csv_text(rows, ("reason", "count")))
 
 
 def _plain(value: Any) -> Any:
@@ -272,8 +271,18 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def _as_csv(rows: Sequence[Mapping[str, Any]], columns: Iterable[str] = ()) -> str:
-    """CSV of flat columns; nested values such as the checks become one word each."""
+def json_lines(rows: Iterable[Mapping[str, Any]]) -> str:
+    """One line of JSON a row."""
+    return "".join(json.dumps(dict(row), default=_plain) + "\n" for row in rows)
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]], columns: Iterable[str] = ()) -> str:
+    """CSV of flat columns; nested values such as the checks become one word each.
+
+    Args:
+        rows: of one table.
+        columns: the first ones, there also without a value; others follow as they come.
+    """
     names = list(columns)
     for row in rows:
         names += [key for key in row if key not in names]

@@ -15,56 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crystal_diffusion.errors import InputError
+from crystal_diffusion.runs.columns import column, listed
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 #: Bytes of one file of a run; more is not read at once.
 LARGEST_FILE = 2**31
-#: Columns of rows by what they hold; None is allowed in all of them, other columns hold anything.
-_NUMBERS = frozenset(
-    [
-        "num_atoms",
-        "space_group_0.1",
-        "space_group_0.01",
-        "volume_A3",
-        "volume_per_atom_A3",
-        "density_g_cm3",
-        "min_distance_A",
-        "nearest_train_distance",
-        "moved_A",
-        "score",
-        "rank",
-        "group",
-        "index",
-        "attempt",
-        "seed",
-        "energy_per_atom_eV",
-        "formation_energy_eV_atom",
-        "energy_above_hull_eV_atom",
-        "n_competing",
-        "steps",
-        "max_force_eV_A",
-        "max_stress_GPa",
-        "spread_eV_atom",
-        "nearest_known_distance",
-    ]
-)
-_FLAGS = frozenset(["valid", "converged", "novel", "copy_of_training", "swap_of_like_elements"])
-_TEXTS = frozenset(
-    [
-        "formula",
-        "start",
-        "problem",
-        "potential",
-        "potential_version",
-        "reference_date",
-        "duplicate_of",
-        "nearest_known_id",
-        "nearest_train_id",
-    ]
-)
-_LISTS = frozenset(("checks", "warnings"))
 _MAPPINGS = frozenset(
     [
         "request",
@@ -269,21 +226,7 @@ def check_row(row: Mapping[str, Any]) -> None:
         ValueError: names the first one.
     """
     for name, value in row.items():
-        if value is None:
-            continue
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        sound = (
-            (number and abs(value) < 1e300 if name != "seed" else number)
-            if name in _NUMBERS
-            else isinstance(value, bool)
-            if name in _FLAGS
-            else isinstance(value, str)
-            if name in _TEXTS
-            else isinstance(value, list)
-            if name in _LISTS
-            else True
-        )
-        if not sound:
+        if listed(name) and not column(name).holds(value):
             raise ValueError(f"its column {name} holds {str(value)[:40]!r}")
     for check in row.get("checks") or []:
         if not isinstance(check, dict) or not {"name", "passed", "value", "limit"} <= set(check):

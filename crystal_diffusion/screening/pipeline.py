@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +39,16 @@ from crystal_diffusion.parallel.executors import Executor, make_executor
 from crystal_diffusion.proposals.library import ReferenceLibrary
 from crystal_diffusion.runs.rows import rounded, structure_from_row, structure_hash
 from crystal_diffusion.screening import tables
-from crystal_diffusion.screening.outcome import ScreenOutcome, relaxed_row, verdict_row
+from crystal_diffusion.screening.rows import (
+    EnergyRow,
+    GroupedRow,
+    RankedRow,
+    ScreeningRow,
+    ScreenOutcome,
+    in_order,
+    relaxed_row,
+    verdict_row,
+)
 from crystal_diffusion.screening.run_files import write_run_files
 from crystal_diffusion.screening.settings import (
     ENERGY_STAGES,
@@ -234,7 +243,7 @@ class _Screen:
             return 1
         return self.settings.processes or usable_cores()
 
-    def rows(self, ranked: bool = True) -> list[dict[str, Any]]:
+    def rows(self, ranked: bool = True) -> list[ScreeningRow]:
         """The table; without what an earlier ranking said where that is asked for."""
         ids = [*self.candidates.structures, *self.candidates.unreadable]
         unreadable = {
@@ -257,18 +266,18 @@ class _Screen:
             bad |= dict.fromkeys(k for k in self.usable() if found.get(k, {}).get("problem"))
         return tuple(bad)
 
-    def funnel(self, rows: list[dict[str, Any]]) -> dict[str, int]:
+    def funnel(self, rows: Sequence[ScreeningRow]) -> dict[str, int]:
         """How many candidates came how far."""
         valid = self.logs["validate"].rows
         return {
             "read": len(self.candidates.structures),
             "unreadable": len(self.candidates.unreadable),
-            "valid": sum(row["valid"] is True for row in rows),
+            "valid": sum(row.valid is True for row in rows),
             # before relaxing: those that become equal by it are among the relaxed, not the ranked
             "distinct": sum(valid.get(key, {}).get("valid") is True for key in self.usable()),
             "relaxed": len(self.relaxed()),
-            "converged": sum(row["converged"] is True for row in rows),
-            "ranked": sum(row["rank"] is not None for row in rows),
+            "converged": sum(row.converged is True for row in rows),
+            "ranked": sum(row.rank is not None for row in rows),
         }
 
     # -- the stages -------------------------------------------------------------------------
@@ -283,10 +292,7 @@ class _Screen:
         for start in range(0, len(missing), _CHUNK):
             keys = missing[start : start + _CHUNK]
             reports = validator.validate_many([structures[k] for k in keys], processes=1)
-            done: dict[str, dict[str, Any]] = {}
-            for key, verdict in zip(keys, reports, strict=True):
-                done[key] = verdict_row(verdict)
-            found.add_many(done)
+            found.add_many({k: verdict_row(v) for k, v in zip(keys, reports, strict=True)})
             self.progress("validate", min(start + _CHUNK, len(missing)), len(missing))
 
     def group(self) -> None:
@@ -308,7 +314,7 @@ class _Screen:
         rows = {}
         for key, number in zip(keys, numbers, strict=True):
             leader = first.setdefault(number, key)
-            rows[key] = {"group": number, "duplicate_of": leader if leader != key else None}
+            rows[key] = GroupedRow(group=number, duplicate_of=leader if leader != key else None)
         found.clear()
         found.add_many(rows)
         self.progress("group", len(keys), len(keys))
@@ -350,7 +356,7 @@ class _Screen:
             done = len(structures) - len(missing)
             for key, result in self._relax_all(extra, missing, point):
                 energy = rounded(result.energy_per_atom)
-                found.add(key, {"energy_per_atom_eV": energy, "problem": result.problem})
+                found.add(key, EnergyRow(energy_per_atom_eV=energy, problem=result.problem))
                 done += 1
                 self.progress(f"energies {extra.name}", done, len(structures))
 
@@ -468,77 +474,77 @@ class _Screen:
         for start in range(0, len(keys), 16 * _CHUNK):
             part = slice(start, start + 16 * _CHUNK)
             answers = nearest_known(structures[part], known, own, self.processes(), energies[part])
-            found.add_many(
-                {k: asdict(answer) for k, answer in zip(keys[part], answers, strict=True)}
-            )
+            found.add_many(dict(zip(keys[part], answers, strict=True)))
             self.progress("novelty", min(start + 16 * _CHUNK, len(keys)), len(keys))
 
     def rank(self) -> None:
         """Ranks; crystals that became equal by relaxing count once, under the best of them."""
         rows = self.rows(ranked=False)
-        if all(row["energy_per_atom_eV"] is None for row in rows):
-            self._score(rows)
-        tables.rank_rows(rows)
-        ordered = sorted((r for r in rows if r["rank"] is not None), key=lambda r: int(r["rank"]))
+        if all(row.energy_per_atom_eV is None for row in rows):
+            rows = self._scored(rows)
+        rows = tables.rank_rows(rows)
         relaxed = self.relaxed()
-        ordered = [row for row in ordered if row["id"] in relaxed]
-        merged: dict[str, dict[str, Any]] = {}
+        ordered = [row for row in in_order(rows) if row.id in relaxed]
+        merged: dict[str, ScreeningRow] = {}
         if ordered:
             from crystal_diffusion.matching.grouping import group_relaxed
 
             numbers = group_relaxed(
-                [relaxed[row["id"]] for row in ordered],
-                [row["energy_per_atom_eV"] for row in ordered],
+                [relaxed[row.id] for row in ordered],
+                [row.energy_per_atom_eV for row in ordered],
             )
-            best: dict[int, dict[str, Any]] = {}
+            best: dict[int, ScreeningRow] = {}
             for row, number in zip(ordered, numbers, strict=True):
                 leader = best.setdefault(number, row)
                 if leader is not row:
-                    row["duplicate_of"] = leader["id"]
-                    merged[row["id"]] = {
-                        "duplicate_of": leader["id"],
-                        "group": leader["group"],
-                    }
-        tables.rank_rows(rows)
+                    merged[row.id] = replace(row, duplicate_of=leader.id, group=leader.group)
+            rows = tables.rank_rows(merged.get(row.id, row) for row in rows)
         found = self.logs["rank"]
         found.clear()
         found.add_many(
             {
-                r["id"]: {"rank": r["rank"], "score": r["score"], **merged.get(r["id"], {})}
-                for r in rows
+                row.id: RankedRow(
+                    rank=row.rank,
+                    score=row.score,
+                    duplicate_of=row.duplicate_of if row.id in merged else None,
+                    group=row.group if row.id in merged else None,
+                )
+                for row in rows
             }
         )
 
-    def _score(self, rows: list[dict[str, Any]]) -> None:
+    def _scored(self, rows: list[ScreeningRow]) -> list[ScreeningRow]:
         """The built-in score, where there is no energy: each formula's crystals in one list."""
         from crystal_diffusion.ranking.candidates import Candidate, by_composition
         from crystal_diffusion.ranking.learned import default_ranker, default_ranker_path
 
         if not default_ranker_path().is_file():
             self.notes.append("there is no ranker in this package, so nothing is ranked")
-            return
+            return rows
         usable, structures = set(self.usable()), self.candidates.structures | self.relaxed()
-        own = [row for row in rows if row["id"] in usable]
-        candidates = [Candidate(structures[row["id"]], "noise") for row in own]
+        own = [row for row in rows if row.id in usable]
+        candidates = [Candidate(structures[row.id], "noise") for row in own]
+        told: dict[str, float | None] = {}
         for members in by_composition(candidates):
             try:
                 scores = default_ranker().score([candidates[i] for i in members])
             except (InputError, ValueError) as error:
-                self.problems.append(f"{own[members[0]]['formula']} was not scored: {error}")
+                self.problems.append(f"{own[members[0]].formula} was not scored: {error}")
                 continue
             for place, score in zip(members, scores, strict=True):
-                own[place]["score"] = rounded(float(score), 4)
+                told[own[place].id] = rounded(float(score), 4)
+        return [replace(row, score=told.get(row.id)) for row in rows]
 
-    def store(self, rows: list[dict[str, Any]], relaxed: dict[str, Structure]) -> None:
+    def store(self, rows: Sequence[ScreeningRow], relaxed: dict[str, Structure]) -> None:
         """Into the database; what the database refuses is a recorded problem, not a lost run."""
         location = self.settings.db or str(self.folder / "screening.db")
         structures = self.candidates.structures | relaxed
         try:
             Store(location).put_many(
                 (
-                    (row["id"], structures[row["id"]], row | {"content": self.given[row["id"]]})
+                    (row.id, structures[row.id], row.to_dict() | {"content": self.given[row.id]})
                     for row in rows
-                    if row["id"] in structures
+                    if row.id in structures
                 ),
                 only=self.settings.db is None,
             )

@@ -8,11 +8,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from crystal_diffusion.physics.facts import crystal_facts
+from crystal_diffusion.physics.facts import CrystalFacts, crystal_facts
 from crystal_diffusion.runs.folder import RunFolder
 from crystal_diffusion.screening.settings import Candidates
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ReadRow(CrystalFacts):
+    """What ``structures.jsonl`` says of a crystal that came from elsewhere."""
+
+    source: str | None = None
+    valid: bool | None = None
+    warnings: list[str] = field(default_factory=list)
+    checks: list[dict[str, Any]] = field(default_factory=list)
 
 
 def write_run_files(
@@ -35,14 +46,14 @@ def write_run_files(
         folder.write_rejected(origin.rejected())
     else:
         rows = [
-            {
-                "id": key,
-                **crystal_facts(structure),
-                "source": candidates.sources.get(key),
-                "valid": checked.get(key, {}).get("valid"),
-                "warnings": checked.get(key, {}).get("warnings", []),
-                "checks": checked.get(key, {}).get("checks", []),
-            }
+            ReadRow.from_dict(
+                {
+                    **checked.get(key, {}),
+                    **crystal_facts(structure),
+                    "id": key,
+                    "source": candidates.sources.get(key),
+                }
+            ).to_dict()
             for key, structure in candidates.structures.items()
         ]
         manifest = {

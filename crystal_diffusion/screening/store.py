@@ -16,39 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from crystal_diffusion.errors import InputError, MissingDependencyError
 from crystal_diffusion.files import atomic_write
+from crystal_diffusion.runs.columns import COLUMNS
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-#: Columns of a screening row that can be asked for in a query, as ASE's key-value pairs.
-_COLUMNS = (
-    "valid",
-    "group",
-    "potential",
-    "potential_version",
-    "energy_per_atom_eV",
-    "formation_energy_eV_atom",
-    "energy_above_hull_eV_atom",
-    "n_competing",
-    "reference_date",
-    "converged",
-    "steps",
-    "max_force_eV_A",
-    "max_stress_GPa",
-    "spread_eV_atom",
-    "novel",
-    "nearest_known_id",
-    "nearest_known_distance",
-    "swap_of_like_elements",
-    "duplicate_of",
-    "rank",
-    "content",
-    "dft_code",
-    "dft_energy_per_atom_eV",
-    "dft_formation_energy_eV_atom",
-    "dft_energy_above_hull_eV_atom",
-    "dft_converged",
-)
+#: Columns that can be asked for in a query, as ASE's key-value pairs, and the hash of the crystal.
+_QUERIED = (*(column.name for column in COLUMNS if "query" in column.places), "content")
 #: ASE reserves some names.
 _RENAMED = {"group": "duplicate_group"}
 _LOCK_NUMBER = 7_203_911  # any fixed number: PostgreSQL's advisory lock of this library
@@ -310,7 +284,7 @@ def _as_ase(
         "crystal_id": _text(key),
         "reduced_formula": _text(str(structure.composition.reduced_formula)),
     }
-    for column in _COLUMNS:
+    for column in _QUERIED:
         value = row.get(column)
         if value is None or value == "":
             continue

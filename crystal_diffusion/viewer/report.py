@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from crystal_diffusion.errors import InputError
+from crystal_diffusion.runs.columns import COLUMNS, used_columns
 from crystal_diffusion.viewer import page, report_parts
 from crystal_diffusion.viewer.powder import powder_pattern
 from crystal_diffusion.viewer.report_data import ReportData, equals, gather
@@ -20,42 +21,7 @@ _MOST_PEAKS = 60
 #: Crystals of more atoms are listed but not drawn, as the page would grow too heavy.
 _MOST_ATOMS = 400
 
-_FACTS = (
-    ("start", "Start"),
-    ("start_source", "Start from"),
-    ("moved_A", "Moved from the start (Å)"),
-    ("seed", "Seed"),
-    ("index", "Number in the run"),
-    ("attempt", "Attempt"),
-    ("score", "Score"),
-    ("nearest_train_id", "Nearest in the training set"),
-    ("nearest_train_distance", "Distance to it (fingerprint)"),
-    ("copy_of_training", "Copy of it"),
-    ("nearest_known_id", "Nearest known crystal"),
-    ("nearest_known_distance", "Distance to it (rms)"),
-    ("swap_of_like_elements", "Differs only by like elements"),
-    ("novel", "New"),
-    ("potential", "Potential"),
-    ("potential_version", "Its version"),
-    ("reference_date", "References of"),
-    ("n_competing", "Competing phases"),
-    ("energy_per_atom_eV", "Energy (eV/atom)"),
-    ("formation_energy_eV_atom", "Formation energy (eV/atom)"),
-    ("energy_above_hull_eV_atom", "Above hull (eV/atom)"),
-    ("spread_eV_atom", "Spread of potentials (eV/atom)"),
-    ("converged", "Relaxation converged"),
-    ("steps", "Relaxation steps"),
-    ("max_force_eV_A", "Largest force (eV/Å)"),
-    ("max_stress_GPa", "Largest stress (GPa)"),
-    ("volume_per_atom_A3", "Volume per atom (Å³)"),
-    ("volume_per_atom_relaxed_A3", "Volume per atom, relaxed (Å³)"),
-    ("density_g_cm3", "Density (g/cm³)"),
-    ("min_distance_A", "Shortest distance (Å)"),
-    ("group", "Group of equals"),
-    ("duplicate_of", "Duplicate of"),
-    ("beyond_training_size", "Larger than all training crystals"),
-    ("problem", "Problem"),
-)
+_FACTS = tuple(column for column in COLUMNS if "card" in column.places)
 
 _SECTIONS = (
     ("asked", "What was asked", report_parts.asked),
@@ -97,7 +63,7 @@ def write_report(run: Any, path: str | Path | None = None) -> Path:
 def report_html(data: ReportData) -> str:
     """The page as text."""
     crystals, strings, numbers = _crystals(data)
-    columns = report_parts.used_columns(data.rows)
+    columns = used_columns(data.rows)
     title = f"Crystals: {data.path.resolve().name}"
     sections = "\n".join(_section(*entry, data) for entry in _SECTIONS)
     charts = "\n".join(_section(*entry, data) for entry in _CHARTS)
@@ -131,7 +97,7 @@ and cards need them.</p></noscript>
 {page.data_block("crystals-data", crystals)}
 {page.data_block("strings-data", strings)}
 {page.data_block("elements", element_table(numbers))}
-{page.data_block("columns-data", [[key, digits is None] for key, _, _, digits in columns])}
+{page.data_block("columns-data", [[c.name, c.digits is None] for c in columns])}
 </body>"""
     return page.document(
         title,
@@ -206,7 +172,7 @@ class _Strings:
 def _crystals(data: ReportData) -> tuple[list[dict[str, Any]], list[str], np.ndarray]:
     """What the scripts need of every crystal, in the order of the rows."""
     strings, numbers = _Strings(), [np.zeros(0, int)]
-    columns = report_parts.used_columns(data.rows)
+    columns = used_columns(data.rows)
     seen: set[Any] = set()
     crystals = []
     for row in data.rows:
@@ -214,13 +180,13 @@ def _crystals(data: ReportData) -> tuple[list[dict[str, Any]], list[str], np.nda
         entry: dict[str, Any] = {
             "id": name,
             "formula": str(row.get("formula", "")),
-            "values": [_json_value(row.get(key)) for key, *_ in columns],
+            "values": [_json_value(row.get(c.name)) for c in columns],
             "symbol": report_parts.group_symbol(row.get("space_group_0.1")),
             "flags": _flags(row, seen),
             "facts": [
-                [strings(label), strings(report_parts.shown(row.get(key), _digits(row.get(key))))]
-                for key, label in _FACTS
-                if row.get(key) not in (None, "")
+                [strings(c.heading), strings(report_parts.shown(row.get(c.name), c))]
+                for c in _FACTS
+                if row.get(c.name) not in (None, "")
             ],
             "checks": [_check(check, strings) for check in row.get("checks") or []],
         }
@@ -240,10 +206,6 @@ def _crystals(data: ReportData) -> tuple[list[dict[str, Any]], list[str], np.nda
             entry["powder"] = _powder(last)
         crystals.append(entry)
     return crystals, strings.all, np.unique(np.concatenate(numbers))
-
-
-def _digits(value: Any) -> int | None:
-    return 4 if isinstance(value, float) else None
 
 
 def _json_value(value: Any) -> Any:

@@ -6,72 +6,20 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
+from crystal_diffusion.runs.columns import Column, column, used_columns
 from crystal_diffusion.viewer.charts import bars, empty, histogram, number
 from crystal_diffusion.viewer.hull_chart import hull_chart, hull_points
 from crystal_diffusion.viewer.page import escape, formula_html
 from crystal_diffusion.viewer.report_data import ReportData
 
-#: Column of the rows, header, unit, digits after the point (None: text).
-COLUMNS: tuple[tuple[str, str, str, int | None], ...] = (
-    ("rank", "Rank", "", 0),
-    ("id", "Id", "", None),
-    ("formula", "Formula", "", None),
-    ("num_atoms", "Atoms", "", 0),
-    ("space_group_0.1", "Space group", "at 0.1 Å", 0),
-    ("space_group_relaxed", "Space group, relaxed", "at 0.1 Å", 0),
-    ("energy_above_hull_eV_atom", "Above hull", "eV/atom", 3),
-    ("formation_energy_eV_atom", "Formation energy", "eV/atom", 3),
-    ("energy_per_atom_eV", "Energy", "eV/atom", 3),
-    ("spread_eV_atom", "Spread of potentials", "eV/atom", 3),
-    ("converged", "Converged", "", None),
-    ("max_force_eV_A", "Largest force", "eV/Å", 3),
-    ("max_stress_GPa", "Largest stress", "GPa", 2),
-    ("doubt", "Doubt", "", None),
-    ("novel", "New", "", None),
-    ("known_by", "Known by", "", None),
-    ("nearest_known_id", "Nearest known", "", None),
-    ("nearest_known_distance", "Distance to it", "rms", 3),
-    ("nearest_train_id", "Nearest in training set", "", None),
-    ("nearest_train_distance", "Distance to it", "fingerprint", 3),
-    ("volume_per_atom_A3", "Volume per atom", "Å³", 2),
-    ("volume_per_atom_relaxed_A3", "Volume per atom, relaxed", "Å³", 2),
-    ("density_g_cm3", "Density", "g/cm³", 2),
-    ("min_distance_A", "Shortest distance", "Å", 2),
-    ("score", "Score", "", 3),
-    ("group", "Group of equals", "", 0),
-    ("duplicate_of", "Duplicate of", "", None),
-    ("start", "Start", "", None),
-    ("moved_A", "Moved from start", "Å", 2),
-    ("valid", "Valid", "", None),
-    ("problem", "Problem", "", None),
-)
-
-_DISTRIBUTIONS = (
-    ("volume_per_atom_A3", "volume per atom", "Å³"),
-    ("density_g_cm3", "density", "g/cm³"),
-    ("min_distance_A", "shortest distance", "Å"),
-)
+_DISTRIBUTIONS = ("volume_per_atom_A3", "density_g_cm3", "min_distance_A")
 _MOST_HULLS = 12
 
 
-def shown(value: Any, digits: int | None) -> str:
+def shown(value: Any, described: Column) -> str:
     """A cell of the table as text; empty where there is no value."""
-    if value is None or value == "" or (isinstance(value, float) and not np.isfinite(value)):
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if digits is not None and isinstance(value, int | float):
-        return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
-    return str(value)
-
-
-def used_columns(
-    rows: Sequence[Mapping[str, Any]],
-) -> list[tuple[str, str, str, int | None]]:
-    """Columns in which at least one row has a value."""
-    return [c for c in COLUMNS if any(row.get(c[0]) not in (None, "") for row in rows)]
+    text = described.text(value)
+    return text.replace("-", "\N{MINUS SIGN}") if described.kind == "number" else text
 
 
 def group_symbol(space_group: Any) -> str:
@@ -166,7 +114,7 @@ def how(data: ReportData) -> str:
             ("Started", manifest.get("started")),
             ("Seconds", manifest.get("seconds")),
             ("Relaxed with", potential.strip()),
-            ("References of", first.get("reference_date")),
+            (column("reference_date").label, first.get("reference_date")),
             ("Screening", "; ".join(data.notes)),
             ("Versions", manifest.get("versions")),
         ]
@@ -219,17 +167,18 @@ def table(data: ReportData) -> str:
     """One row per crystal; headers are buttons that sort."""
     columns = used_columns(data.rows)
     head = "".join(
-        f'<th scope="col" aria-sort="none" class="c-{"t" if digits is None else "n"}">'
-        f'<button type="button">{escape(title)}'
-        + (f' <span class="unit">({escape(unit)})</span>' if unit else "")
+        f'<th scope="col" aria-sort="none" class="c-{"t" if c.digits is None else "n"}">'
+        f'<button type="button">{escape(c.label)}'
+        + (f' <span class="unit">({escape(c.unit)})</span>' if c.unit else "")
         + '<span class="arrow" aria-hidden="true"></span></button></th>'
-        for _, title, unit, digits in columns
+        for c in columns
     )
     lines = []
     for place, row in enumerate(data.rows):
         cells = []
-        for key, _, _, digits in columns:
-            value = shown(row.get(key), digits)
+        for described in columns:
+            key = described.name
+            value = shown(row.get(key), described)
             if key == "id":
                 cells.append(
                     f'<th scope="row"><a href="#id={escape(value)}">{escape(value)}</a></th>'
@@ -239,7 +188,7 @@ def table(data: ReportData) -> str:
             elif key.startswith("space_group"):
                 cells.append(f"<td>{escape(group_symbol(row.get(key)))}</td>")
             else:
-                style = ' class="n"' if digits is not None else ""
+                style = ' class="n"' if described.digits is not None else ""
                 cells.append(f"<td{style}>{escape(value)}</td>")
         lines.append(f'<tr data-i="{place}">{"".join(cells)}</tr>')
     body = "\n".join(lines)
@@ -256,7 +205,8 @@ def distributions(data: ReportData) -> str:
     statistics = data.manifest.get("training_statistics") or {}
     parts: list[str] = []
     without: list[str] = []
-    for key, title, unit in _DISTRIBUTIONS:
+    for key in _DISTRIBUTIONS:
+        title, unit = column(key).label.lower(), column(key).unit
         values = [float(r[key]) for r in data.rows if isinstance(r.get(key), int | float)]
         training = statistics.get(key)
         if not isinstance(training, list) or not training:

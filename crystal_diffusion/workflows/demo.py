@@ -6,10 +6,10 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from crystal_diffusion.data.demo import create_demo_dataset
 from crystal_diffusion.generation.request import Request
+from crystal_diffusion.generation.rows import GeneratedRow
 from crystal_diffusion.generation.settings import GenerationResult, GenerationSettings
 from crystal_diffusion.workflows.estimate import TrainingSummary
 from crystal_diffusion.workflows.train import train
@@ -54,27 +54,7 @@ class DemoResult:
     @property
     def symmetric(self) -> int:
         """Crystals with more symmetry than P1, at 0.1 Å."""
-        return sum(row["space_group_0.1"] > 1 for row in self.result.rows)
-
-    def table(self) -> Any:
-        """The new crystals as a rich table."""
-        from rich.table import Table
-
-        table = Table(title="New crystals", title_justify="left")
-        for name in ("id", "formula", "atoms", "space group", "Å3/atom", "nearest pair Å", "new"):
-            table.add_column(name, justify="left" if name in ("id", "formula") else "right")
-        for row in self.result.rows:
-            smallest = row["min_distance_A"]
-            table.add_row(
-                row["id"],
-                row["formula"],
-                str(row["num_atoms"]),
-                str(row["space_group_0.1"]),
-                f"{row['volume_per_atom_A3']:.1f}",
-                f"{smallest:.2f}" if isinstance(smallest, float) else "–",
-                "copy" if row["copy_of_training"] else "yes",
-            )
-        return table
+        return sum((row.space_group_loose or 1) > 1 for row in self.result.rows)
 
     def lines(self) -> list[str]:
         """What a person wants to know, in sentences."""
@@ -136,7 +116,7 @@ def run_demo(
     # Every crystal gets a space group first, as likely crystals of its composition have it.
     settings = GenerationSettings(symmetry=1.0)
     folder_run = folder / "run"
-    rows: list[dict[str, Any]] = []
+    rows: list[GeneratedRow] = []
     merged = GenerationResult({}, [], {}, {}, {}, {})
     each = max(1, -(-n // (len(asked) + 1)))
     requests = [Request(formula=text, z=(1, 1)) for text in asked] + [Request()]
@@ -150,8 +130,7 @@ def run_demo(
             merged.structures[new_name] = structure
             merged.plans[new_name] = part.plans[name]
         for row in part.rows:
-            row["id"] = f"{number:02d}-{row['id']}"
-            rows.append(row)
+            rows.append(replace(row, id=f"{number:02d}-{row.id}"))
         for reason, times in part.rejected.items():
             merged.rejected[reason] = merged.rejected.get(reason, 0) + times
         for stage, took in part.seconds.items():
@@ -172,7 +151,7 @@ def run_demo(
         },
     )
     _picture(rows, merged, run.path / "picture.png")
-    new_valid = sum(row["valid"] and not row["copy_of_training"] for row in rows)
+    new_valid = sum(row.valid and not row.copy_of_training for row in rows)
     return DemoResult(summary, len(crystals), merged, new_valid, run.path)
 
 
@@ -184,25 +163,26 @@ def _redrawn(rejected: Mapping[str, int]) -> str:
     return f"Candidates that failed a physical check and were drawn again: {', '.join(named)}."
 
 
-def _picture(rows: Sequence[Mapping[str, Any]], result: GenerationResult, path: Path) -> None:
+def _picture(rows: Sequence[GeneratedRow], result: GenerationResult, path: Path) -> None:
     """The best symmetric crystal of each composition, conventional cell, highest groups first."""
     from crystal_diffusion.symmetry.detection import conventional
     from crystal_diffusion.symmetry.groups import SpaceGroup
     from crystal_diffusion.viewer.painting import save_gallery
     from crystal_diffusion.viewer.scene import make_scene
 
-    best: dict[str, Mapping[str, Any]] = {}
+    best: dict[str, GeneratedRow] = {}
     for row in rows:
-        held = best.get(row["formula"])
-        if row["space_group_0.1"] > 1 and (held is None or row["rank"] < held["rank"]):
-            best[row["formula"]] = row
-    chosen = sorted(best.values(), key=lambda row: -int(row["space_group_0.1"]))[:_PICTURES]
+        held = best.get(row.formula)
+        first = held is None or (row.rank or 0) < (held.rank or 0)
+        if (row.space_group_loose or 1) > 1 and first:
+            best[row.formula] = row
+    chosen = sorted(best.values(), key=lambda row: -(row.space_group_loose or 1))[:_PICTURES]
     scenes = []
     for row in chosen:
-        group = SpaceGroup.from_number(max(1, int(row["space_group_0.1"])))
-        cell = conventional(result.structures[row["id"]], 0.1).to_structure()
+        group = SpaceGroup.from_number(row.space_group_loose or 1)
+        cell = conventional(result.structures[str(row.id)], 0.1).to_structure()
         scene = make_scene(cell)
-        scenes.append(replace(scene, title=f"{row['formula']}   {group.symbol}"))
+        scenes.append(replace(scene, title=f"{row.formula}   {group.symbol}"))
     if scenes:
         save_gallery(scenes, path)
 

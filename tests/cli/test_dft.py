@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from crystal_diffusion.cli.dft import dft
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.runs.rows import structure_row
+from crystal_diffusion.screening.rows import ScreeningRow
 from crystal_diffusion.screening.stage_log import StageLog
 from crystal_diffusion.screening.store import Store
-from crystal_diffusion.screening.tables import COLUMNS
 
 app = typer.Typer()
 app.command()(dft)
@@ -39,7 +39,9 @@ def screened(tmp_path: Path) -> Path:
             "Fm-3m", Lattice.cubic(a), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]
         ).get_primitive_structure()
         log.add(f"c{rank}", {"problem": "", "structure": structure_row(structure)})
-        rows.append(dict.fromkeys(COLUMNS) | {"id": f"c{rank}", "rank": rank, "valid": True})
+        rows.append(
+            dict.fromkeys(ScreeningRow.columns()) | {"id": f"c{rank}", "rank": rank, "valid": True}
+        )
     (folder / "screening.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
 

@@ -20,12 +20,11 @@ from crystal_diffusion.energy.relaxation import RelaxLimits
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.known.index import KnownCrystals
 from crystal_diffusion.proposals.library import ReferenceLibrary
-from crystal_diffusion.screening.outcome import ScreenOutcome
 from crystal_diffusion.screening.pipeline import screen
+from crystal_diffusion.screening.rows import ScreeningRow, ScreenOutcome
 from crystal_diffusion.screening.settings import Candidates, ScreenSettings, read_candidates
 from crystal_diffusion.screening.stage_log import StageLog
 from crystal_diffusion.screening.store import Store
-from crystal_diffusion.screening.tables import COLUMNS
 from tests.crystals import small_rock_salt as rock_salt
 
 
@@ -110,7 +109,7 @@ def test_whole_run_leaves_tables_structures_hull_and_database(
     outcome = run(tmp_path, structures, library, {"broken": "unreadable: no CIF"})
     rows = by_id(outcome)
     assert [row["id"] for row in outcome.rows] == [*structures, "broken"]
-    assert all(tuple(row) == COLUMNS for row in outcome.rows)
+    assert all(tuple(row) == ScreeningRow.columns() for row in outcome.rows)
     assert rows["salt"]["rank"] == 1 and rows["cesium-like"]["rank"] == 2
     assert rows["copy"]["duplicate_of"] == "salt" and rows["copy"]["rank"] is None
     assert rows["squeezed"]["valid"] is False and "not valid" in rows["squeezed"]["problem"]
@@ -345,7 +344,7 @@ def test_without_a_potential_there_is_no_energy_and_one_sentence_says_what_to_ty
         potentials.NO_POTENTIAL
     ]
     for row in outcome.rows:
-        assert all(row[name] is None for name in COLUMNS if name.endswith(("_eV", "eV_atom")))
+        assert all(row[k] is None for k in ScreeningRow.columns() if k.endswith(("_eV", "eV_atom")))
     assert rows["salt"]["novel"] is False and rows["cesium-like"]["novel"] is True
     assert {rows["salt"]["rank"], rows["cesium-like"]["rank"]} == {1, 2}
     assert rows["copy"]["duplicate_of"] == "salt" and rows["copy"]["rank"] is None
