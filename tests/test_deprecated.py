@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 import crystal_diffusion as cd
-from crystal_diffusion.cli import app
+from crystal_diffusion.cli import verbs
 from crystal_diffusion.deprecated import MOVED
 
 
@@ -50,8 +50,8 @@ def test_new_names_do_not_warn(recwarn: pytest.WarningsRecorder) -> None:
 
 def test_old_options_work_and_are_not_in_the_help() -> None:
     runner = CliRunner()
-    text = runner.invoke(app, ["generate", "--help"]).output
+    text = runner.invoke(verbs, ["generate", "--help"]).output
     assert "--known-last" in text and "--churn" not in text and "--novel" not in text
-    told = runner.invoke(app, ["generate", "--churn", "7", "--out", "unused"])
+    told = runner.invoke(verbs, ["generate", "--churn", "7", "--out", "unused"])
     assert "--churn is now --eta" in told.output
     assert "eta is 7" in str(told.exception)

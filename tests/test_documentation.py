@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from crystal_diffusion.cli import app
+from crystal_diffusion.cli import verbs
 from crystal_diffusion.pretrained import asset_files, card_of
 
 ROOT = Path(__file__).parent.parent
@@ -46,7 +46,7 @@ def test_there_is_something_to_check() -> None:
 def test_commands_can_be_typed(page: str, line: str) -> None:
     words = shlex.split(line, comments=True)
     words = words[1:] if words[0] == "crystal-diffusion" else words
-    main = get_command(app)
+    main = get_command(verbs)
     command = main
     while words and words[0] in getattr(command, "commands", {}):
         command = command.commands[words.pop(0)]  # type: ignore[attr-defined]

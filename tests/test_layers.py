@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "crystal_diffusion"
 LAYERS = {
     "cli": 7,
     "workflows": 6,
+    "app": 6,
     "discovery": 6,
     "generation": 5,
     "training": 4,

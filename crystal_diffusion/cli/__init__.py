@@ -65,7 +65,7 @@ def _wrong_value(value: object) -> str:
 #: Characters of one argument.
 _LONGEST_TEXT = 10_000
 
-app = typer.Typer(
+verbs = typer.Typer(
     name="crystal-diffusion",
     cls=_Verbs,
     no_args_is_help=True,
@@ -93,6 +93,7 @@ VERBS: tuple[str, ...] = (
     "benchmark",
     "inspect",
     "cache",
+    "app",
     "doctor",
     "demo",
 )
@@ -105,7 +106,7 @@ def _first_sentence(verb: str) -> str:
 
 for _verb in VERBS:
     _module = importlib.import_module(f"crystal_diffusion.cli.{_verb}")
-    app.command(name=_verb, cls=_Verb)(getattr(_module, _verb))
+    verbs.command(name=_verb, cls=_Verb)(getattr(_module, _verb))
 
 
 def _refuse_empty(words: list[str]) -> None:
@@ -143,7 +144,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         _refuse_empty(sys.argv[1:])
-        app()
+        verbs()
     except CrystalDiffusionError as error:
         _fail(str(error))
     except MemoryError:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -78,18 +81,48 @@ def spoken(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
+#: Names a file that is told how far a command is, for whoever started it (the app).
+_PROGRESS_FILE = "CRYSTAL_DIFFUSION_PROGRESS"
+#: Seconds between two such notes.
+_NOTE_EVERY_S = 0.3
+
+
 def progress(quiet: bool = False) -> Progress:
-    """A progress bar on standard error; nothing at all when quiet or not on a terminal."""
+    """A progress bar on standard error; nothing at all when quiet or not on a terminal.
+
+    Where the environment names a file in ``CRYSTAL_DIFFUSION_PROGRESS``, stage, done and total are
+    written there as JSON too.
+    """
     # Here, because `--help` does not need it.
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
         Progress,
+        TaskID,
         TextColumn,
         TimeRemainingColumn,
     )
 
-    return Progress(
+    class Told(Progress):
+        """A bar that also notes its last step in a file."""
+
+        noted = 0.0
+
+        def update(self, task_id: TaskID, **changes: Any) -> None:
+            super().update(task_id, **changes)
+            file, now = os.environ.get(_PROGRESS_FILE), time.monotonic()
+            task = self.tasks[task_id]
+            ended = task.total is not None and task.completed >= task.total
+            if file and (ended or now - self.noted >= _NOTE_EVERY_S):
+                self.noted = now
+                note = {"stage": task.description, "done": task.completed, "total": task.total}
+                # A reader sees the note before or this one, never half of it.
+                with contextlib.suppress(OSError):
+                    with open(f"{file}.part", "w", encoding="utf-8") as part:
+                        json.dump(note, part)
+                    os.replace(f"{file}.part", file)
+
+    return Told(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),

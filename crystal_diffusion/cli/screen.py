@@ -133,7 +133,6 @@ def screen(
         def show(stage: str, done: int, total: int) -> None:
             if bar.disable and not quiet:
                 lines(stage, done, total)
-                return
             if stage not in tasks:
                 tasks[stage] = bar.add_task(stage, total=total)
             bar.update(tasks[stage], completed=done, total=total)

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from werkzeug import Request, Response
 
 import crystal_diffusion as cd
-from crystal_diffusion.cli import app
+from crystal_diffusion.cli import verbs
 from crystal_diffusion.data.readers import iter_plain
 from crystal_diffusion.data.sources.client import Patience
 from crystal_diffusion.data.sources.fetching import fetch
@@ -193,7 +193,7 @@ class TestReferenceServer:
         )
         said = []
         for words in steps:
-            done = CliRunner().invoke(app, words)
+            done = CliRunner().invoke(verbs, words)
             assert done.exit_code in ((0, 1) if words[0] == "check" else (0,)), done.output
             said.append(done.output)
         assert "200 crystals in" in said[0] and "200 looked at" in said[1]
@@ -410,7 +410,7 @@ class TestMisbehaviour:
     def test_fewer_than_announced_is_said(self, replay: Replay, tmp_path: Path) -> None:
         replay.total = 15
         words = ["fetch", "optimade", "all", "--provider", replay.address]
-        done = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "a.parquet")])
+        done = CliRunner().invoke(verbs, [*words, "--out", str(tmp_path / "a.parquet")])
         assert done.exit_code == 1 and "announced 15 entries and sent 12" in done.output
 
     def test_entries_sent_twice_are_kept_once(self, replay: Replay, tmp_path: Path) -> None:
@@ -465,5 +465,5 @@ class TestMisbehaviour:
     ],
 )
 def test_wrong_arguments(words: list[str], message: str) -> None:
-    done = CliRunner().invoke(app, ["fetch", *words])
+    done = CliRunner().invoke(verbs, ["fetch", *words])
     assert message in str(done.exception)

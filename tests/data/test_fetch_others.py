@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from werkzeug import Request, Response
 
 import crystal_diffusion as cd
-from crystal_diffusion.cli import app
+from crystal_diffusion.cli import verbs
 from crystal_diffusion.data.readers import iter_plain
 from crystal_diffusion.data.sources.client import Patience, followed
 from crystal_diffusion.data.sources.cod import hill
@@ -118,16 +118,16 @@ class TestMaterialsProject:
     ) -> None:
         monkeypatch.delenv("MP_API_KEY", raising=False)
         words = ["fetch", "mp", "Li-O", "--url", project.address, "--limit", "3"]
-        done = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "a.parquet")])
+        done = CliRunner().invoke(verbs, [*words, "--out", str(tmp_path / "a.parquet")])
         assert "set MP_API_KEY or give --key-file" in str(done.exception)
         file = tmp_path / "key.txt"
         file.write_text(f"{KEY}\n")
         done = CliRunner().invoke(
-            app, [*words, "--out", str(tmp_path / "a.parquet"), "--key-file", str(file)]
+            verbs, [*words, "--out", str(tmp_path / "a.parquet"), "--key-file", str(file)]
         )
         assert done.exit_code == 0 and "3 crystals" in done.output and KEY not in done.output
         monkeypatch.setenv("MP_API_KEY", KEY)
-        done = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "b.parquet")])
+        done = CliRunner().invoke(verbs, [*words, "--out", str(tmp_path / "b.parquet")])
         assert done.exit_code == 0, done.output
         assert project.asked[-1]["chemsys"] == "Li-O"
 

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from crystal_diffusion import CrystalStructureDataset
-from crystal_diffusion.cli import app
+from crystal_diffusion.cli import verbs
 from crystal_diffusion.data import create_demo_dataset, iter_crystals
 from crystal_diffusion.data.check import check_source
 from crystal_diffusion.data.parquet_writer import read_made_by, write_parquet
@@ -90,7 +90,7 @@ def test_summary_counts_by_origin() -> None:
 
 def test_check_prints_and_writes_it(table: Path, tmp_path: Path) -> None:
     out = tmp_path / "rows.jsonl"
-    done = CliRunner().invoke(app, ["check", str(table), "--no-duplicates", "--out", str(out)])
+    done = CliRunner().invoke(verbs, ["check", str(table), "--no-duplicates", "--out", str(out)])
     assert "12 crystals from exmpl" in done.output and "CC-BY-4.0" in done.output
     row = json.loads(out.read_text().splitlines()[4])
     assert row["provenance"]["entry_id"] == "e4"
@@ -104,7 +104,7 @@ def test_model_card_and_inspect_repeat_it(table: Path, tmp_path: Path) -> None:
     card = (first / "model.md").read_text()
     assert "12 crystals from exmpl" in card and "A. Body et al. (2025)" in card
     assert "Licenses of the data: CC-BY-4.0." in card
-    shown = CliRunner().invoke(app, ["inspect", str(first)]).output
+    shown = CliRunner().invoke(verbs, ["inspect", str(first)]).output
     assert "learned from 12 crystals from exmpl" in shown
     # A fine-tuned model repeats what it started from, also when its own data say nothing.
     train(create_demo_dataset(), second, steps=3, start_from=first, patience=0)
@@ -113,9 +113,9 @@ def test_model_card_and_inspect_repeat_it(table: Path, tmp_path: Path) -> None:
 
 
 def test_inspect_shows_a_table_of_crystals(table: Path) -> None:
-    shown = CliRunner().invoke(app, ["inspect", str(table)])
+    shown = CliRunner().invoke(verbs, ["inspect", str(table)])
     assert shown.exit_code == 0
     for words in ("12 crystals from exmpl", "r2SCAN", "gap (12)", "A. Body et al. (2025)"):
         assert words in shown.output
-    found = json.loads(CliRunner().invoke(app, ["inspect", str(table), "--json"]).output)
+    found = json.loads(CliRunner().invoke(verbs, ["inspect", str(table), "--json"]).output)
     assert found["crystals"] == 12 and found["origins"][0]["license"] == "CC-BY-4.0"

@@ -10,7 +10,7 @@ from pymatgen.core import Element, Lattice, Structure
 from typer.testing import CliRunner
 
 from crystal_diffusion import GenerationSettings, Request, SamplerSettings
-from crystal_diffusion.cli import app
+from crystal_diffusion.cli import verbs
 from crystal_diffusion.crystal import MASK_ELEMENT
 from crystal_diffusion.diffusion.joint import JointConfig, JointDiffusion
 from crystal_diffusion.errors import RequestError
@@ -118,12 +118,12 @@ def test_a_host_that_stays_charged_is_refused(untrained: CrystalGenerator) -> No
 def test_on_the_command_line(model_folder: Path, tmp_path: Path) -> None:
     common = ["--charge-neutral", "-n", "2", "--steps", "4", "--max-attempts", "60", "--quiet"]
     command = ["generate", str(model_folder), "--natoms", "4-6", *common]
-    done = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "a")])
+    done = CliRunner().invoke(verbs, [*command, "--out", str(tmp_path / "a")])
     assert done.exit_code == 0, done.output
     for path in (tmp_path / "a" / "cif").glob("*.cif"):
         assert balanced(Structure.from_file(path))
     refused = CliRunner().invoke(
-        app,
+        verbs,
         [
             "generate",
             str(model_folder),

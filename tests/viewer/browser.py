@@ -113,6 +113,10 @@ class Browser:
         """Load a page from disk."""
         self._post(f"{self.session}/url", {"url": path.resolve().as_uri()})
 
+    def go(self, address: str) -> None:
+        """Load an address."""
+        self._post(f"{self.session}/url", {"url": address})
+
     def run(self, script: str) -> Any:
         """The value of ``return ...`` in a script."""
         return self._post(f"{self.session}/execute/sync", {"script": script, "args": []})
@@ -142,8 +146,10 @@ class Browser:
     def press(self, key: str) -> None:
         """One key, sent to whatever has the focus."""
         for kind in ("keyDown", "keyUp"):
-            text = {"text": key} if len(key) == 1 and kind == "keyDown" else {}
-            number = {"Escape": 27, "ArrowLeft": 37}.get(key, ord(key[0].upper()))
+            letter = "\r" if key == "Enter" else key
+            text = {"text": letter} if len(letter) == 1 and kind == "keyDown" else {}
+            codes = {"Escape": 27, "ArrowLeft": 37, "Tab": 9, "Enter": 13}
+            number = codes.get(key, ord(key[0].upper()))
             self.cdp(
                 "Input.dispatchKeyEvent",
                 type=kind, key=key, code=key, windowsVirtualKeyCode=number, **text,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from crystal_diffusion.cli import app
+from crystal_diffusion.cli import verbs
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.workflows import small
 from crystal_diffusion.workflows.small import FAMILIES, SmallSettings, small_benchmark
@@ -68,5 +68,5 @@ def test_what_cannot_be_measured_is_refused(split: Path, tmp_path: Path) -> None
     for wrong in ({"family": "salts"}, {"columns": ("magic",)}, {"sizes": (0,)}):
         with pytest.raises(InputError):
             SmallSettings(**wrong)  # type: ignore[arg-type]
-    answer = CliRunner().invoke(app, ["benchmark", "small", "--split", str(split)])
+    answer = CliRunner().invoke(verbs, ["benchmark", "small", "--split", str(split)])
     assert answer.exit_code != 0
