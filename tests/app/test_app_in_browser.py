@@ -11,10 +11,10 @@ import pytest
 pytest.importorskip("fastapi", reason="needs the extra app")
 pytest.importorskip("uvicorn", reason="needs the extra app")
 
-from launch import CIF, Launched  # noqa: E402
+from launch import CIF, Launched
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "viewer"))
-from browser import WHY_SKIPPED, Browser, is_installed  # noqa: E402
+from browser import WHY_SKIPPED, Browser, is_installed
 
 pytestmark = pytest.mark.skipif(not is_installed(), reason=WHY_SKIPPED)
 

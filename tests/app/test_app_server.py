@@ -15,7 +15,7 @@ import requests
 pytest.importorskip("fastapi", reason="needs the extra app")
 pytest.importorskip("uvicorn", reason="needs the extra app")
 
-from launch import CIF, Launched  # noqa: E402
+from launch import CIF, Launched
 
 OVER = ("done", "partial", "failed", "cancelled", "lost")
 
