@@ -1,4 +1,4 @@
-"""Are the ground states of well-known compounds among the first five answers of the default command?
+"""Are the ground states of 40 well-known compounds among the first five answers?
 
     python benchmarks/compounds.py [--n 20] [--seed 0] [--only LiFePO4,BaSO4]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -27,6 +28,9 @@ from crystal_diffusion.runs.columns import column
 
 if TYPE_CHECKING:
     from crystal_diffusion.generation.rows import GeneratedRow
+
+if TYPE_CHECKING:
+    from crystal_diffusion.generation.settings import GenerationResult
 
 
 def generate(
@@ -193,6 +197,7 @@ def generate(
         write_symmetrised(run, symmetrise)
     if not quiet:
         _show(result.rows, str(run.path))
+        _show_cells(result)
     if result.rejected and not quiet:
         counted = ", ".join(f"{k} {v}" for k, v in sorted(result.rejected.items()))
         out.print(f"Redrawn candidates by reason: {counted}", highlight=False)
@@ -212,6 +217,19 @@ def generate(
         )
         raise typer.Exit(PARTIAL if len(result) else FAILED)
     raise typer.Exit(OK)
+
+
+def _show_cells(result: GenerationResult) -> None:
+    """Which numbers of formula units were tried, and how many answers have each."""
+    if len(result.formula_units) < 2:
+        return
+    made = Counter(
+        math.gcd(*(round(n) for n in structure.composition.get_el_amt_dict().values()))
+        for structure in result
+    )
+    tried = ", ".join(str(z) for z in result.formula_units)
+    found = ", ".join(f"{made[z]} with {z}" for z in sorted(made))
+    out.print(f"Formula units per cell tried: {tried}; crystals: {found}", highlight=False)
 
 
 def _symbols(text: str | None, option: str) -> tuple[str, ...]:

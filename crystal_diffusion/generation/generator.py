@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -16,6 +17,7 @@ from crystal_diffusion.crystal import to_atoms
 from crystal_diffusion.data.tables import CrystalArrays
 from crystal_diffusion.diffusion.joint import JointDiffusion
 from crystal_diffusion.errors import InputError, RequestError
+from crystal_diffusion.generation.cells import Cells, cells_of
 from crystal_diffusion.generation.clock import Clock
 from crystal_diffusion.generation.finishing import Finished, finish
 from crystal_diffusion.generation.knowledge import (
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from crystal_diffusion.matching import NearestKnown
     from crystal_diffusion.proposals.library import ReferenceLibrary
     from crystal_diffusion.proposals.prototypes import Proposal, PrototypeProposer
+    from crystal_diffusion.ranking.candidates import Pool
     from crystal_diffusion.ranking.scorers import Floats
 
 log = logging.getLogger(__name__)
@@ -203,7 +206,8 @@ class CrystalGenerator:
         check_numbers(n, first, seed)
         validator = settings.validator or PhysicsValidator()
         clock = Clock()
-        planner = self._planner(request, seed, settings, wanted)
+        pools: dict[str, Pool] = {}
+        planner = self._planner(request, seed, settings, wanted, pools)
         pending = planner.plans([(i, 0) for i in range(first, first + n)])
         clock.lap("plan")
 
@@ -261,17 +265,25 @@ class CrystalGenerator:
             originals={
                 ids[i]: original for i in ids if (original := made[i][1].original) is not None
             },
+            pools=pools,
+            formula_units=planner.cells.units,
         )
         return result, {ids[i]: made[i][1].report for i in ids}
 
     def _planner(
-        self, request: Request, seed: int, settings: GenerationSettings, wanted: int
+        self,
+        request: Request,
+        seed: int,
+        settings: GenerationSettings,
+        wanted: int,
+        pools: dict[str, Pool],
     ) -> Planner:
         novel = self.knowledge.novel if settings.noise_share is None else settings.noise_share
         wanted_prototypes = request.formula and novel < 1 and not request.symmetric
-        propose = self._proposals(settings) if wanted_prototypes else None
+        propose = self._proposals(settings, pools) if wanted_prototypes else None
         largest = self.model.config.max_train_atoms
-        templates = self._templates(request, settings, largest)
+        cells = cells_of(request, largest, self.proposer if request.formula else None)
+        templates = self._templates(request, settings, largest, cells)
         sizes = self.sizes()
         if request.charge_neutral and request.elements and not request.symmetric:
             sizes = neutral_sizes(request.elements, request.num_atoms, sizes)
@@ -281,6 +293,7 @@ class CrystalGenerator:
             known=self.known_elements,
             sizes=sizes,
             largest=largest,
+            cells=cells,
             novel=novel,
             propose=propose,
             templates=templates,
@@ -289,17 +302,16 @@ class CrystalGenerator:
         )
 
     def _templates(
-        self, request: Request, settings: GenerationSettings, largest: int
+        self, request: Request, settings: GenerationSettings, largest: int, cells: Cells
     ) -> TemplateSource | None:
         """What chooses space groups and Wyckoff positions."""
         from crystal_diffusion.generation.symmetric import template_source
 
-        contents = request.contents(largest)
         return template_source(
             request,
             self.knowledge.skeletons,
             self.known_elements,
-            contents,
+            cells.drawn,
             largest=largest,
             asked=settings.symmetry,
             default=self.knowledge.symmetric,
@@ -344,8 +356,12 @@ class CrystalGenerator:
             log.warning("All crystals start from noise: %s", problem)
             return None
 
-    def _proposals(self, settings: GenerationSettings) -> Proposer | None:
-        """What finds prototypes for a composition, best first."""
+    def _proposals(self, settings: GenerationSettings, pools: dict[str, Pool]) -> Proposer | None:
+        """What finds prototypes for the cells of a formula, best first.
+
+        Args:
+            pools: what they were chosen among is put here.
+        """
         proposer = self.proposer
         if proposer is None:
             return None
@@ -353,14 +369,20 @@ class CrystalGenerator:
 
         scorer = None if settings.scorer in ("none", "residual") else self.knowledge.scorer
 
-        def propose(composition: Mapping[int, int], count: int) -> Sequence[Proposal]:
-            return best_proposals(proposer, scorer, composition, count, new=settings.known_last)
+        def propose(cells: Sequence[Mapping[int, int]], count: int) -> Sequence[Proposal]:
+            units = [math.gcd(*cell.values()) for cell in cells]
+            best, pool = best_proposals(
+                proposer, scorer, cells[0], count, units=units, new=settings.known_last
+            )
+            if best:
+                pools[best[0].structure.composition.reduced_formula] = pool
+            return best
 
         return propose
 
     def scores(self, result: GenerationResult, settings: GenerationSettings) -> Floats | None:
         """One score for each crystal of a result, in its order; None where none is asked for."""
-        from crystal_diffusion.ranking.candidates import Candidate
+        from crystal_diffusion.ranking.candidates import Candidate, Pool
         from crystal_diffusion.ranking.scorers import scorer_for
 
         scorer = scorer_for(settings.scorer, self.knowledge.scorer, self.model)
@@ -374,7 +396,10 @@ class CrystalGenerator:
             )
             for name, structure in result.structures.items()
         ]
-        return scorer.score(candidates, new=settings.known_last)
+        # Where no types were looked up, a score must not depend on what else was made either.
+        formulas = {c.structure.composition.reduced_formula for c in candidates}
+        pools = {formula: result.pools.get(formula, Pool(())) for formula in formulas}
+        return scorer.score(candidates, new=settings.known_last, pools=pools)
 
     def sizes(self) -> dict[int, int]:
         """How often each number of atoms occurs in the training set."""

@@ -15,6 +15,7 @@ import numpy as np
 from crystal_diffusion import chemistry
 from crystal_diffusion.crystal import MASK_ELEMENT, MAX_ATOMIC_NUMBER
 from crystal_diffusion.errors import RequestError
+from crystal_diffusion.generation.cells import Cells, cells_of
 from crystal_diffusion.generation.neutral import refuse_charged_host
 from crystal_diffusion.generation.request import Request
 from crystal_diffusion.seeding import stream_seed
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from crystal_diffusion.proposals.prototypes import Proposal
     from crystal_diffusion.symmetry.template import SymmetricTemplate
 
-#: Finds prototypes: composition by atomic number, how many -> proposals, best first.
-Proposer = Callable[[Mapping[int, int], int], Sequence["Proposal"]]
+#: Finds prototypes: allowed cell contents by atomic number, how many -> proposals, best first.
+Proposer = Callable[[Sequence[Mapping[int, int]], int], Sequence["Proposal"]]
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,7 @@ class Planner:
         known: atomic numbers the model has met in training.
         sizes: training frequency of each number of atoms.
         largest: largest number of atoms in training.
+        cells: contents that are tried where a formula is given.
         novel: share of crystals that start from noise; the others from prototypes.
         propose: finds prototypes, or None where there is no library.
         templates: chooses symmetric templates; None where all crystals stay free of symmetry.
@@ -129,6 +131,7 @@ class Planner:
         known: Sequence[int],
         sizes: Mapping[int, int],
         largest: int,
+        cells: Cells | None = None,
         novel: float = 1.0,
         propose: Proposer | None = None,
         templates: TemplateSource | None = None,
@@ -148,7 +151,8 @@ class Planner:
         self._wanted = wanted
         self._proposals: list[Proposal] | None = None
         self._sizes = {int(n): int(k) for n, k in sizes.items()} or {largest: 1}
-        self.compositions = request.contents(largest)
+        self.cells = cells_of(request, largest, None) if cells is None else cells
+        self.compositions = self.cells.drawn
         self._named = request.named_elements
         self._refuse_unknown()
         self._allowed = self._allowed_elements()
@@ -279,14 +283,12 @@ class Planner:
         return found[position] if position < len(found) else None
 
     def _all_proposals(self) -> list[Proposal]:
-        """Prototypes of all compositions, best scores first."""
+        """Prototypes of all cells, best first."""
         if self._proposals is None:
             found: list[Proposal] = []
-            if self._propose is not None:
-                for composition in self.compositions:
-                    found += self._propose(composition, max(20, self._wanted))
-            # Stable: the order within one composition, best scores of all compositions first.
-            self._proposals = sorted(found, key=lambda p: -float(p.score))
+            if self._propose is not None and self.cells.proposed:
+                found += self._propose(self.cells.proposed, max(20, self._wanted))
+            self._proposals = found
         return self._proposals
 
     def _draw_size(self, rng: np.random.Generator) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, reduce
 from typing import TYPE_CHECKING, Any
@@ -160,18 +160,24 @@ class Request:
             {numbers[name]: name for name in wanted},
         )
 
-    def contents(self, default_largest: int) -> list[dict[int, int]]:
+    def contents(
+        self, default_largest: int, open_units: Sequence[int] | None = None
+    ) -> list[dict[int, int]]:
         """`compositions` by atomic number."""
         return [
             {chemistry.atomic_number(name): count for name, count in unit.items()}
-            for unit in self.compositions(default_largest)
+            for unit in self.compositions(default_largest, open_units)
         ]
 
-    def compositions(self, default_largest: int) -> list[dict[str, int]]:
+    def compositions(
+        self, default_largest: int, open_units: Sequence[int] | None = None
+    ) -> list[dict[str, int]]:
         """The cell contents a formula allows, smallest first; empty without a formula.
 
         Args:
             default_largest: cells of more atoms are tried only where asked for.
+            open_units: numbers of formula units where the request leaves them open; 1 to 4 at most
+                if left out.
 
         Raises:
             RequestError: when no number of formula units meets the other limits, or none is neutral
@@ -182,8 +188,11 @@ class Request:
         unit = parse_formula(self.formula)
         size = sum(unit.values())
         reduced = reduce(math.gcd, unit.values()) == 1
+        units: Sequence[int]
         if self.z:
             units = range(self.z[0], self.z[1] + 1)
+        elif reduced and not self.wyckoff and open_units is not None:
+            units = open_units
         elif reduced and not self.wyckoff:
             # Room for several formula units, but never fewer than one.
             units = range(1, max(1, min(4, default_largest // size)) + 1)

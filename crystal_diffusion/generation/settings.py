@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from crystal_diffusion.generation.rows import GeneratedRow
+    from crystal_diffusion.ranking.candidates import Pool
 
 
 @renamed(novel="noise_share", new="known_last", rank="scorer")
@@ -83,6 +84,8 @@ class GenerationResult:
         seconds: wall time by stage.
         interrupted: whether Ctrl-C ended it before all crystals were made.
         originals: crystals as sampled, by id, where their symmetry was made exact.
+        pools: prototype candidates that those of a reduced formula are judged against.
+        formula_units: numbers of formula units per cell that were tried, where a formula was given.
     """
 
     structures: dict[str, Structure]
@@ -93,6 +96,8 @@ class GenerationResult:
     seconds: dict[str, float]
     interrupted: bool = False
     originals: dict[str, Original] = field(default_factory=dict)
+    pools: dict[str, Pool] = field(default_factory=dict)
+    formula_units: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.structures)

@@ -126,6 +126,8 @@ def run_spread(
             if name in result.originals:
                 whole.originals[own] = result.originals[name]
             reports[own] = found[name]
+        whole.pools.update(result.pools)
+        whole.formula_units = result.formula_units
         rejected.update(result.rejected)
         whole.missing.update(result.missing)
         for stage, seconds in result.seconds.items():

@@ -57,7 +57,7 @@ class Limits:
     edge_high_warning: float = 60.0
     angle_low_error: float = 3.0
     angle_low_warning: float = 14.0
-    volume_low_error: float = 1.0
+    volume_low_error: float = 0.9
     volume_low_warning: float = 1.0
     volume_high_error: float = 60.0
     volume_high_warning: float = 2.0

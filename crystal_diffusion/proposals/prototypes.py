@@ -71,7 +71,6 @@ class Option:
     log_share: tuple[float, float, float]
     entries: Ints
     distances: Floats
-    multiple: int
     known: bool
     log_own: float = 0.0
 
@@ -178,6 +177,7 @@ class PrototypeProposer:
         composition: Mapping[int, int] | str,
         *,
         any_cell: bool = False,
+        units: Collection[int] | None = None,
         known: bool = True,
         mask: NDArray[np.bool_] | None = None,
         most: int = 100,
@@ -187,6 +187,7 @@ class PrototypeProposer:
         Args:
             composition: atoms per primitive cell, or a formula (then any cell size is allowed).
             any_cell: take the counts as a formula unit and allow any multiple up to 52 atoms.
+            units: allow these numbers of reduced formula units per primitive cell instead.
             known: whether entries of the same composition vote.
             mask: ``(entries,)`` true for entries to leave out.
         """
@@ -194,21 +195,16 @@ class PrototypeProposer:
         code = composition_code(np.array(list(cell)), np.array(list(cell.values())))
         divisor = math.gcd(*cell.values())
         found: list[Option] = []
-        if any_cell or only_unit:
-            unit = {number: count // divisor for number, count in cell.items()}
-            size = sum(unit.values())
-            multiples = [(m, 1) for m in range(1, max(MAX_ATOMS // size, 1) + 1)]
+        unit = {number: count // divisor for number, count in cell.items()}
+        if units is not None:
+            multiples = sorted(units)
+        elif any_cell or only_unit:
+            multiples = list(range(1, max(MAX_ATOMS // sum(unit.values()), 1) + 1))
         else:
-            unit = {number: count // divisor for number, count in cell.items()}
-            multiples = [(divisor, 1)]
-        for multiple, repeat in multiples:
-            found += self._options_of(
-                {number: count * multiple for number, count in unit.items()},
-                int(code),
-                known,
-                mask,
-                repeat,
-            )
+            multiples = [divisor]
+        for multiple in multiples:
+            contents = {number: count * multiple for number, count in unit.items()}
+            found += self._options_of(contents, int(code), known, mask)
         found.sort(key=lambda option: -option.log_votes[0])
         if not found:
             return []
@@ -225,7 +221,6 @@ class PrototypeProposer:
         code: int,
         known: bool,
         mask: NDArray[np.bool_] | None,
-        repeat: int,
     ) -> list[Option]:
         """Options among the types with exactly these counts of atoms."""
         key = tuple(sorted(cell.values()))
@@ -291,7 +286,6 @@ class PrototypeProposer:
                         (0.0, 0.0, 0.0),
                         entries[start:end],
                         distances[row, start:end],
-                        repeat,
                         kind in holders,
                         float(np.log(mine[row, column] + OWN_FLOOR)),
                     )
@@ -353,6 +347,7 @@ class PrototypeProposer:
         seed: int = 0,
         *,
         any_cell: bool = False,
+        units: Collection[int] | None = None,
         known: bool = True,
     ) -> list[Proposal]:
         """Up to ``n`` candidates, best first; fewer when the library knows fewer.
@@ -363,6 +358,7 @@ class PrototypeProposer:
             exclude: ids or (reduced formula, space group) pairs to leave out.
             seed: not used, the order is fixed; all kinds of start are called alike.
             any_cell: read counts as a formula unit.
+            units: numbers of reduced formula units per primitive cell that are allowed.
             known: whether known crystals of the same composition count as sources.
 
         Raises:
@@ -371,5 +367,7 @@ class PrototypeProposer:
         if n < 1:
             raise InputError(f"n is {n}; ask for at least one candidate.")
         mask = self.excluded(exclude) if exclude else None
-        chosen = self.options(composition, any_cell=any_cell, known=known, mask=mask, most=n)
+        chosen = self.options(
+            composition, any_cell=any_cell, units=units, known=known, mask=mask, most=n
+        )
         return [self.build(option) for option in chosen]

@@ -6,12 +6,13 @@ compositions cannot be compared. Trained only on the crystals of the shipped lib
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +20,19 @@ from numpy.typing import NDArray
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.files import atomic_write
 from crystal_diffusion.pretrained import asset_path
-from crystal_diffusion.proposals.alignment import Frame, neighbour_fingerprint
-from crystal_diffusion.proposals.environments import Environments, environments
 from crystal_diffusion.proposals.prototypes import Proposal, PrototypeProposer
-from crystal_diffusion.ranking.candidates import Candidate
+from crystal_diffusion.ranking.candidates import (
+    Candidate,
+    Pool,
+    element_fingerprint,
+    environments_of,
+)
 from crystal_diffusion.ranking.network import Floats32, candidate_scores, candidate_vectors
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
+
+Floats64: TypeAlias = NDArray[np.float64]
 
 #: Numbers of a proposal that the network sees, in this order.
 FEATURES = (
@@ -48,6 +54,14 @@ KNOWN_PENALTY = 20.0
 #: A candidate from noise this near to a prototype candidate (mean difference of neighbour
 #: distances, in (V/N)^(1/3)) takes over its numbers.
 SAME_TYPE = 0.08
+#: eV/atom by which a known crystal above the lowest known one of its composition loses one unit:
+#: the thermal energy at room temperature.
+KNOWN_ENERGY_SCALE = 0.025
+#: Distance of elements (see ``similarity.py``) below which the nearest crystal of a type is itself.
+SAME_CRYSTAL = 1e-6
+#: Score per eV/atom of the guessed energy where no type can be compared with: what the networks
+#: take for the first 0.2 eV/atom above the lowest of a list (9 to 11 for six compositions).
+ALONE_WEIGHT = 10.0
 
 
 def default_ranker_path() -> Path:
@@ -55,41 +69,55 @@ def default_ranker_path() -> Path:
     return asset_path("ranker.npz")
 
 
-def feature_matrix(proposals: Sequence[Proposal]) -> NDArray[np.float64]:
-    """``(proposals, features)`` numbers of one list: absolute, and relative to the list's best."""
-    values = np.array([[p.features[name] for name in FEATURES] for p in proposals], dtype=float)
+def feature_matrix(
+    proposals: Sequence[Proposal], pool: Sequence[Proposal] | None = None
+) -> NDArray[np.float64]:
+    """``(proposals, features)`` numbers of each: absolute, and relative to the best of a pool.
+
+    Args:
+        pool: what the relative numbers refer to; the list itself when left out.
+    """
+    values = _feature_values(proposals)
+    against = values if pool is None else _feature_values(pool)
     group = np.array([p.features["space_group"] for p in proposals])
     unknown = np.isnan(values[:, -2:])
     values = np.nan_to_num(values)
-    place = (values[:, 0][None] > values[:, 0][:, None]).sum(1)
+    against = np.nan_to_num(against)
+    place = (against[:, 0][None] > values[:, 0][:, None]).sum(1)
     system = np.digitize(group, SYSTEMS)[:, None] == np.arange(len(SYSTEMS))
     return np.concatenate(
         [
             values,
             unknown,
-            values[:, :3] - values[:, :3].max(0),
+            values[:, :3] - against[:, :3].max(0),
             place[:, None] / 10.0,
-            values[:, 5:6] - values[:, 5:6].max(0),
+            values[:, 5:6] - against[:, 5:6].max(0),
             system,
         ],
         1,
     ).astype(float)
 
 
-def environments_of(structure: Structure) -> Environments:
-    """Environments of the atoms of a structure."""
-    return environments(
-        structure.lattice.matrix, structure.frac_coords, np.array(structure.atomic_numbers)
-    )
+def _feature_values(proposals: Sequence[Proposal]) -> NDArray[np.float64]:
+    return np.array([[p.features[name] for name in FEATURES] for p in proposals], dtype=float)
 
 
-def element_fingerprint(structure: Structure) -> NDArray[np.float64]:
-    """``(elements, neighbours)`` neighbour distances by element, elements ascending."""
-    _, roles = np.unique(np.array(structure.atomic_numbers), return_inverse=True)
-    frame = Frame(
-        np.array(structure.lattice.matrix), np.array(structure.frac_coords), roles.astype(np.int64)
-    )
-    return neighbour_fingerprint(frame)
+def _raised(proposals: Sequence[Proposal | None], against: Sequence[Proposal]) -> Floats64:
+    """``(proposals,)`` eV/atom of known crystals above the lowest known one of the composition.
+
+    Zero for what is not known, and where the library has no energy.
+    """
+
+    def energy(proposal: Proposal | None) -> float:
+        if proposal is None or proposal.features["nearest"] > SAME_CRYSTAL:
+            return math.nan
+        return proposal.features["hull_nearest"]
+
+    values = np.array([energy(proposal) for proposal in proposals], dtype=float)
+    known = np.array([energy(proposal) for proposal in against], dtype=float)
+    if np.isnan(known).all():
+        return np.zeros(len(proposals))
+    return np.asarray(np.nan_to_num(np.maximum(values - np.nanmin(known), 0.0)), dtype=float)
 
 
 @lru_cache(maxsize=1)
@@ -110,12 +138,17 @@ class Ranker:
     networks: tuple[Mapping[str, Floats32], ...]
     residual_weight: float = 0.0
 
-    def score(self, candidates: Sequence[Candidate], *, novel: bool = False) -> NDArray[np.float64]:
+    def score(
+        self, candidates: Sequence[Candidate], *, novel: bool = False, pool: Pool | None = None
+    ) -> NDArray[np.float64]:
         """``(candidates,)`` scores of one list, higher is better.
 
         Args:
             novel: the answer wanted is a crystal that the library does not hold: types in which
                 it holds this composition already come last.
+            pool: what the candidates are judged against, so that a score does not depend on the
+                other candidates; the list itself when left out. In an empty pool the guessed
+                energy counts as it is, with ALONE_WEIGHT.
 
         Raises:
             InputError: the candidates are not all of one composition.
@@ -128,22 +161,31 @@ class Ranker:
                 f"Candidates of {len(formulas)} compositions ({', '.join(sorted(formulas)[:3])}) "
                 "were given in one list; rank one composition at a time."
             )
-        proposals = self.sources(candidates)
-        known = np.array([proposal is not None for proposal in proposals], dtype=bool)
-        present = [proposal for proposal in proposals if proposal is not None]
-        width = len(self.networks[0]["fm"])
-        features = np.zeros((len(candidates), width))
-        if present:
-            features[known] = feature_matrix(present)
+        proposals = self.sources(candidates, pool)
         crystals = [environments_of(candidate.structure) for candidate in candidates]
+        if pool is None:
+            listed, against = proposals, [p for p in proposals if p is not None]
+        else:
+            crystals += pool.environments
+            listed, against = [*proposals, *pool.proposals], list(pool.proposals)
+        known = np.array([proposal is not None for proposal in listed], dtype=bool)
+        features = np.zeros((len(listed), len(self.networks[0]["fm"])))
+        if known.any():
+            present = [proposal for proposal in listed if proposal is not None]
+            features[known] = feature_matrix(present, against)
+        first = 0 if pool is None else len(candidates)
         total = np.zeros(len(candidates))
         for weights in self.networks:
             vectors, energies = candidate_vectors(weights, crystals)
-            raw = candidate_scores(weights, vectors, energies, features.astype(np.float32), known)
+            alone = not len(energies[first:])
+            above = np.zeros_like(energies) if alone else energies - energies[first:].min()
+            raw = candidate_scores(weights, vectors, above, features.astype(np.float32), known)
             raw = raw.astype(float)
-            total += raw - np.logaddexp.reduce(raw)
+            shift = ALONE_WEIGHT * energies if alone else np.logaddexp.reduce(raw[first:])
+            total += raw[: len(candidates)] - shift
         residual = np.array([candidate.residual for candidate in candidates], dtype=float)
         total = total / len(self.networks) - self.residual_weight * np.nan_to_num(residual)
+        total -= _raised(proposals, against) / KNOWN_ENERGY_SCALE
         if novel:
             held = [proposal is not None and proposal.features["known"] for proposal in proposals]
             total -= KNOWN_PENALTY * np.array(held, dtype=float)
@@ -160,14 +202,27 @@ class Ranker:
         found = [candidate_vectors(weights, crystals)[1] for weights in self.networks]
         return np.asarray(np.mean(found, axis=0), dtype=float)
 
-    def sources(self, candidates: Sequence[Candidate]) -> list[Proposal | None]:
-        """The proposal of each candidate; candidates from noise take that of their type."""
+    def sources(
+        self, candidates: Sequence[Candidate], pool: Pool | None = None
+    ) -> list[Proposal | None]:
+        """The proposal of each candidate; candidates from noise take that of their type.
+
+        Args:
+            pool: where the types are looked for; among the candidates when left out.
+        """
+        if pool is not None and not pool.proposals:
+            return [None] * len(candidates)
         sources = [candidate.proposal for candidate in candidates]
         open_rows = [row for row, source in enumerate(sources) if source is None]
         given = [source for source in sources if source is not None]
+        if pool is not None:
+            given = list(pool.proposals)
         if not open_rows or not given:
             return sources
-        prints = [element_fingerprint(source.structure) for source in given]
+        if pool is not None:
+            prints = pool.fingerprints
+        else:
+            prints = [element_fingerprint(source.structure) for source in given]
         for row in open_rows:
             own = element_fingerprint(candidates[row].structure)
             gaps = [float(np.abs(own - other).mean()) for other in prints]

@@ -90,19 +90,20 @@ def candidate_vectors(
 def candidate_scores(
     weights: Mapping[str, Floats32],
     vectors: Floats32,
-    energies: Floats32,
+    above: Floats32,
     features: Floats32,
     known: NDArray[np.bool_],
 ) -> Floats32:
     """``(crystals,)`` scores of one list; higher is better.
 
     Args:
-        vectors, energies: of :func:`candidate_vectors`; features: ``(crystals, features)``.
+        vectors: of :func:`candidate_vectors`; features: ``(crystals, features)``.
+        above: ``(crystals,)`` energies above the lowest of what they are judged against, eV/atom.
         known: ``(crystals,)`` false where a candidate has no features (it came from noise).
     """
     scaled = np.clip((features - weights["fm"]) / weights["fs"], -FEATURE_LIMIT, FEATURE_LIMIT)
-    above = np.clip((energies - energies.min()) * ENERGY_SCALE, 0.0, FEATURE_LIMIT)
-    parts = [np.where(known[:, None], scaled, 0.0), vectors, above[:, None]]
+    raised = np.clip(above * ENERGY_SCALE, 0.0, FEATURE_LIMIT)
+    parts = [np.where(known[:, None], scaled, 0.0), vectors, raised[:, None]]
     x = np.concatenate(parts, 1).astype(np.float32)
     for name in ("head.0", "head.2"):
         x = _silu(_linear(weights, name, x))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crystal_diffusion.matching import StructureMatch, group_near
-from crystal_diffusion.ranking.candidates import Candidate
+from crystal_diffusion.ranking.candidates import Candidate, Pool
 from crystal_diffusion.ranking.scorers import Scorer
 
 if TYPE_CHECKING:
@@ -76,26 +76,31 @@ def best_proposals(
     composition: Mapping[int, int],
     count: int,
     *,
+    units: Collection[int] | None = None,
     new: bool = False,
-) -> Sequence[Proposal]:
-    """The best prototype candidates of one composition, best first.
+) -> tuple[Sequence[Proposal], Pool]:
+    """The best prototype candidates of one composition, best first, and what they were among.
+
+    Only the first POOL by votes are put in another order, so that what stands at a place does not
+    depend on how many are asked for.
 
     Args:
-        scorer: chooses among more candidates than are asked for where its scores are log-odds;
-            otherwise the order is that of the votes.
+        scorer: chooses where its scores are log-odds; otherwise the order is that of the votes.
+        units: numbers of formula units per cell that are allowed; that of the composition when
+            left out.
         new: types in which the library holds the composition come last.
     """
-    judged = scorer is not None and scorer.log_odds
-    if not judged and not new:
-        return list(proposer.propose(composition, n=count))
-    found = proposer.propose(composition, n=max(POOL, count))
-    if scorer is not None and judged:
-        candidates = [Candidate(p.structure, "prototype", p) for p in found]
-        scores = scorer.score(candidates, new=new)
-        found = [
-            replace(found[row], score=float(scores[row]))
+    found = proposer.propose(composition, n=max(POOL, count), units=units)
+    pool, rest = Pool(tuple(found[:POOL])), found[POOL:]
+    best = list(pool.proposals)
+    if scorer is not None and scorer.log_odds and best:
+        candidates = [Candidate(p.structure, "prototype", p) for p in best]
+        formula = best[0].structure.composition.reduced_formula
+        scores = scorer.score(candidates, new=new, pools={formula: pool})
+        best = [
+            replace(best[row], score=float(scores[row]))
             for row in np.argsort(-scores, kind="stable")
         ]
-    else:
-        found = sorted(found, key=lambda p: bool(p.features["known"]))
-    return list(found[:count])
+    elif new:
+        best = sorted(best, key=lambda p: bool(p.features["known"]))
+    return [*best, *rest][:count], pool

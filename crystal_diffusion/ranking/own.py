@@ -18,7 +18,7 @@ from crystal_diffusion.proposals.prototypes import PrototypeProposer
 from crystal_diffusion.ranking.candidates import Candidate, by_composition
 from crystal_diffusion.ranking.learned import Ranker, default_ranker
 from crystal_diffusion.ranking.order import POOL
-from crystal_diffusion.ranking.scorers import Floats, LearnedScorer
+from crystal_diffusion.ranking.scorers import NO_POOLS, Floats, LearnedScorer, Pools
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -54,30 +54,40 @@ class OwnScorer:
     evidence: OwnEvidence
     log_odds: bool = True
 
-    def score(self, candidates: Sequence[Candidate], *, new: bool = False) -> Floats:
+    def score(
+        self, candidates: Sequence[Candidate], *, new: bool = False, pools: Pools = NO_POOLS
+    ) -> Floats:
         """See :class:`~crystal_diffusion.ranking.scorers.Scorer`."""
         listed = list(candidates)
-        scores = self.learned.score(listed, new=new)
+        scores = self.learned.score(listed, new=new, pools=pools)
         if not self.evidence.weight:
             return scores
         ranker = self.learned.ranker or default_ranker()
         for rows in by_composition(listed):
-            sources = ranker.sources([listed[row] for row in rows])
-            scores[rows] += self.evidence.weight * own_votes(sources)
+            pool = pools.get(listed[rows[0]].structure.composition.reduced_formula)
+            sources = ranker.sources([listed[row] for row in rows], pool)
+            against = None if pool is None else pool.proposals
+            scores[rows] += self.evidence.weight * own_votes(sources, against)
         return scores
 
 
-def own_votes(proposals: Sequence[Proposal | None]) -> Floats:
-    """``(candidates,)`` log votes of own crystals below those of the list's best, 0 at most.
+def own_votes(
+    proposals: Sequence[Proposal | None], against: Sequence[Proposal] | None = None
+) -> Floats:
+    """``(candidates,)`` log votes of own crystals below those of the best, 0 at most.
 
     Candidates of no known type stand where those stand that got no vote.
+
+    Args:
+        against: among which the best is; the candidates themselves when left out.
     """
     values = [np.nan if p is None else p.features["own"] for p in proposals]
     votes = np.array(values, dtype=float)
-    if np.isnan(votes).all():
+    judged = votes if against is None else np.array([p.features["own"] for p in against])
+    if np.isnan(judged).all():
         return np.zeros(len(votes))
-    votes = np.where(np.isnan(votes), np.nanmin(votes), votes)
-    return np.asarray(votes - votes.max(), dtype=float)
+    votes = np.where(np.isnan(votes), np.nanmin(judged), votes)
+    return np.asarray(votes - np.nanmax(judged), dtype=float)
 
 
 @dataclass(frozen=True)

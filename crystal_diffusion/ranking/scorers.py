@@ -6,15 +6,16 @@ Scores compare candidates of one composition only.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crystal_diffusion.errors import InputError
-from crystal_diffusion.ranking.candidates import Candidate, by_composition
+from crystal_diffusion.ranking.candidates import Candidate, Pool, by_composition
 from crystal_diffusion.ranking.learned import Ranker, default_ranker
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ Floats = NDArray[np.float64]
 POTENTIAL_SCALE = 0.3
 #: Crystals of one size that the network judges in one call.
 _BATCH = 64
+#: What the candidates of each reduced formula are judged against.
+Pools: TypeAlias = Mapping[str, Pool]
+NO_POOLS: Pools = MappingProxyType({})
 
 
 class Scorer(Protocol):
@@ -37,11 +41,15 @@ class Scorer(Protocol):
         """Whether scores are log-odds within a composition, fit to be added to other evidence."""
         ...
 
-    def score(self, candidates: Sequence[Candidate], *, new: bool = False) -> Floats:
+    def score(
+        self, candidates: Sequence[Candidate], *, new: bool = False, pools: Pools = NO_POOLS
+    ) -> Floats:
         """``(candidates,)`` higher is better.
 
         Args:
             new: types in which the library holds the composition already come last.
+            pools: what the candidates of each reduced formula are judged against; those of a
+                formula without one against each other.
         """
         ...
 
@@ -53,7 +61,9 @@ class ResidualScorer:
     model: JointDiffusion
     log_odds: bool = False
 
-    def score(self, candidates: Sequence[Candidate], *, new: bool = False) -> Floats:
+    def score(
+        self, candidates: Sequence[Candidate], *, new: bool = False, pools: Pools = NO_POOLS
+    ) -> Floats:
         """See :class:`Scorer`."""
         return -self.residuals(candidates)
 
@@ -87,7 +97,9 @@ class LearnedScorer:
     residual: ResidualScorer | None = None
     log_odds: bool = True
 
-    def score(self, candidates: Sequence[Candidate], *, new: bool = False) -> Floats:
+    def score(
+        self, candidates: Sequence[Candidate], *, new: bool = False, pools: Pools = NO_POOLS
+    ) -> Floats:
         """See :class:`Scorer`."""
         ranker = self.ranker or default_ranker()
         listed = list(candidates)
@@ -96,7 +108,8 @@ class LearnedScorer:
             listed = [replace(c, residual=float(r)) for c, r in zip(listed, residuals, strict=True)]
         scores = np.zeros(len(listed))
         for rows in by_composition(listed):
-            scores[rows] = ranker.score([listed[row] for row in rows], novel=new)
+            pool = pools.get(listed[rows[0]].structure.composition.reduced_formula)
+            scores[rows] = ranker.score([listed[row] for row in rows], novel=new, pool=pool)
         return scores
 
 
@@ -119,7 +132,9 @@ class EnergyScorer:
                 f"{sorted(POTENTIALS)}."
             )
 
-    def score(self, candidates: Sequence[Candidate], *, new: bool = False) -> Floats:
+    def score(
+        self, candidates: Sequence[Candidate], *, new: bool = False, pools: Pools = NO_POOLS
+    ) -> Floats:
         """See :class:`Scorer`."""
         from crystal_diffusion.crystal import to_atoms
         from crystal_diffusion.energy.potentials import get_potential
@@ -141,20 +156,26 @@ class EnergyScorer:
 
 @dataclass(frozen=True, eq=False)
 class JoinedScorer:
-    """Log-odds less the energy above the lowest of the composition over POTENTIAL_SCALE."""
+    """Log-odds less the energy in eV/atom over POTENTIAL_SCALE.
+
+    The energy is the potential's own, not one above the best candidate: so the score of a crystal
+    is the same whatever else was made. A failure ranks last; where all of a composition fail, the
+    built-in score decides alone.
+    """
 
     built_in: Scorer
     energy: Scorer
     log_odds: bool = True
 
-    def score(self, candidates: Sequence[Candidate], *, new: bool = False) -> Floats:
+    def score(
+        self, candidates: Sequence[Candidate], *, new: bool = False, pools: Pools = NO_POOLS
+    ) -> Floats:
         """See :class:`Scorer`."""
         energies = self.energy.score(candidates, new=new)
         for rows in by_composition(list(candidates)):
-            # Where the potential failed on all of them, the built-in score decides alone.
-            best = energies[rows].max()
-            energies[rows] = energies[rows] - best if np.isfinite(best) else 0.0
-        own = self.built_in.score(candidates, new=new)
+            if not np.isfinite(energies[rows]).any():
+                energies[rows] = 0.0
+        own = self.built_in.score(candidates, new=new, pools=pools)
         return np.asarray(own + energies / POTENTIAL_SCALE, dtype=float)
 
 

@@ -158,6 +158,7 @@ def write_result(folder: RunFolder, result: GenerationResult, manifest: Mapping[
             {
                 **manifest,
                 "made": len(result),
+                "formula_units": list(result.formula_units),
                 "interrupted": result.interrupted,
                 "rejected": result.rejected,
                 "missing": {str(k): v for k, v in result.missing.items()},

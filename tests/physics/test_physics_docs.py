@@ -20,7 +20,12 @@ NAMED = {
     "contacts": ("contact_warning", "contact_high_warning", "contact_error"),
     "edges": ("edge_high_warning", "edge_low_error", "edge_high_error"),
     "angles": ("angle_low_warning", "angle_low_error"),
-    "volume_per_atom": ("volume_low_warning", "volume_high_warning", "volume_high_error"),
+    "volume_per_atom": (
+        "volume_low_warning",
+        "volume_low_error",
+        "volume_high_warning",
+        "volume_high_error",
+    ),
     "density": (
         "density_low_warning",
         "density_high_warning",

@@ -14,8 +14,8 @@ from crystal_diffusion.errors import InputError
 from crystal_diffusion.proposals.environments import NEIGHBOURS
 from crystal_diffusion.proposals.library import ReferenceLibrary
 from crystal_diffusion.proposals.prototypes import Proposal, PrototypeProposer
-from crystal_diffusion.ranking.candidates import Candidate
-from crystal_diffusion.ranking.learned import Ranker, environments_of, feature_matrix
+from crystal_diffusion.ranking.candidates import Candidate, environments_of
+from crystal_diffusion.ranking.learned import Ranker, feature_matrix
 from tests.proposals.conftest import CRYSTALS, caesium_chloride, perovskite, rock_salt
 
 

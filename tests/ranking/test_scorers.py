@@ -11,13 +11,15 @@ import pytest
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.generation.loading import load
 from crystal_diffusion.proposals.prototypes import PrototypeProposer
-from crystal_diffusion.ranking.candidates import Candidate
+from crystal_diffusion.ranking.candidates import Candidate, Pool
 from crystal_diffusion.ranking.order import best_proposals, places
 from crystal_diffusion.ranking.scorers import (
+    NO_POOLS,
     POTENTIAL_SCALE,
     Floats,
     JoinedScorer,
     LearnedScorer,
+    Pools,
     ResidualScorer,
     scorer_for,
 )
@@ -28,16 +30,17 @@ PEROVSKITE = {38: 1, 22: 1, 8: 3}
 
 def test_the_best_of_many_comes_first_and_known_types_last_if_asked() -> None:
     proposer, scorer = PrototypeProposer(), LearnedScorer()
-    usual = best_proposals(proposer, scorer, PEROVSKITE, 10)
-    new = best_proposals(proposer, scorer, PEROVSKITE, 10, new=True)
-    votes = best_proposals(proposer, None, PEROVSKITE, 10)
+    usual, pool = best_proposals(proposer, scorer, PEROVSKITE, 10)
+    new, _ = best_proposals(proposer, scorer, PEROVSKITE, 10, new=True)
+    votes, _ = best_proposals(proposer, None, PEROVSKITE, 10)
+    assert len(pool.proposals) > 10
     assert len(usual) == len(new) == len(votes) == 10
     assert [p.score for p in usual] == sorted((p.score for p in usual), reverse=True)
     # The library holds several structures of SrTiO3, the cubic one among them.
     assert any(p.features["known"] for p in usual)
     known = [bool(p.features["known"]) for p in new]
     assert known == sorted(known) and not known[0]
-    unranked = best_proposals(proposer, None, PEROVSKITE, 10, new=True)
+    unranked, _ = best_proposals(proposer, None, PEROVSKITE, 10, new=True)
     assert not unranked[0].features["known"]
 
 
@@ -48,7 +51,9 @@ class Told:
     values: tuple[float, ...]
     log_odds: bool = False
 
-    def score(self, candidates: Sequence[Candidate], *, new: bool = False) -> Floats:
+    def score(
+        self, candidates: Sequence[Candidate], *, new: bool = False, pools: Pools = NO_POOLS
+    ) -> Floats:
         assert len(candidates) == len(self.values)
         return np.array(self.values)
 
@@ -62,9 +67,7 @@ def candidates() -> list[Candidate]:
 def test_a_potential_joins_the_built_in_score(candidates: list[Candidate]) -> None:
     built_in = LearnedScorer().score(candidates)
     joined = JoinedScorer(LearnedScorer(), Told((8.0, 8.3, -np.inf, 8.15))).score(candidates)
-    assert np.allclose(
-        (built_in - joined)[[0, 1, 3]], [0.3 / POTENTIAL_SCALE, 0.0, 0.15 / POTENTIAL_SCALE]
-    )
+    assert np.allclose((joined - built_in)[[0, 1, 3]], np.array([8.0, 8.3, 8.15]) / POTENTIAL_SCALE)
     assert joined[2] == -np.inf
     # Where the potential fails on all, the built-in score decides.
     failed = JoinedScorer(LearnedScorer(), Told((-np.inf,) * 4)).score(candidates)
@@ -94,3 +97,28 @@ def test_the_first_of_each_group_stands_before_all_copies() -> None:
     assert groups["b"] == groups["c"] != groups["a"] == groups["d"]
     kept = places(structures, None, group=False)
     assert [(p.name, p.score, p.group) for p in kept] == [(n, None, None) for n in "abcd"]
+
+
+def test_a_score_does_not_depend_on_the_other_candidates() -> None:
+    proposer, scorer = PrototypeProposer(), LearnedScorer()
+    _, pool = best_proposals(proposer, scorer, PEROVSKITE, 10, units=range(1, 11))
+    made = [Candidate(p.structure, "prototype", p) for p in pool.proposals[:5]]
+    made += [Candidate(p.structure.copy().perturb(0.05), "noise") for p in pool.proposals[:3]]
+    pools = {"SrTiO3": pool}
+    together = scorer.score(made, pools=pools)
+    for row, candidate in enumerate(made):
+        assert scorer.score([candidate], pools=pools)[0] == pytest.approx(together[row], abs=1e-4)
+    # Among themselves the scores of a list are log-probabilities, so each depends on the others.
+    assert scorer.score(made[:1])[0] == pytest.approx(0.0)
+    nothing_known = {"SrTiO3": Pool(())}
+    alone = [scorer.score([c], pools=nothing_known)[0] for c in made]
+    assert np.allclose(scorer.score(made, pools=nothing_known), alone, atol=1e-4)
+
+
+def test_cells_of_all_sizes_are_compared_by_their_votes() -> None:
+    best, pool = best_proposals(PrototypeProposer(), LearnedScorer(), PEROVSKITE, 80, units=[1, 2])
+    assert {len(p.structure) for p in best} == {5, 10}
+    shares = [p.features["log_share"] for p in pool.proposals]
+    assert shares == sorted(shares, reverse=True)
+    fewer, _ = best_proposals(PrototypeProposer(), LearnedScorer(), PEROVSKITE, 5, units=[1, 2])
+    assert [p.source_id for p in fewer] == [p.source_id for p in best[:5]]
