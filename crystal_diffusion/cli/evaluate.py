@@ -32,6 +32,12 @@ def evaluate(
     kind: Annotated[
         Kind, typer.Option(help="auto: prediction where ids or compositions fit the reference.")
     ] = Kind.auto,
+    unseen: Annotated[
+        Path | None,
+        typer.Option(
+            help="Generation: crystals of the kind that were not trained on; shows copying."
+        ),
+    ] = None,
     folder: Annotated[
         Path | None, typer.Option("--out", "-o", help="Folder for figures and rows.")
     ] = None,
@@ -50,8 +56,8 @@ def evaluate(
     """Measure a run against a reference, each figure with n, interval and definition.
 
     Prediction: match rates, RMSE, METRe, space groups, validity. Generation: valid, unique, novel,
-    coverage, distributions. Figures and rows go into RUN/evaluation (or --out), and a run that was
-    stopped goes on there.
+    coverage, distributions, with --unseen copying. Figures and rows go into RUN/evaluation (or
+    --out), and a run that was stopped goes on there.
 
     Example: crystal-diffusion evaluate run/ --reference targets.parquet
     """
@@ -72,7 +78,9 @@ def evaluate(
     if not known:
         reason = f" ({bad_reference[0]})" if bad_reference else ""
         raise InputError(f"{reference} has no usable crystal{reason}; give another reference.")
-    found = None if kind is Kind.generation else pair(structures, rows, known)
+    others, bad_others = _unseen(unseen, known, left_handed)
+    generation = kind is Kind.generation or (unseen is not None and kind is Kind.auto)
+    found = None if generation else pair(structures, rows, known)
     if found is None and kind is Kind.prediction:
         raise misfit(structures, known, str(run), str(reference))
     target = folder or (run / "evaluation" if run.is_dir() else None)
@@ -103,6 +111,7 @@ def evaluate(
             table = evaluate_generation(
                 structures,
                 known,
+                unseen=others,
                 reference_name=reference.name,
                 processes=processes,
                 out=target,
@@ -115,11 +124,36 @@ def evaluate(
     else:
         text = table.to_markdown() if fmt == "markdown" else table.to_text()
         out.print(text, highlight=False, markup=False, soft_wrap=True)
-    for problem in (bad_run + bad_reference)[:5]:
+    for problem in (bad_run + bad_reference + bad_others)[:5]:
         err.print(f"left out: {problem}", highlight=False, markup=False)
     if target is not None and not quiet:
         err.print(f"figures and rows are in {target}", highlight=False, markup=False)
-    raise typer.Exit(PARTIAL if bad_run or bad_reference else OK)
+    raise typer.Exit(PARTIAL if bad_run or bad_reference or bad_others else OK)
+
+
+def _unseen(
+    path: Path | None, known: dict[str, Structure], left_handed: LeftHandedChoice
+) -> tuple[dict[str, Structure] | None, list[str]]:
+    """Crystals that were not trained on; those that stand in the reference too are refused."""
+    from crystal_diffusion.errors import InputError
+    from crystal_diffusion.matching import ReferenceIndex
+
+    if path is None:
+        return None, []
+    others, problems = _read(path, left_handed)
+    if not others:
+        reason = f" ({problems[0]})" if problems else ""
+        raise InputError(f"--unseen {path} has no usable crystal{reason}; give another file.")
+    index = ReferenceIndex.from_structures(known, 1)
+    nearest = index.nearest_many(list(others.values()))
+    repeated = [name for name, one in zip(others, nearest, strict=True) if one.matches]
+    if repeated:
+        raise InputError(
+            f"--unseen {path}: {len(repeated)} of its {len(others)} crystals, {repeated[0]} first, "
+            "are in the reference too; copying is measured with two sets that share none. Leave "
+            "them out."
+        )
+    return others, problems
 
 
 def _run(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crystal_diffusion.errors import InputError
+from crystal_diffusion.evaluation.copying import compare_halves
 from crystal_diffusion.evaluation.coverage import coverage
 from crystal_diffusion.evaluation.metrics import MetricResult, ratio, wasserstein
 from crystal_diffusion.evaluation.table import EvaluationTable
@@ -36,6 +37,7 @@ def evaluate_generation(
     *,
     matcher: StructureMatch | None = None,
     index: ReferenceIndex | None = None,
+    unseen: Mapping[str, Structure] | None = None,
     energies: Mapping[str, float] | None = None,
     reference_energies: Sequence[float] | None = None,
     reference_name: str = "the reference",
@@ -52,6 +54,8 @@ def evaluate_generation(
         reference: known crystals by id (the training set, for novelty).
         matcher: tolerances; the default is ``StructureMatch()``.
         index: an index of the reference, if there is one already.
+        unseen: crystals of the kind of the reference that the model was not trained on, to measure
+            copying with.
         energies: eV/atom by id of a made crystal, for the distance of distributions.
         reference_energies: eV/atom of reference crystals, by the same method.
         reference_name: named in the definitions.
@@ -115,6 +119,7 @@ def evaluate_generation(
         *_rates(rows, matcher, reference_name),
         *coverage(made, known, workers),
         *_distributions(made, known, reference_name),
+        *(_copying(made, known, list(unseen.values()), matcher) if unseen else ()),
     ]
     if energies and reference_energies is not None:
         metrics.append(
@@ -204,6 +209,33 @@ def _rates(
             "valid in structure and composition, first of its group, and novel; energy not asked",
             good,
             failed=failed,
+        ),
+    ]
+
+
+def _copying(
+    made: Sequence[Structure],
+    known: Sequence[Structure],
+    unseen: Sequence[Structure],
+    matcher: StructureMatch,
+) -> list[MetricResult]:
+    found = compare_halves(made, known, unseen, matcher)
+    low, high = found.interval()
+    return [
+        MetricResult(
+            "copying",
+            found.share,
+            low,
+            high,
+            found.samples,
+            (),
+            "share of made crystals nearer to those trained on than to as many others of the kind, "
+            "by fingerprint; 50 % is no copying; exact binomial interval",
+        ),
+        ratio(
+            "unseen crystals made again",
+            f"share of crystals not trained on that a made crystal matches by {matcher!r}",
+            [1.0] * found.found + [0.0] * (found.unseen - found.found),
         ),
     ]
 

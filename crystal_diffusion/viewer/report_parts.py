@@ -99,12 +99,14 @@ def how(data: ReportData) -> str:
         name: str(value)[:12] if name.endswith("sha256") and value else value
         for name, value in (manifest.get("model") or {}).items()
     }
+    said = model.pop("verdict", None)
     given = manifest.get("settings") or {}
     settings = {k: v for k, v in given.items() if k not in ("sampler", "validator")}
     machine = manifest.get("machine") or {}
     listed = facts(
         [
             ("Model", model),
+            ("What its training showed", said),
             ("Seed", manifest.get("seed")),
             ("Sampler", sampler),
             ("Settings", settings),

@@ -133,3 +133,28 @@ def test_bad_input_is_one_error(tmp_path: Path, reference: Path) -> None:
         call(str(run), "--reference", str(tmp_path / "none.parquet"))
     with pytest.raises(InputError, match="choose text, markdown or json"):
         call(str(run), "--reference", str(reference), "--format", "pdf")
+
+
+def test_copying_is_shown_against_crystals_that_were_not_trained_on(
+    tmp_path: Path, reference: Path
+) -> None:
+    unseen = tmp_path / "unseen"
+    unseen.mkdir()
+    others = {"a": salt(4.2, "Rb", "I"), "b": perovskite("Ca", "Zr"), "c": perovskite("K", "Nb")}
+    for name, crystal in others.items():
+        crystal.to(str(unseen / f"{name}.cif"))
+    copies = {"1": salt(3.01, "Cs", "Cl"), "2": perovskite("Sr", "Ti"), "3": others["a"]}
+    run = write_run(tmp_path / "run", copies, [{"id": name} for name in copies])
+    code, text = call(
+        str(run), "--reference", str(reference), "--unseen", str(unseen), "--format", "json"
+    )
+    figures = {row["name"]: row for row in json.loads(text)["metrics"]}
+    assert code == 0 and figures["copying"]["value"] == pytest.approx(2 / 3)
+    assert figures["copying"]["n"] == 3
+    assert figures["unseen crystals made again"]["value"] == pytest.approx(1 / 3)
+    with pytest.raises(InputError, match="are in the reference too"):
+        call(str(run), "--reference", str(reference), "--unseen", str(reference))
+    with pytest.raises(InputError, match="no usable crystal"):
+        empty = tmp_path / "empty.cif"
+        empty.write_text("data_x\n")
+        call(str(run), "--reference", str(reference), "--unseen", str(empty))

@@ -9,9 +9,10 @@ import torch
 from crystal_diffusion.crystal import CrystalBatch
 from crystal_diffusion.data.dataset import CrystalStructureDataset
 from crystal_diffusion.data.tables import CrystalArrays
+from crystal_diffusion.evaluation.copying import Copying
 from crystal_diffusion.generation.loading import load
 from crystal_diffusion.workflows import copying
-from crystal_diffusion.workflows.copying import Copying, measure_copying
+from crystal_diffusion.workflows.copying import measure_copying
 from tests.proposals.conftest import caesium_chloride, rock_salt
 
 
@@ -44,6 +45,7 @@ def test_samples_that_repeat_a_half_are_seen(
     monkeypatch.setattr(copying, "sample", parrot)
     found = measure_copying(load(None, "cpu").model, FIRST, SECOND)
     assert found.samples == copying.SAMPLES and found.share == share
+    assert (found.found, found.unseen) == ((0, 5) if share else (5, 5))
     assert found.interval()[0] <= share <= found.interval()[1]
 
 
