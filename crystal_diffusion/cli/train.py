@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from crystal_diffusion.cli.console import OK, err, out, progress
+
+if TYPE_CHECKING:
+    from crystal_diffusion.generation.generator import CrystalGenerator
+    from crystal_diffusion.workflows.estimate import Estimate
 
 
 def train(
@@ -59,7 +63,6 @@ def train(
     Example: crystal-diffusion train my_cifs/ --out model/
     """
     from crystal_diffusion.training.distributed import Workers
-    from crystal_diffusion.workflows.estimate import Estimate
     from crystal_diffusion.workflows.train import train as run_training
     from crystal_diffusion.workflows.training_settings import (
         DataSettings,
@@ -77,18 +80,14 @@ def train(
     def announce(estimate: Estimate) -> None:
         nonlocal task
         if not quiet:
-            err.print(
-                f"{estimate.steps} steps of {estimate.seconds_per_step * 1000:.0f} ms: about "
-                f"{_time(estimate.seconds)}, {estimate.memory_mb:.0f} MB, "
-                f"{estimate.parameters / 1e6:.2f} M parameters"
-            )
+            err.print(_forecast(estimate), highlight=False)
         task = bar.add_task("training", total=estimate.steps)
 
     def advance(step: int, total: int, loss: float) -> None:
         bar.update(task, completed=step, description=f"training, loss {loss:.3f}")
 
     with bar:
-        _, summary = run_training(
+        generator, summary = run_training(
             source,
             folder,
             training=TrainingSettings(
@@ -130,13 +129,45 @@ def train(
                 f"{summary.result.loss:.3f}{f', loss plot: {plot}' if plot.exists() else ''}",
                 highlight=False,
             )
-        out.print(f"Model: {summary.out}, with its card in {summary.out / 'model.md'}")
-        out.print(f"Next: crystal-diffusion generate {summary.out} -n 20 --out run/")
-        out.print(
-            f"  or: crystal-diffusion generate {summary.out} --formula BaZrO3 -n 16 --out run/",
-            highlight=False,
-        )
+        for line in next_lines(generator, summary.out):
+            out.print(line, highlight=False, soft_wrap=True)
     raise typer.Exit(OK)
+
+
+def _forecast(estimate: Estimate) -> str:
+    """What will be done, how long it takes as things are, and how much memory."""
+    time, steps = _time(estimate.seconds), f"{estimate.steps} steps"
+    if estimate.trainings > 1:
+        each = estimate.steps // estimate.trainings
+        steps = f"{estimate.trainings} short trainings of {each} steps"
+    beside = " and questions about crystals that were left out" if estimate.other_seconds else ""
+    return (
+        f"About {time} on this machine as it is now, for {steps}{beside}; "
+        f"{estimate.memory_mb:.0f} MB of memory, {estimate.parameters / 1e6:.2f} M parameters."
+    )
+
+
+def next_lines(generator: CrystalGenerator, folder: Path) -> list[str]:
+    """What to type after training, with a formula that suits the crystals."""
+    lines = [
+        f"Model: {folder}; its card is {folder / 'model.md'}",
+        "Next, type:",
+        f"  crystal-diffusion generate {folder} -n 20 --out run/",
+    ]
+    if generator.knowledge.like_training is None:
+        lines[-1] += "   (new crystals from noise)"
+        return lines
+    lines[-1] += "   (new crystals like yours)"
+    from crystal_diffusion.generation.like_training import like_formula
+
+    formula = generator.proposer and like_formula(generator.proposer, generator.known_elements)
+    if formula:
+        lines.append(
+            f"  crystal-diffusion generate {folder} --formula {formula} -n 16 --out answer/   "
+            "(structures of one composition; put yours)"
+        )
+    lines.append("  crystal-diffusion view run/   (look at them)")
+    return lines
 
 
 def _time(seconds: float) -> str:

@@ -13,7 +13,7 @@ import csv
 import io
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
@@ -122,6 +122,26 @@ class CrystalArrays:
             {name: values[rows] for name, values in self.properties.items()},
             tuple(self.provenance[i] for i in rows) if self.provenance else (),
         )
+
+    @classmethod
+    def join(cls, parts: Iterable[CrystalArrays | None]) -> CrystalArrays | None:
+        """The crystals of all parts in order; None where there are none.
+
+        An id that an earlier part has gets a number behind it.
+        """
+        some = [part for part in parts if part is not None and len(part)]
+        if len(some) < 2:
+            return some[0] if some else None
+        crystals = [part.crystal(i) for part in some for i in range(len(part))]
+        taken: set[str] = set()
+        for index, crystal in enumerate(crystals):
+            name, count = crystal.id, 1
+            while name in taken:
+                count += 1
+                name = f"{crystal.id} ({count})"
+            taken.add(name)
+            crystals[index] = replace(crystal, id=name)
+        return cls.from_crystals(crystals)
 
     @classmethod
     def from_crystals(cls, crystals: list[PlainCrystal]) -> CrystalArrays:

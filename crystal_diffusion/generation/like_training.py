@@ -228,6 +228,23 @@ class LikeTraining:
         return numbers[order], np.log(weight[order] / weight[order].sum())
 
 
+def like_formula(proposer: PrototypeProposer, known: Sequence[int], seed: int = 0) -> str | None:
+    """A composition of the user's kind that is not among the crystals; None where there is none.
+
+    Args:
+        proposer: its library marks the user's crystals; known: atomic numbers that may be used.
+    """
+    from pymatgen.core import Composition
+
+    try:
+        drawn = LikeTraining(proposer, 1.0, seed, known=known).proposal(0)
+    except RequestError:
+        return None
+    if drawn is None:
+        return None
+    return str(Composition(drawn.structure.composition).reduced_formula)
+
+
 def _mostly_neutral(library: ReferenceLibrary, own: np.ndarray) -> bool:
     """Whether charges balance in nearly all of the user's crystals."""
     balanced = []

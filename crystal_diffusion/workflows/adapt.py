@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -48,6 +49,8 @@ FEWEST = 3
 REPLAY = 0.3
 #: Crystals a candidate is judged on at most, and those asked for from noise, each so many times.
 _JUDGED, _ASKED, _TRIES, _STEPS = 60, 20, 3, 8
+#: Calls of the network for the losses of the crystals of one size, in calls of a crystal asked for.
+_LOSS_CALLS = 24
 _FOLDER = "adaptation"
 
 
@@ -223,6 +226,19 @@ class Adaptation:
             weights, _ = self._trained(strength, self.halves[0], f"{strength.name} 0")
             model.load_state_dict(weights, strict=False)
         return model.eval().requires_grad_(False)
+
+    def judging_seconds(self, strengths: Sequence[Strength]) -> float:
+        """What judging all candidates will take, from timing one crystal asked for from noise."""
+        row = int(np.argsort(self.own.num_atoms)[len(self.own) // 2])
+        target = self.own.crystal(row).to_structure()
+        model = _copy(self.base).eval().requires_grad_(False)
+        _found(model, target, self.config.seed, 0)
+        began = time.perf_counter()
+        _found(model, target, self.config.seed, 0)
+        one = time.perf_counter() - began
+        sizes = len(np.unique(self.own.num_atoms))
+        calls = min(_ASKED, len(self.halves[1])) + _LOSS_CALLS * sizes / _STEPS
+        return one * calls * (1 + len(strengths)) * len(self.directions)
 
     def clean(self) -> None:
         """Remove what only a killed run needs."""

@@ -14,31 +14,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from crystal_diffusion import chemistry
 from crystal_diffusion.crystal import CrystalBatch
 from crystal_diffusion.data.dataset import CrystalStructureDataset
+from crystal_diffusion.data.duplicates import find_duplicates
 from crystal_diffusion.data.tables import CrystalArrays
 from crystal_diffusion.data.training_set import TRAINING_SET_FILE, save_training_set
 from crystal_diffusion.diffusion.joint import JointDiffusion
 from crystal_diffusion.errors import CheckpointError
-from crystal_diffusion.evaluation.metrics import ratio
 from crystal_diffusion.files import locked, make_folder
 from crystal_diffusion.generation.generator import CrystalGenerator
-from crystal_diffusion.generation.loading import base_header, load
-from crystal_diffusion.ranking.own import LeftOut, OwnEvidence, weigh_own
+from crystal_diffusion.generation.loading import base_header, load, model_hash
+from crystal_diffusion.ranking.own import left_out_seconds, weigh_own
 from crystal_diffusion.training.checkpoint import MODEL_FILE, read_header, save_model
 from crystal_diffusion.training.config import TrainingConfig
 from crystal_diffusion.training.distributed import Workers
 from crystal_diffusion.training.loop import TrainingResult
 from crystal_diffusion.workflows.adapt import (
-    FEWEST,
-    NO_CHANGE,
     Adaptation,
     Selection,
     steps_for,
     strengths_for,
 )
-from crystal_diffusion.workflows.copying import Copying, measure_copying
+from crystal_diffusion.workflows.copying import measure_copying
 from crystal_diffusion.workflows.data_card import describe_data
 from crystal_diffusion.workflows.estimate import (
     Defaults,
@@ -52,6 +49,7 @@ from crystal_diffusion.workflows.estimate import (
 )
 from crystal_diffusion.workflows.model_card import inherited, write_card
 from crystal_diffusion.workflows.own_skeletons import write_skeletons
+from crystal_diffusion.workflows.own_verdict import joined_types, verdict
 from crystal_diffusion.workflows.training_settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -88,6 +86,12 @@ def adapt_model(
     began = time.monotonic()
     arrays = dataset.arrays
     device = base.model.device
+    # What is asked for, not what follows from the speed of this machine: a resumed run is the same.
+    asked = {"data": dataset.fingerprint(), "wishes": _asked(wishes), "base": model_hash(base)}
+    key = json.loads(json.dumps(asked))
+    finished = _finished(folder, key)
+    if finished is not None:
+        return _again(folder, finished, str(device))
     chosen = defaults_for(len(arrays), device.type)
     config = training_config(
         wishes,
@@ -110,37 +114,42 @@ def adapt_model(
         log_every=max(1, min(20, total // 20)),
         checkpoint_seconds=60.0,
     )
-    # What is asked for, not what follows from the speed of this machine: a resumed run is the same.
-    key = json.loads(json.dumps({"data": dataset.fingerprint(), "wishes": _asked(wishes)}))
-    estimate = replace(estimate, steps=total * trainings)
+    earlier = earlier_crystals(base, arrays)
+    more = CrystalArrays.join((library_only, earlier))
+    libraries, usable = _libraries(arrays, more)
+    nothing = arrays.take(np.zeros(0, np.int64))
+    adaptation = Adaptation(
+        model,
+        arrays,
+        _replayed(config.seed, len(arrays)) if strengths else nothing,
+        folder,
+        config,
+        key=key,
+        on_step=(lambda step, loss: on_step(step, total * trainings, loss)) if on_step else None,
+    )
+    estimate = replace(
+        estimate,
+        steps=total * trainings,
+        trainings=trainings,
+        other_seconds=workers.share(
+            adaptation.judging_seconds(strengths)
+            + left_out_seconds(*libraries, usable, config.seed)
+        ),
+    )
     if on_estimate:
         on_estimate(estimate)
     with locked(make_folder(folder)) if workers.first else contextlib.nullcontext():
-        finished = _finished(folder, key)
+        finished = _finished(folder, key)  # another process may have made it meanwhile
         if finished is not None:
-            result = TrainingResult(int(finished["steps"]), float("nan"), "finished", 0.0)
-            return load(folder, str(device)), TrainingSummary(
-                result, estimate, finished["verdict"], float("nan"), float("nan"), folder
-            )
+            return _again(folder, finished, str(device))
         if workers.first:
-            save_training_set(folder / TRAINING_SET_FILE, _together(arrays, library_only))
-        nothing = arrays.take(np.zeros(0, np.int64))
-        adaptation = Adaptation(
-            model,
-            arrays,
-            _replayed(config.seed, len(arrays)) if strengths else nothing,
-            folder,
-            config,
-            key=key,
-            on_step=(lambda step, loss: on_step(step, total * trainings, loss))
-            if on_step
-            else None,
-        )
+            everything = CrystalArrays.join((arrays, more)) or arrays
+            save_training_set(folder / TRAINING_SET_FILE, everything)
         selection = Selection(None, {})
         weights: dict[str, Tensor] = {}
         if strengths:
             selection, weights = adaptation.final(adaptation.select(strengths))
-        evidence, figures = workers.share(_weighed(arrays, config.seed))
+        evidence, figures = workers.share(weigh_own(*libraries, usable, seed=config.seed))
         trained, unseen = (arrays.take(half) for half in adaptation.halves)
         half = adaptation.half_model(selection.chosen)
         copying = workers.share(measure_copying(half, trained, unseen, config.seed))
@@ -151,7 +160,14 @@ def adapt_model(
                 len(library_only),
             )
         text = verdict(
-            arrays, base.model.config.elements, selection, figures, copying, left_out or {}
+            arrays,
+            (base.model.config.elements, base.model.config.max_train_atoms),
+            joined_types(libraries[1]),
+            selection,
+            figures,
+            copying,
+            left_out or {},
+            0 if earlier is None else len(earlier),
         )
         header: dict[str, Any] = {
             **describe_data(dataset, arrays, np.zeros(0, np.int64)),
@@ -212,6 +228,18 @@ def _is_shipped(base: CrystalGenerator) -> bool:
     return base.address == "pretrained" or base.header.get("base", {}).get("holds_weights") is False
 
 
+def _again(
+    folder: Path, header: Mapping[str, Any], device: str
+) -> tuple[CrystalGenerator, TrainingSummary]:
+    """The model that this command made before."""
+    nothing = float("nan")
+    result = TrainingResult(int(header["steps"]), nothing, "finished", 0.0)
+    summary = TrainingSummary(
+        result, Estimate(0, 0.0, 0.0, 0), header["verdict"], nothing, nothing, folder
+    )
+    return load(folder, device), summary
+
+
 def _finished(folder: Path, key: Mapping[str, Any]) -> dict[str, Any] | None:
     """The header of the model that this command made already, None where it is to be made.
 
@@ -222,8 +250,16 @@ def _finished(folder: Path, key: Mapping[str, Any]) -> dict[str, Any] | None:
     if not file.exists():
         return None
     stored = read_header(file)
-    if stored.get("key") == key:
+    found = stored.get("key") or {}
+    if found == key:
         return stored
+    if found and {**found, "base": key["base"]} == key:
+        log.warning(
+            "%s: was trained in the same way from another version of the model it starts from; it "
+            "is trained again",
+            folder,
+        )
+        return None
     raise CheckpointError(
         f"{folder}: holds a model that was trained on other crystals or with other settings; use "
         "the same ones, or choose another folder with --out."
@@ -262,88 +298,30 @@ def _replayed(seed: int, crystals: int) -> CrystalArrays:
     return CrystalStructureDataset(structures, reduce=True).arrays
 
 
-def _together(arrays: CrystalArrays, more: CrystalArrays | None) -> CrystalArrays:
-    if more is None or not len(more):
-        return arrays
-    crystals = [part.crystal(i) for part in (arrays, more) for i in range(len(part))]
-    return CrystalArrays.from_crystals(crystals)
+def earlier_crystals(base: CrystalGenerator, arrays: CrystalArrays) -> CrystalArrays | None:
+    """Crystals of the model that training starts from which are not among the new ones."""
+    if base.training is None or not len(base.training):
+        return None
+    crystals = [part.crystal(i) for part in (arrays, base.training) for i in range(len(part))]
+    repeated, _ = find_duplicates(crystals)
+    rows = [row for row in range(len(base.training)) if row + len(arrays) not in repeated]
+    return base.training.take(np.array(rows, dtype=np.int64)) if rows else None
 
 
-def _weighed(arrays: CrystalArrays, seed: int) -> tuple[OwnEvidence, LeftOut]:
-    """How much the crystals count in proposals and ranking, and what they add."""
+def _libraries(
+    arrays: CrystalArrays, more: CrystalArrays | None
+) -> tuple[tuple[ReferenceLibrary, ReferenceLibrary], list[Structure]]:
+    """The shipped library, and with the crystals; those of them that can be left out in turn.
+
+    Args:
+        more: crystals that join the library and are not asked for.
+    """
     from crystal_diffusion.proposals.joining import join, read_own
     from crystal_diffusion.proposals.library import default_library
 
-    structures: list[Structure] = [arrays.crystal(i).to_structure() for i in range(len(arrays))]
-    entries, unfit = read_own(structures, arrays.ids)
-    shipped: ReferenceLibrary = default_library()
-    usable = [s for s, name in zip(structures, arrays.ids, strict=True) if name not in unfit]
-    return weigh_own(shipped, join(shipped, entries), usable, seed=seed)
-
-
-def verdict(
-    arrays: CrystalArrays,
-    base_elements: tuple[int, ...],
-    selection: Selection,
-    figures: LeftOut,
-    copying: Copying,
-    left_out: Mapping[str, str],
-) -> str:
-    """What was learned, what was not, in sentences with figures."""
-    lines = []
-    count = len(arrays)
-    crystals = f"{count} crystal{'s' if count > 1 else ''}"
-    lines.append(f"Your {crystals} joined the library and the ranking of the pretrained model.")
-    if left_out:
-        first, reason = next(iter(left_out.items()))
-        more = f", and {len(left_out) - 1} more" if len(left_out) > 1 else ""
-        lines.append(f"Left out: {first} ({reason}){more}.")
-    if figures.asked:
-        lines.append(_answers(figures))
-    else:
-        lines.append("They are too few to measure what they add to the answers.")
-    lines.append(_weights(selection, count))
-    if copying.samples:
-        lines.append(copying.sentence())
-    new = sorted(
-        {int(z) for z in np.unique(arrays.atomic_numbers)} - set(base_elements or range(1, 95))
-    )
-    if new:
-        names = ", ".join(chemistry.symbol(z) for z in new)
-        lines.append(f"New to the model, known from your crystals only: {names}.")
-    return "\n".join(lines)
-
-
-def _answers(figures: LeftOut) -> str:
-    asked = figures.asked
-    before, after = (100 * k / asked for k in (figures.box_first, figures.own_first))
-    change = [1.0] * figures.gained + [-1.0] * figures.lost
-    change += [0.0] * (asked - len(change))
-    span = ratio("", "", change)
-    return (
-        f"Answers: of {asked} of yours, each left out in turn with all of its composition, the "
-        f"first answer was right for {before:.0f} % without and {after:.0f} % with the others "
-        f"({figures.gained} gained, {figures.lost} lost; change {100 * span.value:+.0f} points, "
-        f"{100 * span.low:+.0f} to {100 * span.high:+.0f} with 95 %); among five "
-        f"{100 * figures.box_any / asked:.0f} and {100 * figures.own_any / asked:.0f} %."
-    )
-
-
-def _weights(selection: Selection, count: int) -> str:
-    if not selection.judged:
-        return f"Weights: unchanged, because fewer than {FEWEST} crystals are too few to adapt to."
-    before = selection.judged[NO_CHANGE]
-    tried = ", ".join(name for name in selection.judged if name != NO_CHANGE)
-    half = "each half in turn" if count < 50 else "one half"
-    if selection.chosen is None:
-        return (
-            f"Weights: unchanged. Trained on {half} and judged on the other, none of ({tried}) "
-            f"did better on {len(before.losses)} crystals than no change (loss {before.loss:.3f})."
-        )
-    after = selection.judged[selection.chosen.name]
-    return (
-        f"Weights: adapted ({selection.chosen.name}). On {len(before.losses)} crystals left out "
-        f"of training the loss fell from {before.loss:.3f} to {after.loss:.3f} "
-        f"(by {selection.gain:.3f} ± {selection.error:.3f}); from noise alone "
-        f"{sum(before.found)} and then {sum(after.found)} of {len(before.found)} came back."
-    )
+    together = CrystalArrays.join((arrays, more)) or arrays
+    structures = [together.crystal(i).to_structure() for i in range(len(together))]
+    entries, unfit = read_own(structures, together.ids)
+    shipped = default_library()
+    own = zip(structures[: len(arrays)], arrays.ids, strict=True)
+    return (shipped, join(shipped, entries)), [s for s, name in own if name not in unfit]

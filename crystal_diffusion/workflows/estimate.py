@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import resource
+import statistics
 import sys
 import time
 from dataclasses import dataclass, replace
@@ -36,6 +36,8 @@ class Defaults:
     learning_rate: float
 
 
+#: Passes that are timed before training.
+_MEASURED = 3
 #: A graphics processor is idle with batches that suit a processor; this many times larger ones,
 #: and as many more passes, keep the number of steps.
 _ACCELERATOR_BATCH = 8
@@ -78,17 +80,25 @@ def network_options(model: ModelSettings, chosen: Defaults) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a run will cost, measured on two real steps: seconds, peak memory in MB."""
+    """What a run will cost, measured on a few real steps: seconds, peak memory in MB.
+
+    Attributes:
+        steps: in all; parameters: of the network.
+        other_seconds: what is done beside the steps, such as asking for crystals left out.
+        trainings: that share the steps.
+    """
 
     steps: int
     seconds_per_step: float
     memory_mb: float
     parameters: int
+    other_seconds: float = 0.0
+    trainings: int = 1
 
     @property
     def seconds(self) -> float:
-        """Total for all steps."""
-        return self.steps * self.seconds_per_step
+        """In all."""
+        return self.steps * self.seconds_per_step + self.other_seconds
 
 
 @dataclass(frozen=True)
@@ -117,13 +127,17 @@ def batch_of(arrays: Any) -> CrystalBatch:
 def measure(
     model: JointDiffusion, data: CrystalBatch, config: TrainingConfig, workers: Workers
 ) -> Estimate:
-    """Time two real forward and backward passes of this process's share; no weight changes."""
+    """Time real forward and backward passes of this process's share; no weight changes.
+
+    The first pass is not counted: it does what is done once. The middle of the others is taken, so
+    that one pass beside other work on the machine decides nothing.
+    """
     plan = batch_plan(data, config)
     bf16 = use_bfloat16(config.precision, model.device)
-    took = math.inf
+    passes: list[float] = []
     for parameter in model.parameters():
         parameter.requires_grad_(True)
-    for step in range(2):
+    for step in range(_MEASURED + 1):
         began = time.perf_counter()
         rows = plan.batch(step % plan.per_epoch)
         inputs = prepare_step(model, data, rows, config, step)
@@ -133,12 +147,13 @@ def measure(
         workers.add_gradients(model.parameters())
         if model.device.type == "cuda":
             torch.cuda.synchronize()
-        took = min(took, time.perf_counter() - began)
+        passes.append(time.perf_counter() - began)
         model.zero_grad(set_to_none=True)
     # Weights, averages, two moments and gradients are five copies, beside what is held now.
     parameters = sum(p.numel() for p in model.parameters())
     scale = 1 if sys.platform == "darwin" else 1024
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6
+    took = statistics.median(passes[1:])
     return Estimate(1, took * 1.1, resident + 5 * 4 * parameters / 1e6, parameters)
 
 

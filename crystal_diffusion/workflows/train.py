@@ -29,7 +29,7 @@ from crystal_diffusion.training.distributed import Workers
 from crystal_diffusion.training.loop import fit
 from crystal_diffusion.training.plots import plot_losses
 from crystal_diffusion.training.run_state import RunState
-from crystal_diffusion.workflows.adapt_model import adapt_model
+from crystal_diffusion.workflows.adapt_model import adapt_model, earlier_crystals
 from crystal_diffusion.workflows.data_card import describe_data, without_odd, without_oversized
 from crystal_diffusion.workflows.estimate import (
     Defaults,
@@ -165,7 +165,10 @@ def _train_weights(
         if workers.first:
             # Nothing is written before it is clear that the run may go on here.
             RunState(folder, config, crystals, identity).check()
-            save_training_set(folder / TRAINING_SET_FILE, arrays.take(used))
+            trained = arrays.take(used)
+            earlier = None if started is None else earlier_crystals(started, trained)
+            stored = CrystalArrays.join((trained, earlier)) or trained
+            save_training_set(folder / TRAINING_SET_FILE, stored)
             header = describe_data(dataset, arrays.take(used), held)
         header |= _history(started)
         if left_out:

@@ -82,7 +82,7 @@ def test_the_folder_names_its_base_and_holds_the_crystals(
     assert not (summary.out / "adaptation").exists()
     library = generator.library
     assert library is not None and library.own is not None and library.own.sum() == 4
-    for sentence in ("4 crystals joined", "too few to measure", "Weights:"):
+    for sentence in ("4 crystals joined", "too few to measure", "weights of the network"):
         assert sentence in summary.verdict
 
 
