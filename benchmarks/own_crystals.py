@@ -57,14 +57,14 @@ def structure(arrays: Any, row: int) -> Any:
 
 
 def place(proposer: PrototypeProposer, evidence: OwnEvidence | None, target: Any) -> int:
-    """Place of the target among the first five, 99 where it is not there."""
+    """SkeletonPlace of the target among the first five, 99 where it is not there."""
     numbers, counts = np.unique(np.array(target.atomic_numbers), return_counts=True)
     composition = {int(z): int(n) for z, n in zip(numbers, counts, strict=True)}
     found = proposer.propose(composition, n=POOL)
     if not found:
         return 99
     candidates = [Candidate(p.structure, "prototype", p) for p in found]
-    scores = default_ranker().score(candidates, novel=True)
+    scores = default_ranker().score(candidates, known_last=True)
     if evidence is not None:
         scores = scores + evidence.weight * own_votes(found)
     matcher = StructureMatch()

@@ -68,7 +68,9 @@ def main() -> None:
     parser.add_argument("--part", choices=("odd", "even", "all"), default="odd")
     parser.add_argument("--candidates", type=int, default=20)
     parser.add_argument("--pool", type=int, default=30, help="candidates the ranker sees")
-    parser.add_argument("--novel", action="store_true", help="types known for the formula last")
+    parser.add_argument(
+        "--known-last", action="store_true", help="types known for the formula last"
+    )
     parser.add_argument("--ignore-known", action="store_true", help="no votes of the same formula")
     parser.add_argument("--no-ranker", action="store_true", help="order of votes only")
     parser.add_argument("--save", type=Path, default=None, help="JSON lines, one per target")
@@ -91,7 +93,7 @@ def main() -> None:
         pool = args.candidates if rank is None else args.pool
         proposals = proposer.propose(composition, n=pool, known=not args.ignore_known)
         if rank is not None:
-            proposals = rank.order(proposals, novel=args.novel)[: args.candidates]
+            proposals = rank.order(proposals, known_last=args.known_last)[: args.candidates]
         spent += time.process_time() - start
         found = []
         for proposal in proposals[: args.candidates]:
@@ -102,7 +104,7 @@ def main() -> None:
     print(f"{args.split} part {args.part} n={len(rows)} seed={args.seed} {platform.processor()}")
     print(
         f"ranker: {'no' if rank is None else 'yes'}; same formula votes: {not args.ignore_known}"
-        f"; told that the answer is not in the library: {args.novel}"
+        f"; told that the answer is not in the library: {args.known_last}"
     )
     for k in (1, 5, 20):
         hits = np.array([any(r is not None for r in row["rms"][:k]) for row in rows], float)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from crystal_diffusion.data.demo import create_demo_dataset
     from crystal_diffusion.data.sources.fetching import fetch, load_materials_project_data
     from crystal_diffusion.diffusion.joint import JointConfig, JointDiffusion
+    from crystal_diffusion.diffusion.original import CrystalDiffusionModel
     from crystal_diffusion.diffusion.progressive import progressive_distillation
-    from crystal_diffusion.diffusion.reference import CrystalDiffusionModel
     from crystal_diffusion.diffusion.sampler import SamplerSettings
     from crystal_diffusion.generation.generator import CrystalGenerator
     from crystal_diffusion.generation.loading import load
@@ -45,7 +45,7 @@ find_moved_modules()
 _HOMES = {
     "AdvancedPhysicsValidator": "physics.advanced",
     "CrystalBatch": "crystal",
-    "CrystalDiffusionModel": "diffusion.reference",
+    "CrystalDiffusionModel": "diffusion.original",
     "CrystalGenerator": "generation.generator",
     "CrystalStructureDataset": "data.dataset",
     "DataSettings": "workflows.training_settings",

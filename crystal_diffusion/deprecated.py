@@ -17,11 +17,13 @@ Class = TypeVar("Class", bound=type)
 #: Modules that were moved, without the name of the package.
 MOVED = {
     "data.run_folder": "runs.folder",
+    "diffusion.reference": "diffusion.original",
     "generation.benchmark": "workflows.benchmark",
     "generation.data_card": "workflows.data_card",
     "generation.demo": "workflows.demo",
     "generation.run": "workflows.generate",
     "generation.training": "workflows.train",
+    "physics.batch": "physics.files",
     "proposals.ranker": "ranking.learned",
     "proposals.scoring_network": "ranking.network",
     "screening.batch": "energy.pooled_relaxation",
@@ -31,6 +33,7 @@ MOVED = {
     "screening.executors": "parallel.executors",
     "screening.hull": "energy.hull",
     "screening.pair_potential": "energy.pair_potential",
+    "screening.outcome": "screening.rows",
     "screening.potentials": "energy.potentials",
     "screening.references": "energy.reference_energies",
     "screening.relaxation": "energy.relaxation",

@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 import torch
 
-from crystal_diffusion.diffusion.reference import CrystalDiffusionModel
+from crystal_diffusion.diffusion.original import CrystalDiffusionModel
 from crystal_diffusion.parallel import one_thread_each, side_by_side
 
 

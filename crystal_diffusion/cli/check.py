@@ -88,20 +88,20 @@ def _show(table: CheckTable, rows: int) -> None:
 
     found = [*table.of("bad"), *table.of("odd")]
     if found and rows > 0:
-        view = Table(show_lines=False, pad_edge=False)
+        lines = Table(show_lines=False, pad_edge=False)
         for header in ("id", "formula", "", "what", "details"):
-            view.add_column(header, overflow="fold")
+            lines.add_column(header, overflow="fold")
         for row in found[:rows]:
             for finding in row.findings:
                 colour = "red" if finding.severity == "bad" else "yellow"
-                view.add_row(
+                lines.add_row(
                     Text(row.id),
                     Text(row.formula),
                     Text(finding.severity, style=colour),
                     Text(finding.kind),
                     Text(finding.text),
                 )
-        out.print(view)
+        out.print(lines)
     if len(found) > rows:
         out.print(f"{len(found) - rows} more rows: show them with --rows, or write all with --out.")
     bad, odd = len(table.of("bad")), len(table.of("odd"))

@@ -11,7 +11,7 @@ import typer
 from crystal_diffusion.cli.console import FAILED, OK, PARTIAL, err, out, progress
 
 if TYPE_CHECKING:
-    from crystal_diffusion.physics.batch import ValidationTable
+    from crystal_diffusion.physics.files import ValidationTable
 
 
 class Profile(StrEnum):
@@ -49,7 +49,7 @@ def validate(
 
     Example: crystal-diffusion validate my_cifs/*.cif --profile strict --out report.jsonl
     """
-    from crystal_diffusion.physics.batch import validate_files
+    from crystal_diffusion.physics.files import validate_files
     from crystal_diffusion.physics.validator import PhysicsValidator
 
     validator = PhysicsValidator(profile=profile.value, limits=limits)
@@ -77,16 +77,16 @@ def _show(table: ValidationTable, rows: int) -> None:
 
     found = [row for row in table.rows if row.verdict != "valid"]
     if found and rows > 0:
-        view = Table("crystal", "formula", "verdict", "check", "value", "limit", "why")
+        lines = Table("crystal", "formula", "verdict", "check", "value", "limit", "why")
         shown = 0
         for row in found:
             for index, line in enumerate(row.lines):
                 if shown >= rows:
                     break
                 first = (row.id, row.formula, row.verdict) if index == 0 else ("", "", "")
-                view.add_row(*(Text(cell) for cell in (*first, *line)))
+                lines.add_row(*(Text(cell) for cell in (*first, *line)))
                 shown += 1
-        out.print(view)
+        out.print(lines)
         total = sum(len(row.lines) for row in found)
         if total > shown:
             out.print(f"{total - shown} more lines; --rows shows more, --out writes all.")

@@ -27,7 +27,7 @@ LARGEST_MEMBER, MOST_MEMBERS = 512 * MIB, 2_000_000
 
 
 @dataclass(frozen=True)
-class Member:
+class ArchiveFile:
     """One file in an archive: its name there, without a leading ``./``, and its bytes."""
 
     name: str
@@ -46,7 +46,7 @@ def archive_stem(path: Path) -> str:
     return path.name[: len(path.name) - len(ending)]
 
 
-def members(path: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
+def members(path: Path, wanted: Callable[[str], bool]) -> Iterator[ArchiveFile]:
     """The wanted files of an archive, in its order.
 
     Args:
@@ -98,7 +98,7 @@ def _check_announced(path: Path, entries: list[zipfile.ZipInfo]) -> None:
         raise TooMuch(f"it has {len(entries)} members; {MOST_MEMBERS} are the most")
 
 
-def _zipped(path: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
+def _zipped(path: Path, wanted: Callable[[str], bool]) -> Iterator[ArchiveFile]:
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
         _check_announced(path, entries)
@@ -112,10 +112,10 @@ def _zipped(path: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
                 content = file.read(entry.file_size + 1)
             if len(content) > entry.file_size:
                 raise TooMuch(f"{name} is larger than it says; the archive is not to be trusted")
-            yield Member(name, content)
+            yield ArchiveFile(name, content)
 
 
-def _taped(path: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
+def _taped(path: Path, wanted: Callable[[str], bool]) -> Iterator[ArchiveFile]:
     with _expanded(path) as raw:
         bounded = cast("IO[bytes]", _Bounded(raw, bounded_size(path)))
         with tarfile.open(fileobj=bounded, mode="r|") as archive:
@@ -129,7 +129,7 @@ def _taped(path: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
                     raise TooMuch(f"{name} has {entry.size // MIB} MiB; give it by itself")
                 file = archive.extractfile(entry)
                 if file is not None:
-                    yield Member(name, file.read())
+                    yield ArchiveFile(name, file.read())
 
 
 def _expanded(path: Path) -> IO[bytes]:

@@ -17,7 +17,7 @@ from crystal_diffusion.chemistry import covalent_radii
 from crystal_diffusion.data.bounds import MOST_IMAGES, TooMuch
 from crystal_diffusion.data.cif_sites import BadTable, Sites, read_sites
 from crystal_diffusion.data.cif_species import choose_readings
-from crystal_diffusion.data.cif_symmetry import Candidate, NoSymmetry, symmetry_of
+from crystal_diffusion.data.cif_symmetry import NoSymmetry, SymmetryReading, symmetry_of
 from crystal_diffusion.data.cif_tags import NoNumber, Tags, number
 from crystal_diffusion.data.encodings import decode
 from crystal_diffusion.data.labels import Reading
@@ -25,8 +25,8 @@ from crystal_diffusion.data.orbits import Orbits, expand
 from crystal_diffusion.data.overlaps import IMPOSSIBLE_A, close_pairs
 from crystal_diffusion.data.records import (
     LAST_ELEMENT,
+    DisorderPlace,
     Occupancy,
-    Place,
     PlainCrystal,
     cell_problem,
     failed,
@@ -130,7 +130,7 @@ def _statement(tags: Tags) -> Statement:
 class _Attempt:
     """The crystal by one way to understand the symmetry."""
 
-    candidate: Candidate
+    candidate: SymmetryReading
     crystal: PlainCrystal
     readings: Sequence[Reading]
     comparison: Comparison
@@ -161,7 +161,7 @@ def _settled(tags: Tags, sites: Sites, lattice: np.ndarray) -> _Attempt:
     return _decided(attempts, candidates)
 
 
-def _decided(attempts: Sequence[_Attempt], candidates: Sequence[Candidate]) -> _Attempt:
+def _decided(attempts: Sequence[_Attempt], candidates: Sequence[SymmetryReading]) -> _Attempt:
     agreeing = [a for a in attempts if a.comparison.agrees]
     if len(agreeing) > 1 or not agreeing:
         open_ones = agreeing or [a for a in attempts if a.comparison.agrees is None]
@@ -217,7 +217,7 @@ def _same_atoms(one: _Attempt, two: _Attempt) -> bool:
 
 
 def _attempt(
-    candidate: Candidate, sites: Sites, lattice: np.ndarray, statement: Statement
+    candidate: SymmetryReading, sites: Sites, lattice: np.ndarray, statement: Statement
 ) -> _Attempt:
     volume = abs(float(np.linalg.det(lattice)))
     operations = candidate.operations
@@ -311,14 +311,16 @@ def _check_elements(numbers: np.ndarray) -> None:
         )
 
 
-def _places(sites: Sites, rows: np.ndarray, operations: np.ndarray) -> tuple[Place | None, ...]:
+def _places(
+    sites: Sites, rows: np.ndarray, operations: np.ndarray
+) -> tuple[DisorderPlace | None, ...]:
     """The copy of a disordered assembly that each atom belongs to."""
     if not any(group for _, group in sites.places):
         return ()
-    found: list[Place | None] = []
+    found: list[DisorderPlace | None] = []
     for row, operation in zip(rows.tolist(), operations.tolist(), strict=True):
         assembly, group = sites.places[row]
-        found.append(Place(assembly, group, operation) if group else None)
+        found.append(DisorderPlace(assembly, group, operation) if group else None)
     return tuple(found)
 
 

@@ -60,7 +60,7 @@ class NoSymmetry(Exception):
 
 
 @dataclass(frozen=True)
-class Candidate:
+class SymmetryReading:
     """One way to understand the symmetry of a file.
 
     Attributes:
@@ -93,7 +93,7 @@ class _Statements:
         return cls(tags.text(*_HALL_TAGS), names, whole, tags.text(_CODE_TAG))
 
 
-def symmetry_of(tags: Tags, lattice: np.ndarray) -> tuple[Candidate, ...]:
+def symmetry_of(tags: Tags, lattice: np.ndarray) -> tuple[SymmetryReading, ...]:
     """The ways to understand the symmetry of a block, the likeliest first.
 
     Args:
@@ -108,7 +108,9 @@ def symmetry_of(tags: Tags, lattice: np.ndarray) -> tuple[Candidate, ...]:
     if listed:
         shifted = _off_origin(listed)
         if shifted is not None:
-            return _that_fits([Candidate(shifted, "its symmetry operations")], lattice, "the list")
+            return _that_fits(
+                [SymmetryReading(shifted, "its symmetry operations")], lattice, "the list"
+            )
         known = _known_group(listed, said)
         if known is not None and misfit(known.operations, lattice) < METRIC_ROUNDING:
             return (known,)
@@ -241,7 +243,7 @@ def _closure(texts: tuple[str, ...]) -> tuple[gemmi.Op, ...] | None:
 
 
 @functools.lru_cache(maxsize=1024)
-def _known_group(texts: tuple[str, ...], said: _Statements) -> Candidate | None:
+def _known_group(texts: tuple[str, ...], said: _Statements) -> SymmetryReading | None:
     """The list, where it is a whole group and nothing in the file says another one."""
     listed = _parsed(texts)
     closed = _closure(texts)
@@ -253,7 +255,7 @@ def _known_group(texts: tuple[str, ...], said: _Statements) -> Candidate | None:
         f"the space group {name!r} is unknown; the operations of the file were used"
         for name in unknown
     )
-    candidate = Candidate(operations, "its symmetry operations", True, notes)
+    candidate = SymmetryReading(operations, "its symmetry operations", True, notes)
     if not named or any(setting.operations.keys == operations.keys for setting in named):
         return candidate
     number = _number_of(operations)
@@ -264,7 +266,7 @@ def _known_group(texts: tuple[str, ...], said: _Statements) -> Candidate | None:
 
 def _from_list(
     texts: tuple[str, ...], said: _Statements, lattice: np.ndarray
-) -> tuple[Candidate, ...]:
+) -> tuple[SymmetryReading, ...]:
     """Candidates where the list of operations is no group, or says something else than the rest."""
     listed = _parsed(texts)
     keys = {key_of(operation) for operation in listed}
@@ -272,25 +274,25 @@ def _from_list(
     whole = closed is not None and len(closed) == len(listed)
     named, _ = _named(said)
     fitting = [s for s in named if misfit(s.operations, lattice) <= METRIC_LIMIT]
-    found: list[Candidate] = []
+    found: list[SymmetryReading] = []
     if whole:
         own = make_operations(listed)
         says = f"the {len(listed)} listed operations"
         off = misfit(own, lattice)
         if _agrees(own, named) and off <= METRIC_LIMIT:
             loose = (f"the cell differs from the symmetry by {off:.1%}",)
-            return (Candidate(own, says, True, loose if off > METRIC_ROUNDING else ()),)
+            return (SymmetryReading(own, says, True, loose if off > METRIC_ROUNDING else ()),)
         if off <= METRIC_LIMIT:
             # A program that does not know the group writes P 1 and the true operations.
             lazy = bool(named) and all(setting.number == 1 for setting in named)
             text = f"the operations are not those of the space group {_names_of(named)}"
-            found.append(Candidate(own, says, lazy, (text,)))
+            found.append(SymmetryReading(own, says, lazy, (text,)))
     elif closed is not None:
         own = make_operations(closed)
         note = f"{len(own)} operations follow from the {len(listed)} listed"
         if misfit(own, lattice) <= METRIC_LIMIT:
             sure = any(setting.operations.keys == own.keys for setting in named)
-            candidate = Candidate(own, "what the listed operations generate", sure, (note,))
+            candidate = SymmetryReading(own, "what the listed operations generate", sure, (note,))
             if sure:
                 return (candidate,)
             found.append(candidate)
@@ -299,7 +301,7 @@ def _from_list(
         part = not whole and keys <= setting.operations.keys
         found.insert(0 if part else len(found), _of_setting(setting, part, note))
     if sum(candidate.sure for candidate in found) > 1:
-        found = [Candidate(c.operations, c.says, False, c.notes) for c in found]
+        found = [SymmetryReading(c.operations, c.says, False, c.notes) for c in found]
     if not found:
         why = "do not fit the cell" if whole else "are no group"
         raise NoSymmetry(f"the {len(listed)} symmetry operations {why}; correct them or the cell")
@@ -313,7 +315,7 @@ def _agrees(own: Operations, named: Sequence[Setting]) -> bool:
     return number is None or any(setting.number == number for setting in named)
 
 
-def _without_list(said: _Statements, lattice: np.ndarray) -> tuple[Candidate, ...]:
+def _without_list(said: _Statements, lattice: np.ndarray) -> tuple[SymmetryReading, ...]:
     """Candidates of a file that lists no operations."""
     hall = _hall(said.hall)
     named, unknown = _named(_Statements("", said.names, said.number, said.code))
@@ -322,8 +324,8 @@ def _without_list(said: _Statements, lattice: np.ndarray) -> tuple[Candidate, ..
         number = _number_of(hall)
         agree = not named or number is None or any(s.number == number for s in named)
         if agree:
-            return _that_fits([Candidate(hall, says)], lattice, says)
-        found = [Candidate(hall, says, False), *(_of_setting(s, False) for s in named)]
+            return _that_fits([SymmetryReading(hall, says)], lattice, says)
+        found = [SymmetryReading(hall, says, False), *(_of_setting(s, False) for s in named)]
         return _that_fits(found, lattice, f"{says} and the name {_names_of(named)}")
     if not said.names and said.hall:
         # Some programs write the Hermann-Mauguin symbol in the place of the Hall symbol.
@@ -351,7 +353,7 @@ def _without_list(said: _Statements, lattice: np.ndarray) -> tuple[Candidate, ..
     if not named:
         identity = operations_of("P 1")
         note = "the file says no symmetry; its atoms are taken to be all atoms of the cell"
-        return (Candidate(identity, "no symmetry", True, (note,)),)
+        return (SymmetryReading(identity, "no symmetry", True, (note,)),)
     fitting = _fitting(named, lattice)
     says = f"the space group {_names_of(named)}"
     if not fitting:
@@ -361,7 +363,7 @@ def _without_list(said: _Statements, lattice: np.ndarray) -> tuple[Candidate, ..
 
 def _ranked(
     fitting: Sequence[Setting], lattice: np.ndarray, standard: Setting
-) -> tuple[Candidate, ...]:
+) -> tuple[SymmetryReading, ...]:
     """Candidates of a name or number that leaves a choice.
 
     Of settings that differ in the unique axis, the standard (b, or as written) may be used if it
@@ -376,23 +378,25 @@ def _ranked(
     return (_of_setting(first, sure), *(_of_setting(s, False) for s in others))
 
 
-def _of_setting(setting: Setting, sure: bool, *notes: str) -> Candidate:
-    return Candidate(setting.operations, f"the space group {setting.name}", sure, notes)
+def _of_setting(setting: Setting, sure: bool, *notes: str) -> SymmetryReading:
+    return SymmetryReading(setting.operations, f"the space group {setting.name}", sure, notes)
 
 
 def _fitting(settings: Sequence[Setting], lattice: np.ndarray) -> list[Setting]:
     return [s for s in settings if misfit(s.operations, lattice) <= METRIC_LIMIT]
 
 
-def _that_fits(found: Sequence[Candidate], lattice: np.ndarray, says: str) -> tuple[Candidate, ...]:
-    kept: list[Candidate] = []
+def _that_fits(
+    found: Sequence[SymmetryReading], lattice: np.ndarray, says: str
+) -> tuple[SymmetryReading, ...]:
+    kept: list[SymmetryReading] = []
     for candidate in found:
         off = misfit(candidate.operations, lattice)
         if off > METRIC_LIMIT:
             continue
         note = (f"the cell differs from the symmetry by {off:.1%}",)
         notes = candidate.notes + (note if off > METRIC_ROUNDING else ())
-        kept.append(Candidate(candidate.operations, candidate.says, candidate.sure, notes))
+        kept.append(SymmetryReading(candidate.operations, candidate.says, candidate.sure, notes))
     if not kept:
         raise NoSymmetry(
             f"{says} does not fit the cell; correct one of them, or name the setting "

@@ -15,8 +15,8 @@ import numpy as np
 
 from crystal_diffusion.data.provenance import NOT_KNOWN, Provenance
 from crystal_diffusion.data.records import (
+    DisorderPlace,
     Occupancy,
-    Place,
     PlainCrystal,
     failed,
     make_crystal,
@@ -200,20 +200,22 @@ def _statement(attributes: Mapping[str, Any]) -> Statement:
     )
 
 
-def _places(attributes: Mapping[str, Any], sites: int) -> tuple[tuple[Place | None, float], ...]:
+def _places(
+    attributes: Mapping[str, Any], sites: int
+) -> tuple[tuple[DisorderPlace | None, float], ...]:
     """The group of each site that takes turns with others, and the probability of that group.
 
     Raises:
         ValueError: when a site is in two groups.
     """
-    found: list[tuple[Place | None, float]] = [(None, 1.0)] * sites
+    found: list[tuple[DisorderPlace | None, float]] = [(None, 1.0)] * sites
     for number, assembly in enumerate(attributes.get("assemblies") or []):
         groups, shares = assembly["sites_in_groups"], assembly["group_probabilities"]
         for label, (members, share) in enumerate(zip(groups, shares, strict=True), 1):
             for site in members:
                 if found[site][0] is not None:
                     raise ValueError(f"site {site + 1} is in two groups")
-                found[site] = (Place(str(number), str(label), 0), float(share))
+                found[site] = (DisorderPlace(str(number), str(label), 0), float(share))
     return tuple(found)
 
 

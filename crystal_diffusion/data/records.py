@@ -70,7 +70,7 @@ _LEFT_HANDED = (
 
 
 @dataclass(frozen=True)
-class Place:
+class DisorderPlace:
     """The part that a site has in a disorder of whole groups of atoms.
 
     Attributes:
@@ -96,7 +96,7 @@ class Occupancy:
 
     frac_coords: np.ndarray
     species: tuple[dict[int, float], ...]
-    places: tuple[Place | None, ...] = ()
+    places: tuple[DisorderPlace | None, ...] = ()
 
     def describe(self) -> str:
         """The worst site in words, for a message."""

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from crystal_diffusion.diffusion.reference import CrystalDiffusionModel
+from crystal_diffusion.diffusion.original import CrystalDiffusionModel
 from crystal_diffusion.errors import InputError, TrainingError
 
 

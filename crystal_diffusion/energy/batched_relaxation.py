@@ -56,12 +56,12 @@ class _Abandoned(Exception):
 
 
 @dataclass(eq=False)
-class _Job:
+class _RelaxJob:
     """One relaxation in its thread, and what it asks for or has come to."""
 
     key: str
     structure: Structure
-    inbox: queue.SimpleQueue[_Job]
+    inbox: queue.SimpleQueue[_RelaxJob]
     wake: threading.Event = field(default_factory=threading.Event)
     atoms: Atoms | None = None
     reply: Evaluation | Exception | None = None
@@ -103,7 +103,7 @@ class _Asking(Calculator):  # type: ignore[misc]
 
     implemented_properties = ["energy", "forces", "stress"]
 
-    def __init__(self, job: _Job) -> None:
+    def __init__(self, job: _RelaxJob) -> None:
         super().__init__()
         self._job = job
 
@@ -161,8 +161,8 @@ def _relax_batched(
     evaluate: BatchEvaluator,
     atoms_per_batch: int,
 ) -> Iterator[tuple[str, RelaxResult]]:
-    inbox: queue.SimpleQueue[_Job] = queue.SimpleQueue()
-    active: list[_Job] = []
+    inbox: queue.SimpleQueue[_RelaxJob] = queue.SimpleQueue()
+    active: list[_RelaxJob] = []
     running = 0
     try:
         while True:
@@ -170,7 +170,7 @@ def _relax_batched(
                 following = next(source, None)
                 if following is None:
                     break
-                job = _Job(*following, inbox)
+                job = _RelaxJob(*following, inbox)
                 active.append(job)
                 threading.Thread(target=job.run, args=(potential, limits), daemon=True).start()
                 running += 1
@@ -194,7 +194,7 @@ def _relax_batched(
             job.answer(_Abandoned())
 
 
-def _answer(jobs: Sequence[_Job], evaluate: BatchEvaluator) -> None:
+def _answer(jobs: Sequence[_RelaxJob], evaluate: BatchEvaluator) -> None:
     """One call for all; where it fails, halves, down to the crystal whose fault it is."""
     try:
         answers = evaluate([job.atoms for job in jobs if job.atoms is not None])

@@ -278,8 +278,8 @@ class CrystalGenerator:
         wanted: int,
         pools: dict[str, Pool],
     ) -> Planner:
-        novel = self.knowledge.novel if settings.noise_share is None else settings.noise_share
-        wanted_prototypes = request.formula and novel < 1 and not request.symmetric
+        share = self.knowledge.noise_share if settings.noise_share is None else settings.noise_share
+        wanted_prototypes = request.formula and share < 1 and not request.symmetric
         propose = self._proposals(settings, pools) if wanted_prototypes else None
         largest = self.model.config.max_train_atoms
         cells = cells_of(request, largest, self.proposer if request.formula else None)
@@ -294,7 +294,7 @@ class CrystalGenerator:
             sizes=sizes,
             largest=largest,
             cells=cells,
-            novel=novel,
+            noise_share=share,
             propose=propose,
             templates=templates,
             like=self._like_training(request, seed, settings),
@@ -372,7 +372,7 @@ class CrystalGenerator:
         def propose(cells: Sequence[Mapping[int, int]], count: int) -> Sequence[Proposal]:
             units = [math.gcd(*cell.values()) for cell in cells]
             best, pool = best_proposals(
-                proposer, scorer, cells[0], count, units=units, new=settings.known_last
+                proposer, scorer, cells[0], count, units=units, known_last=settings.known_last
             )
             if best:
                 pools[best[0].structure.composition.reduced_formula] = pool
@@ -399,7 +399,7 @@ class CrystalGenerator:
         # Where no types were looked up, a score must not depend on what else was made either.
         formulas = {c.structure.composition.reduced_formula for c in candidates}
         pools = {formula: result.pools.get(formula, Pool(())) for formula in formulas}
-        return scorer.score(candidates, new=settings.known_last, pools=pools)
+        return scorer.score(candidates, known_last=settings.known_last, pools=pools)
 
     def sizes(self) -> dict[int, int]:
         """How often each number of atoms occurs in the training set."""

@@ -39,7 +39,7 @@ class Knowledge:
         scorer: judges candidates where the built-in score is asked for.
         open_library: makes the prototypes, None where there are none; called when first needed.
         open_known: makes the index of known crystals from the library, likewise.
-        novel: share of crystals that start from noise, where the user does not say.
+        noise_share: share of crystals that start from noise, where the user does not say.
         own_bonus: how much more the user's crystals in the library vote than others, log weight.
         pretrained: whether the shipped library and ranker are part of it.
         symmetric: share of the noise starts that get a space group and Wyckoff positions first,
@@ -52,7 +52,7 @@ class Knowledge:
     scorer: Scorer
     open_library: Callable[[], ReferenceLibrary | None]
     open_known: Callable[[ReferenceLibrary | None], KnownIndex | None]
-    novel: float
+    noise_share: float
     own_bonus: float = 0.0
     pretrained: bool = False
     like_training: float | None = None
@@ -103,7 +103,7 @@ def pretrained_knowledge(model: JointDiffusion) -> Knowledge:
         LearnedScorer(residual=ResidualScorer(model)),
         library,
         known,
-        novel=0.5,
+        noise_share=0.5,
         pretrained=True,
         symmetric=1.0 - FREE_SHARE,
     )
@@ -150,7 +150,7 @@ def joined_knowledge(
         OwnScorer(learned, evidence),
         library,
         known,
-        novel=0.5,
+        noise_share=0.5,
         own_bonus=evidence.bonus,
         pretrained=True,
         symmetric=1.0 - FREE_SHARE,
@@ -174,5 +174,5 @@ def own_knowledge(model: JointDiffusion, training: CrystalArrays | None) -> Know
 
         return None if training is None else training_index(training, made.library)
 
-    made = Knowledge(ResidualScorer(model), library, known, novel=1.0)
+    made = Knowledge(ResidualScorer(model), library, known, noise_share=1.0)
     return made

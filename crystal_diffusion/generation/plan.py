@@ -77,7 +77,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Place:
+class SkeletonPlace:
     """A crystal that needs a skeleton.
 
     Attributes:
@@ -102,7 +102,7 @@ class Chosen:
 class TemplateSource(Protocol):
     """Chooses skeletons; what a place gets does not depend on the others."""
 
-    def choose(self, places: Sequence[Place]) -> list[Chosen | None]:
+    def choose(self, places: Sequence[SkeletonPlace]) -> list[Chosen | None]:
         """One for each place, None for a crystal that stays free."""
         ...
 
@@ -117,7 +117,7 @@ class Planner:
         sizes: training frequency of each number of atoms.
         largest: largest number of atoms in training.
         cells: contents that are tried where a formula is given.
-        novel: share of crystals that start from noise; the others from prototypes.
+        noise_share: share of crystals that start from noise; the others from prototypes.
         propose: finds prototypes, or None where there is no library.
         templates: chooses symmetric templates; None where all crystals stay free of symmetry.
         like: draws crystals like those of training, for requests that name no composition.
@@ -132,19 +132,19 @@ class Planner:
         sizes: Mapping[int, int],
         largest: int,
         cells: Cells | None = None,
-        novel: float = 1.0,
+        noise_share: float = 1.0,
         propose: Proposer | None = None,
         templates: TemplateSource | None = None,
         like: LikeTraining | None = None,
         wanted: int = 1,
     ) -> None:
-        if not 0 <= novel <= 1:
-            raise RequestError(f"novel is {novel}; give a share between 0 and 1.")
+        if not 0 <= noise_share <= 1:
+            raise RequestError(f"noise_share is {noise_share}; give a share between 0 and 1.")
         self.request = request
         self.seed = seed
         self.known = frozenset(int(z) for z in known)
         self.largest = largest
-        self.novel = novel
+        self.noise_share = noise_share
         self.templates = templates
         self.like = like
         self._propose = propose
@@ -238,7 +238,7 @@ class Planner:
             return [None] * len(wanted)
         return self.templates.choose(
             [
-                Place(self._ordinal(index), attempt, stream_seed(self.seed, index, attempt))
+                SkeletonPlace(self._ordinal(index), attempt, stream_seed(self.seed, index, attempt))
                 for index, attempt in wanted
             ]
         )
@@ -247,7 +247,7 @@ class Planner:
         """How many candidates before this one start from noise."""
         if self._propose is None or not self.compositions:
             return index
-        planned = int(np.floor(index * self.novel + 1e-9))
+        planned = int(np.floor(index * self.noise_share + 1e-9))
         return planned + max(0, index - planned - len(self._all_proposals()))
 
     def _from_noise(self, index: int, attempt: int, skeleton: Chosen | None) -> Plan:
@@ -275,8 +275,8 @@ class Planner:
         """The proposal for this crystal, or None where it starts from noise."""
         if self._propose is None or attempt > 1 or self.request.lattice is not None:
             return None
-        before = int(np.floor(index * self.novel + 1e-9))
-        if int(np.floor((index + 1) * self.novel + 1e-9)) > before:
+        before = int(np.floor(index * self.noise_share + 1e-9))
+        if int(np.floor((index + 1) * self.noise_share + 1e-9)) > before:
             return None
         position = index - before
         found = self._all_proposals()

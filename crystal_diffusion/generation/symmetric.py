@@ -18,12 +18,12 @@ from crystal_diffusion import chemistry
 from crystal_diffusion.crystal import CrystalBatch
 from crystal_diffusion.errors import RequestError
 from crystal_diffusion.generation.neutral import neutral_contents
-from crystal_diffusion.generation.plan import Chosen, Place, Plan
+from crystal_diffusion.generation.plan import Chosen, Plan, SkeletonPlace
 from crystal_diffusion.generation.plan import TemplateSource as TemplateSource
 from crystal_diffusion.generation.request import Request
 from crystal_diffusion.physics.facts import space_group
 from crystal_diffusion.physics.neutrality import is_neutral_possible
-from crystal_diffusion.skeletons.distribution import BEAM, Drawn, SkeletonModel, Wish, fits
+from crystal_diffusion.skeletons.distribution import BEAM, Drawn, SkeletonModel, SkeletonWish, fits
 from crystal_diffusion.skeletons.tokens import in_order
 from crystal_diffusion.symmetry.assignments import (
     count_assignments,
@@ -75,7 +75,7 @@ def asked_groups(request: Request) -> tuple[SpaceGroup, ...]:
     return (group,)
 
 
-class _Fixed:
+class _FixedTemplate:
     """Elements on the Wyckoff positions that the request names."""
 
     def __init__(
@@ -104,7 +104,7 @@ class _Fixed:
             neutral_contents([named], f"wyckoff {request.wyckoff}")
         self._chosen = Chosen(SymmetricTemplate.from_assignment(assignment), None)
 
-    def choose(self, places: Sequence[Place]) -> list[Chosen | None]:
+    def choose(self, places: Sequence[SkeletonPlace]) -> list[Chosen | None]:
         """The same for every crystal."""
         return [self._chosen] * len(places)
 
@@ -134,11 +134,11 @@ class _Listed:
         self._waiting = [(-d.log_probability, 0, i) for i, d in enumerate(listed)]
         heapq.heapify(self._waiting)
 
-    def choose(self, places: Sequence[Place]) -> list[Chosen | None]:
+    def choose(self, places: Sequence[SkeletonPlace]) -> list[Chosen | None]:
         """One for each place."""
         return [_chosen(self._listed[self._at(place)]) for place in places]
 
-    def _at(self, place: Place) -> int:
+    def _at(self, place: SkeletonPlace) -> int:
         if place.attempt >= _OWN_TRIES:
             weights = np.exp([d.log_probability for d in self._listed])
             rng = np.random.default_rng([place.seed, 1])
@@ -153,7 +153,7 @@ class _Listed:
         return self._order[place.ordinal]
 
 
-class _Drawn:
+class _TemplateDrawn:
     """Skeletons whose composition is free, one drawn for each crystal as the model believes.
 
     A first draw in P1, or with contents that are neither neutral nor all metal, is drawn anew:
@@ -163,7 +163,7 @@ class _Drawn:
     def __init__(self, model: SkeletonModel, asked: _Asked) -> None:
         self.model, self.asked = model, asked
 
-    def choose(self, places: Sequence[Place]) -> list[Chosen | None]:
+    def choose(self, places: Sequence[SkeletonPlace]) -> list[Chosen | None]:
         """One for each place; neutral ones where that was asked for."""
         out: list[Chosen | None] = [None] * len(places)
         rngs = [np.random.default_rng([place.seed, 1]) for place in places]
@@ -205,9 +205,9 @@ class _Shared:
     def __init__(self, source: TemplateSource, share: float) -> None:
         self._source, self._share = source, share
 
-    def choose(self, places: Sequence[Place]) -> list[Chosen | None]:
+    def choose(self, places: Sequence[SkeletonPlace]) -> list[Chosen | None]:
         """None for those that stay free, and for those that failed again and again."""
-        taken: list[Place] = []
+        taken: list[SkeletonPlace] = []
         rows: list[int] = []
         for row, place in enumerate(places):
             free_before = math.floor(place.ordinal * (1 - self._share) + 1e-9)
@@ -235,7 +235,7 @@ class _Asked:
 
     compositions: tuple[Mapping[int, int], ...]
     numbers: tuple[int, ...] | None
-    wish: Wish
+    wish: SkeletonWish
     charge_neutral: bool
     required: bool
 
@@ -263,7 +263,7 @@ class _Asked:
             _refuse(groups, compositions[0])
         elements = {chemistry.atomic_number(el) for el in request.elements}
         banned = {chemistry.atomic_number(el) for el in request.exclude}
-        wish = Wish(
+        wish = SkeletonWish(
             elements=tuple(in_order(elements)),
             allowed=frozenset(known) - banned,
             num_atoms=request.num_atoms or (max(1, len(elements)), max(largest, len(elements))),
@@ -370,12 +370,12 @@ def template_source(
             "one of the two."
         )
     if request.wyckoff:
-        return _Fixed(request, known, compositions)
+        return _FixedTemplate(request, known, compositions)
     if not request.symmetric and share == 0:
         return None
     wanted = _Asked.of(request, known, compositions, largest)
     source: TemplateSource = (
-        _Listed(model, wanted) if wanted.compositions else _Drawn(model, wanted)
+        _Listed(model, wanted) if wanted.compositions else _TemplateDrawn(model, wanted)
     )
     return source if request.symmetric else _Shared(source, share)
 

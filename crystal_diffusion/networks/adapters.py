@@ -35,21 +35,21 @@ class _Difference(nn.Module):
 class _LowRank(nn.Module):
     """W₀ + (α/r)·B·A for a matrix ``(out, in)``."""
 
-    def __init__(self, base: Tensor, rank: int) -> None:
+    def __init__(self, base: Tensor, width: int) -> None:
         super().__init__()
-        self.rank = rank
+        self.width = width
         self.register_buffer("base", base.detach().clone())
         self.base: Tensor
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """The weight in use."""
-        return self.base + (LOW_RANK_SCALE / self.rank) * (b @ a)
+        return self.base + (LOW_RANK_SCALE / self.width) * (b @ a)
 
     def right_inverse(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         """A at random and B zero: the base itself."""
         rows, columns = weight.shape
-        a = torch.randn(self.rank, columns, device=weight.device) / columns**0.5
-        return a, weight.new_zeros(rows, self.rank)
+        a = torch.randn(self.width, columns, device=weight.device) / columns**0.5
+        return a, weight.new_zeros(rows, self.width)
 
 
 def add_differences(model: nn.Module) -> None:
@@ -58,13 +58,13 @@ def add_differences(model: nn.Module) -> None:
         parametrize.register_parametrization(module, name, _Difference(parameter))
 
 
-def add_low_rank(model: nn.Module, rank: int = 8, seed: int = 0) -> None:
+def add_low_rank(model: nn.Module, width: int = 8, seed: int = 0) -> None:
     """Train thin matrices beside those of the linear layers; all else is frozen."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for module, name, parameter in _parameters(model):
-            if isinstance(module, nn.Linear) and name == "weight" and min(parameter.shape) > rank:
-                parametrize.register_parametrization(module, name, _LowRank(parameter, rank))
+            if isinstance(module, nn.Linear) and name == "weight" and min(parameter.shape) > width:
+                parametrize.register_parametrization(module, name, _LowRank(parameter, width))
             else:
                 value = parameter.detach()
                 delattr(module, name)

@@ -21,7 +21,7 @@ from crystal_diffusion.networks.embeddings import (
 from crystal_diffusion.networks.protocol import Encoded, NoisyCrystals, Prediction
 
 
-class _Block(nn.Module):
+class _TransformerBlock(nn.Module):
     """Attention with pair features in bias and values, then an MLP; adaptive layer norm."""
 
     def __init__(self, dim: int, heads: int, pair_dim: int, condition_dim: int) -> None:
@@ -119,7 +119,9 @@ class CrystalTransformer(nn.Module):
         self.pair_element = ElementEmbedding(2 * pair_dim)
         self.pair_mlp = nn.Sequential(nn.SiLU(), nn.Linear(pair_dim, pair_dim))
         self.lattice_pair = nn.Parameter(0.1 * torch.randn(2, pair_dim))
-        self.blocks = nn.ModuleList(_Block(dim, heads, pair_dim, dim // 2) for _ in range(layers))
+        self.blocks = nn.ModuleList(
+            _TransformerBlock(dim, heads, pair_dim, dim // 2) for _ in range(layers)
+        )
         self.norm = nn.LayerNorm(dim)
         self.coords_out = nn.Linear(dim, 3)
         self.lattice_out = nn.Linear(dim, 6)
@@ -189,7 +191,7 @@ class CrystalTransformer(nn.Module):
         padding = tokens.new_zeros(crystals, 1, atoms + 1)
         padding[:, 0, 1:].masked_fill_(~mask, -1e9)
         # The bias of all blocks in one product; heads before tokens, as attention wants them.
-        layers = [block for block in self.blocks if isinstance(block, _Block)]
+        layers = [block for block in self.blocks if isinstance(block, _TransformerBlock)]
         stack = torch.cat([block.pair_bias.weight for block in layers])
         bias = stack @ pairs.view(-1, pairs.shape[-1]).t()
         bias = bias.view(len(layers), -1, crystals, atoms + 1, atoms + 1).add_(padding)

@@ -88,8 +88,8 @@ class AdvancedPhysicsValidator(PhysicsValidator):
         if given is not None and len(given) != len(numbers):
             raise InputError(f"{len(given)} charges for {len(numbers)} atoms; give one each.")
         frac = np.zeros((len(numbers), 3))
-        view = CrystalGeometry.from_arrays(frac, np.eye(3), numbers, given)
-        return check_charge_neutrality(view, self.limits)
+        crystal = CrystalGeometry.from_arrays(frac, np.eye(3), numbers, given)
+        return check_charge_neutrality(crystal, self.limits)
 
     def check_bond_angles(
         self, positions: Any, lattice: Any = None, atom_types: Any = None

@@ -30,11 +30,11 @@ def _squeezed(name: str, source: str) -> CheckResult:
     return not_applied(name, "not applied: the cell is too small to list neighbours.", source)
 
 
-def check_charge_neutrality(view: CrystalGeometry, limits: Limits) -> CheckResult:
+def check_charge_neutrality(crystal: CrystalGeometry, limits: Limits) -> CheckResult:
     """Charges sum to zero: those that the crystal came with, or the best that can be assigned."""
     name = "charge_neutrality"
-    if view.charges is not None:
-        total = float(view.charges.sum())
+    if crystal.charges is not None:
+        total = float(crystal.charges.sum())
         passed = abs(total) < 1e-3
         return CheckResult(
             name,
@@ -46,7 +46,7 @@ def check_charge_neutrality(view: CrystalGeometry, limits: Limits) -> CheckResul
             "charges given with the crystal",
             "warning",
         )
-    found = view.assignment
+    found = crystal.assignment
     words = {
         "ionic": f"neutral: {found.describe()}.",
         "metallic": "metallic: metals only, no charges needed.",
@@ -59,12 +59,12 @@ def check_charge_neutrality(view: CrystalGeometry, limits: Limits) -> CheckResul
     )
 
 
-def check_electronegativity(view: CrystalGeometry, limits: Limits) -> CheckResult:
+def check_electronegativity(crystal: CrystalGeometry, limits: Limits) -> CheckResult:
     """Every anion is more electronegative than every cation."""
     name = "electronegativity"
-    charges = view.assignment.mean_charges
+    charges = crystal.assignment.mean_charges
     if not charges:
-        return not_applied(name, f"not applied: {view.assignment.kind}.", _PAULING)
+        return not_applied(name, f"not applied: {crystal.assignment.kind}.", _PAULING)
     scale = chemistry.ELECTRONEGATIVITY
     cations = {z: float(scale[z]) for z, q in charges.items() if q > 0 and not np.isnan(scale[z])}
     anions = {z: float(scale[z]) for z, q in charges.items() if q < 0 and not np.isnan(scale[z])}
@@ -82,36 +82,36 @@ def check_electronegativity(view: CrystalGeometry, limits: Limits) -> CheckResul
     return range_result(name, margin, "", what, _PAULING, low=(-np.inf, least))
 
 
-def check_bond_valence(view: CrystalGeometry, limits: Limits) -> CheckResult:
+def check_bond_valence(crystal: CrystalGeometry, limits: Limits) -> CheckResult:
     """Bond valences around each ion sum to its charge (root mean square deviation)."""
     name = "bond_valence"
-    if view.squeezed:
+    if crystal.squeezed:
         return _squeezed(name, _BRESE)
-    if view.assignment.kind != "ionic":
-        return not_applied(name, f"not applied: {view.assignment.kind}.", _BRESE)
-    index = ions.global_instability(view)
+    if crystal.assignment.kind != "ionic":
+        return not_applied(name, f"not applied: {crystal.assignment.kind}.", _BRESE)
+    index = ions.global_instability(crystal)
     if index is None:
         return not_applied(name, "not applied: no bond valence parameters are known.", _BRESE)
     return range_result(
         name,
         index,
         "v.u.",
-        f"root mean square of bond valence sum less charge ({view.assignment.describe()})",
+        f"root mean square of bond valence sum less charge ({crystal.assignment.describe()})",
         _BRESE,
         high=(limits.bond_valence_warning, np.inf),
     )
 
 
-def check_like_charges(view: CrystalGeometry, limits: Limits) -> CheckResult:
+def check_like_charges(crystal: CrystalGeometry, limits: Limits) -> CheckResult:
     """Ions have ions of the other sign nearest to them."""
     name, source = "like_charges", "Pauling (1929), electrostatic valence; electrostatics"
-    if view.squeezed:
+    if crystal.squeezed:
         return _squeezed(name, source)
-    if view.assignment.kind != "ionic":
-        return not_applied(name, f"not applied: {view.assignment.kind}.", source)
+    if crystal.assignment.kind != "ionic":
+        return not_applied(name, f"not applied: {crystal.assignment.kind}.", source)
     return range_result(
         name,
-        ions.like_charge_share(view),
+        ions.like_charge_share(crystal),
         "",
         "share of ions whose bonds go to ions of the same sign",
         source,
@@ -119,20 +119,20 @@ def check_like_charges(view: CrystalGeometry, limits: Limits) -> CheckResult:
     )
 
 
-def check_coordination(view: CrystalGeometry, limits: Limits) -> CheckResult:
+def check_coordination(crystal: CrystalGeometry, limits: Limits) -> CheckResult:
     """Number of neighbours of each atom against the range of its element."""
     name = "coordination"
     source = "numbers of neighbours of each element, 0.1 to 99.9 % of Materials Project 2025"
-    if view.squeezed:
+    if crystal.squeezed:
         return _squeezed(name, source)
-    counts = view.coordination
-    low, high = chemistry.COORDINATION_RANGE[view.atomic_numbers].T
+    counts = crystal.coordination
+    low, high = chemistry.COORDINATION_RANGE[crystal.atomic_numbers].T
     low = low - limits.coordination_tolerance
     high = high + limits.coordination_tolerance
     outside = (counts < low) | (counts > high)
     shown = []
-    for z in np.unique(view.atomic_numbers):
-        mine = counts[view.atomic_numbers == z]
+    for z in np.unique(crystal.atomic_numbers):
+        mine = counts[crystal.atomic_numbers == z]
         span = f"{mine.min()}" if mine.min() == mine.max() else f"{mine.min()}-{mine.max()}"
         shown.append(f"{chemistry.SYMBOLS[z]} {span}")
     reason = "neighbours: " + ", ".join(shown)
@@ -140,8 +140,8 @@ def check_coordination(view: CrystalGeometry, limits: Limits) -> CheckResult:
     if outside.any():
         atom = int(np.flatnonzero(outside)[0])
         reason += (
-            f"; {int(outside.sum())} of {view.atoms} atoms are outside, for example "
-            f"{chemistry.SYMBOLS[view.atomic_numbers[atom]]} with {counts[atom]} "
+            f"; {int(outside.sum())} of {crystal.atoms} atoms are outside, for example "
+            f"{chemistry.SYMBOLS[crystal.atomic_numbers[atom]]} with {counts[atom]} "
             f"(usual {max(low[atom], 0):.0f} to {high[atom]:.0f})"
         )
     share = float(outside.mean())
@@ -150,12 +150,12 @@ def check_coordination(view: CrystalGeometry, limits: Limits) -> CheckResult:
     )
 
 
-def check_bond_angles(view: CrystalGeometry, limits: Limits) -> CheckResult:
+def check_bond_angles(crystal: CrystalGeometry, limits: Limits) -> CheckResult:
     """Smallest angle between two bonds of one atom."""
     name, source = "bond_angles", "steric: 60 degrees in a triangle of equal bonds, less in M-O2"
-    if view.squeezed:
+    if crystal.squeezed:
         return _squeezed(name, source)
-    smallest = bonding.smallest_angle(view.bonds, view.frac_coords, view.lattice)
+    smallest = bonding.smallest_angle(crystal.bonds, crystal.frac_coords, crystal.lattice)
     if smallest is None:
         return not_applied(name, "not applied: no atom has two bonds.", source)
     angle, centre = smallest
@@ -163,22 +163,22 @@ def check_bond_angles(view: CrystalGeometry, limits: Limits) -> CheckResult:
         name,
         angle,
         "degrees",
-        f"smallest angle between bonds (at {chemistry.SYMBOLS[view.atomic_numbers[centre]]})",
+        f"smallest angle between bonds (at {chemistry.SYMBOLS[crystal.atomic_numbers[centre]]})",
         source,
         low=(-np.inf, limits.bond_angle_warning),
     )
 
 
-def check_dimension(view: CrystalGeometry, limits: Limits) -> CheckResult:
+def check_dimension(crystal: CrystalGeometry, limits: Limits) -> CheckResult:
     """Names crystals that hang together in fewer than three dimensions: layers, chains, molecules.
 
     The bonded pieces of the crystal are followed through the cells; the rank of the translations
     that come back to the same piece is its dimension (Larsen et al. 2019).
     """
     name, source = "dimension", "Larsen et al. (2019), dimension of bonded components"
-    if view.squeezed:
+    if crystal.squeezed:
         return _squeezed(name, source)
-    dimension = bonding.dimension(view.bonds, view.atoms)
+    dimension = bonding.dimension(crystal.bonds, crystal.atoms)
     words = ("molecular (0D)", "chains (1D)", "layered (2D)", "network (3D)")
     return CheckResult(
         name,

@@ -92,11 +92,11 @@ def _not_listed(name: str, source: str) -> CheckResult:
     )
 
 
-def check_minimum_distance(view: CrystalGeometry, limits: Limits) -> CheckResult:
+def check_minimum_distance(crystal: CrystalGeometry, limits: Limits) -> CheckResult:
     """Smallest distance of any two atoms, own images included, against one limit in Å."""
     return range_result(
         "minimum_distance",
-        view.smallest_distance,
+        crystal.smallest_distance,
         "Å",
         "smallest distance between two atoms",
         "Pauli exclusion; the shortest bond of all, H-H, has 0.74 Å",
@@ -104,52 +104,52 @@ def check_minimum_distance(view: CrystalGeometry, limits: Limits) -> CheckResult
     )
 
 
-def check_pair_distance(view: CrystalGeometry, limits: Limits) -> CheckResult:
+def check_pair_distance(crystal: CrystalGeometry, limits: Limits) -> CheckResult:
     """Smallest ratio of a distance to what is typical for its two elements."""
     name = "pair_distance"
-    if view.squeezed:
+    if crystal.squeezed:
         return _not_listed(name, contacts.SOURCE)
-    if len(view.pairs) == 0:
+    if len(crystal.pairs) == 0:
         value, what = REACH, "nearest pair, over the typical distance of its elements,"
     else:
-        worst = int(view.ratios.argmin())
-        i, j = int(view.pairs.first[worst]), int(view.pairs.second[worst])
-        a, b = (chemistry.SYMBOLS[view.atomic_numbers[k]] for k in sorted((i, j)))
-        value = float(view.ratios[worst])
+        worst = int(crystal.ratios.argmin())
+        i, j = int(crystal.pairs.first[worst]), int(crystal.pairs.second[worst])
+        a, b = (chemistry.SYMBOLS[crystal.atomic_numbers[k]] for k in sorted((i, j)))
+        value = float(crystal.ratios[worst])
         what = (
-            f"{a}-{b} distance {view.pairs.distance[worst]:.2f} Å over the typical "
-            f"{view.typical[i, j]:.2f} Å"
+            f"{a}-{b} distance {crystal.pairs.distance[worst]:.2f} Å over the typical "
+            f"{crystal.typical[i, j]:.2f} Å"
         )
     return range_result(
         name, value, "", what, contacts.SOURCE, low=(limits.pair_error, limits.pair_warning)
     )
 
 
-def check_crowding(view: CrystalGeometry, limits: Limits) -> CheckResult:
+def check_crowding(crystal: CrystalGeometry, limits: Limits) -> CheckResult:
     """No atom has several neighbours that are all too near: none sits in a bond of others."""
     name = "crowding"
-    if view.squeezed:
+    if crystal.squeezed:
         return _not_listed(name, contacts.SOURCE)
-    atom = int(view.crowding.argmax())
+    atom = int(crystal.crowding.argmax())
     return range_result(
         name,
-        float(view.crowding[atom]),
+        float(crystal.crowding[atom]),
         "",
         f"sum of (0.85 - distance / typical)² around atom {atom} "
-        f"({chemistry.SYMBOLS[view.atomic_numbers[atom]]})",
+        f"({chemistry.SYMBOLS[crystal.atomic_numbers[atom]]})",
         contacts.SOURCE,
         high=(limits.crowding_warning, limits.crowding_error),
     )
 
 
-def check_contacts(view: CrystalGeometry, limits: Limits) -> CheckResult:
+def check_contacts(crystal: CrystalGeometry, limits: Limits) -> CheckResult:
     """Mean over the atoms (geometric) of nearest distance over what is typical."""
     name = "contacts"
-    if view.squeezed:
+    if crystal.squeezed:
         return _not_listed(name, contacts.SOURCE)
     return range_result(
         name,
-        float(np.exp(np.log(np.maximum(view.contact, 1e-6)).mean())),
+        float(np.exp(np.log(np.maximum(crystal.contact, 1e-6)).mean())),
         "",
         "mean nearest distance over the typical one",
         contacts.SOURCE,
@@ -158,13 +158,13 @@ def check_contacts(view: CrystalGeometry, limits: Limits) -> CheckResult:
     )
 
 
-def check_edges(view: CrystalGeometry, limits: Limits) -> CheckResult:
+def check_edges(crystal: CrystalGeometry, limits: Limits) -> CheckResult:
     """Shortest lattice vector and longest edge: too short, too long, or neither."""
-    if view.flat:
+    if crystal.flat:
         return CheckResult(
             "edges",
             False,
-            float(view.edges.min()),
+            float(crystal.edges.min()),
             f">= {limits.edge_low_error:g}",
             "Å",
             "the three cell edges lie in one plane; the cell has no volume.",
@@ -173,7 +173,7 @@ def check_edges(view: CrystalGeometry, limits: Limits) -> CheckResult:
         )
     from crystal_diffusion.physics.distances import shortest_lattice_vector
 
-    shortest, longest = shortest_lattice_vector(view.lattice), float(view.edges.max())
+    shortest, longest = shortest_lattice_vector(crystal.lattice), float(crystal.edges.max())
     source = "Materials Project 2025: shortest period 2.2 Å, longest edge of ordinary cells 77 Å"
     if shortest < limits.edge_low_error:
         return range_result(
@@ -194,12 +194,12 @@ def check_edges(view: CrystalGeometry, limits: Limits) -> CheckResult:
     )
 
 
-def check_angles(view: CrystalGeometry, limits: Limits) -> CheckResult:
+def check_angles(crystal: CrystalGeometry, limits: Limits) -> CheckResult:
     """Cell angles away from 0 and 180 degrees, where a cell has no volume."""
-    if view.flat:
-        angles, distance = view.angles, 0.0
+    if crystal.flat:
+        angles, distance = crystal.angles, 0.0
     else:
-        angles = view.angles
+        angles = crystal.angles
         distance = float(np.minimum(angles, 180 - angles).min())
     shown = ", ".join(f"{a:.4g}" for a in angles)
     return range_result(
@@ -212,12 +212,12 @@ def check_angles(view: CrystalGeometry, limits: Limits) -> CheckResult:
     )
 
 
-def check_volume(view: CrystalGeometry, limits: Limits) -> CheckResult:
+def check_volume(crystal: CrystalGeometry, limits: Limits) -> CheckResult:
     """Volume per atom against the tables of volumes of the elements."""
-    mean, low, _ = chemistry.expected_volume(view.atomic_numbers)
+    mean, low, _ = chemistry.expected_volume(crystal.atomic_numbers)
     return range_result(
         "volume_per_atom",
-        view.volume / view.atoms,
+        crystal.volume / crystal.atoms,
         "Å3",
         f"volume per atom ({mean:.1f} Å3 expected)",
         _VOLUME_SOURCE,
@@ -226,11 +226,11 @@ def check_volume(view: CrystalGeometry, limits: Limits) -> CheckResult:
     )
 
 
-def check_density(view: CrystalGeometry, limits: Limits) -> CheckResult:
+def check_density(crystal: CrystalGeometry, limits: Limits) -> CheckResult:
     """Mass over volume; osmium, the densest element, has 22.6 g/cm3."""
     return range_result(
         "density",
-        view.density,
+        crystal.density,
         "g/cm3",
         "density",
         "0.5 to 20 g/cm3 as in the original design; osmium 22.6 g/cm3 (Arblaster 1989)",
@@ -239,9 +239,9 @@ def check_density(view: CrystalGeometry, limits: Limits) -> CheckResult:
     )
 
 
-def check_wrapped(view: CrystalGeometry, limits: Limits) -> CheckResult:
+def check_wrapped(crystal: CrystalGeometry, limits: Limits) -> CheckResult:
     """Fractional coordinates in [0, 1): a matter of form, the crystal is the same."""
-    outside = int(((view.frac_coords < 0) | (view.frac_coords >= 1)).any(1).sum())
+    outside = int(((crystal.frac_coords < 0) | (crystal.frac_coords >= 1)).any(1).sum())
     return CheckResult(
         "wrapped",
         outside == 0,
@@ -250,7 +250,7 @@ def check_wrapped(view: CrystalGeometry, limits: Limits) -> CheckResult:
         "atoms",
         "all fractional coordinates are in [0, 1)."
         if outside == 0
-        else f"{outside} of {view.atoms} atoms have fractional coordinates outside [0, 1).",
+        else f"{outside} of {crystal.atoms} atoms have fractional coordinates outside [0, 1).",
         "convention; wrapping changes nothing physical",
         "note",
     )

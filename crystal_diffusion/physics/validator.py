@@ -86,11 +86,11 @@ class PhysicsValidator:
             geometry_only: leave out the checks of chemistry, which cost most of the time.
         """
         try:
-            view = CrystalGeometry.of(structure)
+            crystal = CrystalGeometry.of(structure)
         except InputError as error:
             return _unreadable(str(error))
         checks = GEOMETRY_CHECKS if geometry_only else CHECKS
-        return ValidationReport(tuple(self._apply(name, checks[name], view) for name in checks))
+        return ValidationReport(tuple(self._apply(name, checks[name], crystal) for name in checks))
 
     def validate_many(
         self,
@@ -131,8 +131,8 @@ class PhysicsValidator:
             raise InputError(f"no check '{name}'; there are {', '.join(CHECKS)}.")
         return self._apply(name, CHECKS[name], CrystalGeometry.of(structure))
 
-    def _apply(self, name: str, check: Check, view: CrystalGeometry) -> CheckResult:
-        result = check(view, self.limits)
+    def _apply(self, name: str, check: Check, crystal: CrystalGeometry) -> CheckResult:
+        result = check(crystal, self.limits)
         wanted = self.limits.severity.get(name)
         return result if wanted is None else replace(result, severity=wanted)
 

@@ -59,7 +59,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Member:
+class TypeMember:
     """A crystal seen in its structure type: elements by role of the type, geometry in its frame."""
 
     entry: Entry
@@ -81,7 +81,7 @@ class StructureType:
     space_group: int
     fingerprint: Floats
     swaps: tuple[tuple[int, ...], ...]
-    members: list[Member] = field(default_factory=list)
+    members: list[TypeMember] = field(default_factory=list)
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -272,7 +272,7 @@ def group_bin(entries: Sequence[Entry], known: Sequence[StructureType] = ()) -> 
             best = _found_type(entry, fingerprint)
             types.append(best[0])
         kind, permutation, frame, _ = best
-        kind.members.append(Member(entry, placed_elements(entry.elements, permutation), frame))
+        kind.members.append(TypeMember(entry, placed_elements(entry.elements, permutation), frame))
     return types
 
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from crystal_diffusion.proposals.alignment import Frame, neighbour_fingerprint
 from crystal_diffusion.proposals.clustering import (
     Entry,
-    Member,
     StructureType,
+    TypeMember,
     group_bin,
     read_entry,
 )
@@ -67,7 +67,7 @@ def join(library: ReferenceLibrary, entries: Sequence[Entry]) -> ReferenceLibrar
     bins: dict[tuple[object, ...], list[Entry]] = defaultdict(list)
     for entry in entries:
         bins[(entry.space_group, entry.signature)].append(entry)
-    placed: list[tuple[int, Member]] = []
+    placed: list[tuple[int, TypeMember]] = []
     founded: list[StructureType] = []
     for members in bins.values():
         kinds = _types_like(library, members[0])
@@ -119,7 +119,7 @@ def _types_like(library: ReferenceLibrary, entry: Entry) -> list[tuple[int, Stru
 
 def _merged(
     library: ReferenceLibrary,
-    placed: Sequence[tuple[int, Member]],
+    placed: Sequence[tuple[int, TypeMember]],
     founded: Sequence[StructureType],
 ) -> ReferenceLibrary:
     """Arrays of the library with members added to its types and with new types."""
@@ -149,9 +149,9 @@ def _merged(
     # Types with equal counts must be neighbours: sort by number of roles, then by counts.
     keys = [all_counts[:, column] for column in range(MAX_ROLES - 1, -1, -1)]
     order = np.lexsort([*keys, (all_counts > 0).sum(1)])
-    rank = np.empty(len(order), np.int64)
-    rank[order] = np.arange(len(order))
-    rows = np.argsort(rank[kind], kind="stable")
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    rows = np.argsort(place[kind], kind="stable")
     lengths = np.concatenate(
         [np.diff(library.coord_start), [len(c) for c in coords], np.diff(new.coord_start)]
     ).astype(np.int64)
@@ -159,13 +159,13 @@ def _merged(
     begin = np.concatenate([[0], np.cumsum(lengths)])
     coord_start = np.concatenate([[0], np.cumsum(lengths[rows])])
     within = np.arange(int(coord_start[-1])) - np.repeat(coord_start[:-1], lengths[rows])
-    swaps = {int(rank[k]): perms for k, perms in library.type_swaps.items()}
-    swaps |= {int(rank[types + k]): perms for k, perms in new.type_swaps.items()}
+    swaps = {int(place[k]): perms for k, perms in library.type_swaps.items()}
+    swaps |= {int(place[types + k]): perms for k, perms in new.type_swaps.items()}
     unknown = np.full(added, np.nan, np.float32)
     own = np.zeros(len(kind), bool)
     own[len(library) :] = True
     labels = np.concatenate([library.type_label, _fresh_labels(library, new)])
-    sizes = np.bincount(rank[kind], minlength=len(order))
+    sizes = np.bincount(place[kind], minlength=len(order))
     return replace(
         library,
         type_counts=all_counts[order],

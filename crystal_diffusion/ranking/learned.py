@@ -139,12 +139,12 @@ class Ranker:
     residual_weight: float = 0.0
 
     def score(
-        self, candidates: Sequence[Candidate], *, novel: bool = False, pool: Pool | None = None
+        self, candidates: Sequence[Candidate], *, known_last: bool = False, pool: Pool | None = None
     ) -> NDArray[np.float64]:
         """``(candidates,)`` scores of one list, higher is better.
 
         Args:
-            novel: the answer wanted is a crystal that the library does not hold: types in which
+            known_last: the answer wanted is a crystal that the library does not hold: types in which
                 it holds this composition already come last.
             pool: what the candidates are judged against, so that a score does not depend on the
                 other candidates; the list itself when left out. In an empty pool the guessed
@@ -186,7 +186,7 @@ class Ranker:
         residual = np.array([candidate.residual for candidate in candidates], dtype=float)
         total = total / len(self.networks) - self.residual_weight * np.nan_to_num(residual)
         total -= _raised(proposals, against) / KNOWN_ENERGY_SCALE
-        if novel:
+        if known_last:
             held = [proposal is not None and proposal.features["known"] for proposal in proposals]
             total -= KNOWN_PENALTY * np.array(held, dtype=float)
         return np.asarray(total, dtype=float)
@@ -231,10 +231,10 @@ class Ranker:
                 sources[row] = given[best]
         return sources
 
-    def order(self, proposals: Sequence[Proposal], *, novel: bool = False) -> list[Proposal]:
+    def order(self, proposals: Sequence[Proposal], *, known_last: bool = False) -> list[Proposal]:
         """Proposals of one composition, best first, each with its new score; see :meth:`score`."""
         candidates = [Candidate(p.structure, "prototype", p) for p in proposals]
-        scores = self.score(candidates, novel=novel)
+        scores = self.score(candidates, known_last=known_last)
         return [
             replace(proposals[row], score=float(scores[row]))
             for row in np.argsort(-scores, kind="stable")

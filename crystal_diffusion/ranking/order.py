@@ -77,7 +77,7 @@ def best_proposals(
     count: int,
     *,
     units: Collection[int] | None = None,
-    new: bool = False,
+    known_last: bool = False,
 ) -> tuple[Sequence[Proposal], Pool]:
     """The best prototype candidates of one composition, best first, and what they were among.
 
@@ -88,7 +88,7 @@ def best_proposals(
         scorer: chooses where its scores are log-odds; otherwise the order is that of the votes.
         units: numbers of formula units per cell that are allowed; that of the composition when
             left out.
-        new: types in which the library holds the composition come last.
+        known_last: types in which the library holds the composition come last.
     """
     found = proposer.propose(composition, n=max(POOL, count), units=units)
     pool, rest = Pool(tuple(found[:POOL])), found[POOL:]
@@ -96,11 +96,11 @@ def best_proposals(
     if scorer is not None and scorer.log_odds and best:
         candidates = [Candidate(p.structure, "prototype", p) for p in best]
         formula = best[0].structure.composition.reduced_formula
-        scores = scorer.score(candidates, new=new, pools={formula: pool})
+        scores = scorer.score(candidates, known_last=known_last, pools={formula: pool})
         best = [
             replace(best[row], score=float(scores[row]))
             for row in np.argsort(-scores, kind="stable")
         ]
-    elif new:
+    elif known_last:
         best = sorted(best, key=lambda p: bool(p.features["known"]))
     return [*best, *rest][:count], pool

@@ -56,11 +56,11 @@ class OwnScorer:
     log_odds: bool = True
 
     def score(
-        self, candidates: Sequence[Candidate], *, new: bool = False, pools: Pools = NO_POOLS
+        self, candidates: Sequence[Candidate], *, known_last: bool = False, pools: Pools = NO_POOLS
     ) -> Floats:
         """See :class:`~crystal_diffusion.ranking.scorers.Scorer`."""
         listed = list(candidates)
-        scores = self.learned.score(listed, new=new, pools=pools)
+        scores = self.learned.score(listed, known_last=known_last, pools=pools)
         if not self.evidence.weight:
             return scores
         ranker = self.learned.ranker or default_ranker()
@@ -92,7 +92,7 @@ def own_votes(
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class LeaveOneOut:
     """How many crystals, each left out in turn, came back first and among five.
 
     Attributes:
@@ -141,7 +141,7 @@ def weigh_own(
     *,
     seed: int = 0,
     ranker: Ranker | None = None,
-) -> tuple[OwnEvidence, LeftOut]:
+) -> tuple[OwnEvidence, LeaveOneOut]:
     """Evidence found by leaving own crystals out, and what it would have answered.
 
     A crystal is left out with everything of its composition, in the library and among the own.
@@ -149,7 +149,7 @@ def weigh_own(
     """
     ranker = ranker or default_ranker()
     if len(crystals) < FEWEST:
-        return OwnEvidence(), LeftOut()
+        return OwnEvidence(), LeaveOneOut()
     rows = np.random.default_rng((seed, 23)).permutation(len(crystals))[:MOST_LEFT_OUT]
     matcher = StructureMatch()
     box_proposer = PrototypeProposer(shipped)
@@ -173,7 +173,7 @@ def weigh_own(
     )
     before = np.array([li.place(0.0) for li in box])
     best = np.unravel_index(int(np.argmax(total)), total.shape)
-    figures = LeftOut(
+    figures = LeaveOneOut(
         len(rows),
         int((before == 0).sum()),
         int((before < 5).sum()),

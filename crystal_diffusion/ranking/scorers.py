@@ -42,12 +42,12 @@ class Scorer(Protocol):
         ...
 
     def score(
-        self, candidates: Sequence[Candidate], *, new: bool = False, pools: Pools = NO_POOLS
+        self, candidates: Sequence[Candidate], *, known_last: bool = False, pools: Pools = NO_POOLS
     ) -> Floats:
         """``(candidates,)`` higher is better.
 
         Args:
-            new: types in which the library holds the composition already come last.
+            known_last: types in which the library holds the composition already come last.
             pools: what the candidates of each reduced formula are judged against; those of a
                 formula without one against each other.
         """
@@ -62,7 +62,7 @@ class ResidualScorer:
     log_odds: bool = False
 
     def score(
-        self, candidates: Sequence[Candidate], *, new: bool = False, pools: Pools = NO_POOLS
+        self, candidates: Sequence[Candidate], *, known_last: bool = False, pools: Pools = NO_POOLS
     ) -> Floats:
         """See :class:`Scorer`."""
         return -self.residuals(candidates)
@@ -98,7 +98,7 @@ class LearnedScorer:
     log_odds: bool = True
 
     def score(
-        self, candidates: Sequence[Candidate], *, new: bool = False, pools: Pools = NO_POOLS
+        self, candidates: Sequence[Candidate], *, known_last: bool = False, pools: Pools = NO_POOLS
     ) -> Floats:
         """See :class:`Scorer`."""
         ranker = self.ranker or default_ranker()
@@ -109,7 +109,7 @@ class LearnedScorer:
         scores = np.zeros(len(listed))
         for rows in by_composition(listed):
             pool = pools.get(listed[rows[0]].structure.composition.reduced_formula)
-            scores[rows] = ranker.score([listed[row] for row in rows], novel=new, pool=pool)
+            scores[rows] = ranker.score([listed[row] for row in rows], known_last=known_last, pool=pool)
         return scores
 
 
@@ -128,12 +128,12 @@ class EnergyScorer:
 
         if self.potential not in POTENTIALS:
             raise InputError(
-                f"rank {self.potential!r} is not known; choose score, residual, none or one of "
+                f"scorer {self.potential!r} is not known; choose score, residual, none or one of "
                 f"{sorted(POTENTIALS)}."
             )
 
     def score(
-        self, candidates: Sequence[Candidate], *, new: bool = False, pools: Pools = NO_POOLS
+        self, candidates: Sequence[Candidate], *, known_last: bool = False, pools: Pools = NO_POOLS
     ) -> Floats:
         """See :class:`Scorer`."""
         from crystal_diffusion.crystal import to_atoms
@@ -168,29 +168,29 @@ class JoinedScorer:
     log_odds: bool = True
 
     def score(
-        self, candidates: Sequence[Candidate], *, new: bool = False, pools: Pools = NO_POOLS
+        self, candidates: Sequence[Candidate], *, known_last: bool = False, pools: Pools = NO_POOLS
     ) -> Floats:
         """See :class:`Scorer`."""
-        energies = self.energy.score(candidates, new=new)
+        energies = self.energy.score(candidates, known_last=known_last)
         for rows in by_composition(list(candidates)):
             if not np.isfinite(energies[rows]).any():
                 energies[rows] = 0.0
-        own = self.built_in.score(candidates, new=new, pools=pools)
+        own = self.built_in.score(candidates, known_last=known_last, pools=pools)
         return np.asarray(own + energies / POTENTIAL_SCALE, dtype=float)
 
 
-def scorer_for(rank: str, built_in: Scorer, model: JointDiffusion) -> Scorer | None:
+def scorer_for(name: str, built_in: Scorer, model: JointDiffusion) -> Scorer | None:
     """The scorer of a wish: "score", "residual", "none", or the name of a potential.
 
     Raises:
         InputError: for another name.
     """
-    if rank == "none":
+    if name == "none":
         return None
-    if rank == "score":
+    if name == "score":
         return built_in
-    if rank == "residual":
+    if name == "residual":
         return ResidualScorer(model)
-    energy = EnergyScorer(rank)
+    energy = EnergyScorer(name)
     # A score that is no log-odds has no scale on which an energy could be added.
     return JoinedScorer(built_in, energy) if built_in.log_odds else energy

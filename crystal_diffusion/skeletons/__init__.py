@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from crystal_diffusion.skeletons.adapting import Adapted, adapt
-    from crystal_diffusion.skeletons.distribution import Drawn, SkeletonModel, Wish
+    from crystal_diffusion.skeletons.distribution import Drawn, SkeletonModel, SkeletonWish
     from crystal_diffusion.skeletons.tokens import canonical_skeleton, skeleton_of
 
 _HOME = {
@@ -18,7 +18,7 @@ _HOME = {
     "adapt": "adapting",
     "Drawn": "distribution",
     "SkeletonModel": "distribution",
-    "Wish": "distribution",
+    "SkeletonWish": "distribution",
     "canonical_skeleton": "tokens",
     "skeleton_of": "tokens",
 }
@@ -27,7 +27,7 @@ __all__ = [
     "Adapted",
     "Drawn",
     "SkeletonModel",
-    "Wish",
+    "SkeletonWish",
     "adapt",
     "canonical_skeleton",
     "skeleton_of",

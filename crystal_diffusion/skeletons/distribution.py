@@ -57,7 +57,7 @@ _FAR = -1e9
 
 
 @dataclass(frozen=True)
-class Wish:
+class SkeletonWish:
     """What a skeleton must be; everything not said is free.
 
     Attributes:
@@ -75,7 +75,7 @@ class Wish:
     groups: frozenset[int] | None = None
 
     @classmethod
-    def of(cls, counts: Mapping[int, int], groups: Collection[int] | None = None) -> Wish:
+    def of(cls, counts: Mapping[int, int], groups: Collection[int] | None = None) -> SkeletonWish:
         """For a composition of the primitive cell."""
         chosen = None if groups is None else frozenset(groups)
         return cls(counts=tuple((z, counts[z]) for z in in_order(counts)), groups=chosen)
@@ -182,10 +182,10 @@ class SkeletonModel:
             RequestError: when no group holds the composition.
         """
         width = BEAM * max(1, math.ceil(n / BEAM))
-        return list(self._listed(Wish.of(_checked(counts), groups), width)[:n])
+        return list(self._listed(SkeletonWish.of(_checked(counts), groups), width)[:n])
 
     @torch.no_grad()
-    def _search(self, wish: Wish, width: int) -> tuple[Drawn, ...]:
+    def _search(self, wish: SkeletonWish, width: int) -> tuple[Drawn, ...]:
         front = self._start(wish, 1)
         while front.parts:
             parents, choices, scores = self._choices(wish, front)
@@ -202,7 +202,9 @@ class SkeletonModel:
         found = self._mixed(wish, of_network, width)
         return tuple(sorted(found, key=lambda d: -d.log_probability)[:width])
 
-    def _mixed(self, wish: Wish, of_network: dict[Assignment, float], width: int) -> list[Drawn]:
+    def _mixed(
+        self, wish: SkeletonWish, of_network: dict[Assignment, float], width: int
+    ) -> list[Drawn]:
         """Both opinions on the skeletons that either of them names."""
         known, share = self._known(wish)
         if not share:
@@ -219,14 +221,14 @@ class SkeletonModel:
             for a, score in found.items()
         ]
 
-    def _ask_table(self, wish: Wish) -> tuple[Known, float]:
+    def _ask_table(self, wish: SkeletonWish) -> tuple[Known, float]:
         """What the table says of a composition, and how much it is believed."""
         if self.prior is None or self.trust is None or not wish.counts:
             return Known({}, 0.0), 0.0
         known = known_skeletons(self.prior, dict(wish.counts), wish.groups)
         return known, self.trust.share(known.support)
 
-    def _network_groups(self, wish: Wish) -> tuple[np.ndarray, float]:
+    def _network_groups(self, wish: SkeletonWish) -> tuple[np.ndarray, float]:
         """``(230,)`` chances of the groups wished for.
 
         And those of all of them together among all groups that fit.
@@ -244,7 +246,7 @@ class SkeletonModel:
         total = float(out.sum())
         return out / total, total
 
-    def draw(self, wish: Wish, rngs: Sequence[np.random.Generator]) -> list[Drawn]:
+    def draw(self, wish: SkeletonWish, rngs: Sequence[np.random.Generator]) -> list[Drawn]:
         """One skeleton for each random stream, drawn as the model believes.
 
         Args:
@@ -268,7 +270,7 @@ class SkeletonModel:
             out.append(Drawn(skeleton, math.nan))
         return [self._judged(wish, one, known, share) for one in out] if share else out
 
-    def _judged(self, wish: Wish, drawn: Drawn, known: Known, share: float) -> Drawn:
+    def _judged(self, wish: SkeletonWish, drawn: Drawn, known: Known, share: float) -> Drawn:
         """The same skeleton with its probability under both opinions."""
         score = drawn.log_probability
         if math.isnan(score):
@@ -278,7 +280,9 @@ class SkeletonModel:
         return Drawn(drawn.skeleton, _log_mix(share, known.chances.get(drawn.skeleton, 0.0), score))
 
     @torch.no_grad()
-    def _draw_from_network(self, wish: Wish, rngs: Sequence[np.random.Generator]) -> list[Drawn]:
+    def _draw_from_network(
+        self, wish: SkeletonWish, rngs: Sequence[np.random.Generator]
+    ) -> list[Drawn]:
         front = self._start(wish, len(rngs))
         owner = list(range(len(rngs)))
         out: list[Drawn | None] = [None] * len(rngs)
@@ -320,7 +324,7 @@ class SkeletonModel:
         read = nats(self.network, _sequences(chosen))
         out = []
         for skeleton, group, letters in zip(chosen, -read.group, -read.letters, strict=True):
-            known, share = self._known(Wish.of(composition_of(skeleton)))
+            known, share = self._known(SkeletonWish.of(composition_of(skeleton)))
             in_group = sum(
                 chance
                 for other, chance in known.chances.items()
@@ -355,7 +359,7 @@ class SkeletonModel:
             totals.append(np.logaddexp.reduce(-(found.group + found.letters + found.elements)))
         weights = np.exp(np.array(totals) - max(totals))
         out: np.ndarray = weights / weights.sum()
-        wishes = [Wish.of(_checked(counts), groups) for counts in compositions]
+        wishes = [SkeletonWish.of(_checked(counts), groups) for counts in compositions]
         support = np.array([self._known(wish)[0].support for wish in wishes])
         if support.sum() > 0:
             # Crystals of such counts and like elements say more than the network, which is rough.
@@ -365,7 +369,7 @@ class SkeletonModel:
     @torch.no_grad()
     def group_probabilities(self, counts: Mapping[int, int]) -> np.ndarray:
         """``(230,)`` chance of each space group for a composition of the primitive cell."""
-        wish = Wish.of(_checked(counts))
+        wish = SkeletonWish.of(_checked(counts))
         out, _ = self._network_groups(wish)
         known, share = self._known(wish)
         out = (1 - share) * out
@@ -373,12 +377,14 @@ class SkeletonModel:
             out[skeleton.space_group - 1] += share * chance
         return out
 
-    def _start(self, wish: Wish, crystals: int) -> _Front:
+    def _start(self, wish: SkeletonWish, crystals: int) -> _Front:
         past = self.network.read_question(_question(wish))
         past = past.expand(-1, -1, crystals, -1, -1, -1)
         return _Front([_Partial()] * crystals, np.zeros(crystals), past)
 
-    def _choices(self, wish: Wish, front: _Front) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _choices(
+        self, wish: SkeletonWish, front: _Front
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """All ways to go on: index of the partial skeleton, choice ``(n, 2)``, log-probability."""
         rows = torch.tensor([part.row for part in front.parts])
         states, front.past = self.network.step(rows, front.place, front.past)
@@ -406,7 +412,7 @@ class SkeletonModel:
         return who, np.concatenate(choices), np.concatenate(scores) + front.scores[who]
 
     def _other_choices(
-        self, wish: Wish, part: _Partial, state: Tensor
+        self, wish: SkeletonWish, part: _Partial, state: Tensor
     ) -> tuple[np.ndarray, np.ndarray]:
         """The groups, or the next elements with their counts."""
         if part.kind == START:
@@ -421,7 +427,7 @@ class SkeletonModel:
         return self._free_elements(wish, part, state)
 
     def _free_elements(
-        self, wish: Wish, part: _Partial, state: Tensor
+        self, wish: SkeletonWish, part: _Partial, state: Tensor
     ) -> tuple[np.ndarray, np.ndarray]:
         rest, own = _open_rest(wish, part), shelf(part.group)
         low, high = wish.num_atoms
@@ -512,7 +518,7 @@ def _wants_letter(part: _Partial) -> bool:
     return part.kind == ELEMENT or (part.kind == LETTER and part.left > 0)
 
 
-def _open_rest(wish: Wish, part: _Partial) -> Open:
+def _open_rest(wish: SkeletonWish, part: _Partial) -> Open:
     """What may follow where counts are free, the current element being placed."""
     low, high = wish.num_atoms
     if wish.elements:
@@ -522,36 +528,36 @@ def _open_rest(wish: Wish, part: _Partial) -> Open:
     return Open(max(0, low - part.total), high - part.total, first, len(_later(wish, part)))
 
 
-def _later(wish: Wish, part: _Partial) -> list[int]:
+def _later(wish: SkeletonWish, part: _Partial) -> list[int]:
     """Elements that may follow the current one, in order."""
-    rank = element_order()
-    known = wish.allowed or frozenset(range(1, len(rank)))
-    return [z for z in in_order(known) if rank[z] > rank[part.element]]
+    order = element_order()
+    known = wish.allowed or frozenset(range(1, len(order)))
+    return [z for z in in_order(known) if order[z] > order[part.element]]
 
 
-def _rest(wish: Wish, part: _Partial) -> Rest:
+def _rest(wish: SkeletonWish, part: _Partial) -> Rest:
     if wish.counts:
         return Fixed(tuple(sorted(n for _, n in wish.counts[part.place + 1 :])))
     return _open_rest(wish, part)
 
 
-def _letter_mask(wish: Wish, part: _Partial) -> int:
+def _letter_mask(wish: SkeletonWish, part: _Partial) -> int:
     return shelf(part.group).letters(part.low, part.used, part.left, _rest(wish, part))
 
 
-def fits(wish: Wish) -> bool:
+def fits(wish: SkeletonWish) -> bool:
     """Whether any skeleton meets a wish."""
     return _fitting_groups(wish) > 0
 
 
-def _fitting_groups(wish: Wish) -> int:
+def _fitting_groups(wish: SkeletonWish) -> int:
     mask = groups_that_fit(_rest(wish, _Partial()))
     if wish.groups is not None:
         mask &= sum(1 << number - 1 for number in wish.groups)
     return mask
 
 
-def _group_mask(wish: Wish) -> int:
+def _group_mask(wish: SkeletonWish) -> int:
     mask = _fitting_groups(wish)
     if not mask:
         names = (
@@ -567,7 +573,7 @@ def _group_mask(wish: Wish) -> int:
     return mask
 
 
-def _question(wish: Wish) -> Question:
+def _question(wish: SkeletonWish) -> Question:
     if wish.counts:
         elements = [z for z, _ in wish.counts]
         counts = [n for _, n in wish.counts]

@@ -69,7 +69,7 @@ class Question:
     condition: Tensor
 
 
-class _Block(nn.Module):
+class _SkeletonBlock(nn.Module):
     """Attention and MLP, normalised before (Xiong et al. 2020)."""
 
     def __init__(self, config: SkeletonConfig) -> None:
@@ -149,7 +149,7 @@ class SkeletonNetwork(nn.Module):
         self.condition = nn.Linear(CONDITIONS, dim, bias=False)
         self.kind = nn.Embedding(5, dim)
         self.place = nn.Embedding(64, dim)
-        self.blocks = nn.ModuleList(_Block(config) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(_SkeletonBlock(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(dim)
         self.count_out = nn.Sequential(
             nn.Linear(2 * dim, dim), nn.SiLU(), nn.Linear(dim, LARGEST_COUNT + 1)
@@ -160,7 +160,7 @@ class SkeletonNetwork(nn.Module):
             nn.init.normal_(table.weight, std=0.05)
         nn.init.zeros_(self.condition.weight)
         for linear in self.modules():
-            if isinstance(linear, _Block):
+            if isinstance(linear, _SkeletonBlock):
                 nn.init.normal_(linear.out.weight, std=0.02 / math.sqrt(2 * config.layers))
 
     def freeze(self) -> SkeletonNetwork:

@@ -67,16 +67,16 @@ def element_order() -> tuple[int, ...]:
     values = np.nan_to_num(np.asarray(chemistry.ELECTRONEGATIVITY, float))
     values = np.resize(values, ELEMENTS)
     order = sorted(range(1, ELEMENTS), key=lambda z: (float(values[z]), z))
-    rank = [0] * ELEMENTS
+    place = [0] * ELEMENTS
     for index, z in enumerate(order):
-        rank[z] = index + 1
-    return tuple(rank)
+        place[z] = index + 1
+    return tuple(place)
 
 
 def in_order(numbers: Iterable[int]) -> list[int]:
     """Atomic numbers in the order they are placed."""
-    rank = element_order()
-    return sorted(numbers, key=lambda z: rank[z])
+    place = element_order()
+    return sorted(numbers, key=lambda z: place[z])
 
 
 @lru_cache(maxsize=1)

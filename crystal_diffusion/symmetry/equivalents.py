@@ -33,8 +33,8 @@ def canonical(assignment: Assignment, order: tuple[int, ...] | None = None) -> A
             where left out.
     """
     keys = sorted({site.number for site in assignment.sites}) if order is None else list(order)
-    rank = {number: index for index, number in enumerate(keys)}
-    numbers = np.array([rank[site.number] for site in assignment.sites])
+    place = {number: index for index, number in enumerate(keys)}
+    numbers = np.array([place[site.number] for site in assignment.sites])
     letters = np.array([letter_index(site.letter) for site in assignment.sites])
     renamed = renamings(assignment.space_group)[:, letters]
     # Sort the letters of each element in every description, then take the lowest one.

@@ -74,13 +74,13 @@ def idealise(crystal: Any, tolerance: float = 0.1) -> Idealised | None:
 
 
 @dataclass(frozen=True, eq=False)
-class _Found:
+class _Closest:
     number: int
     rotations: Floats
     translations: Floats
 
 
-def _search(cell: Cell, tolerance: float) -> _Found | None:
+def _search(cell: Cell, tolerance: float) -> _Closest | None:
     import moyopy
 
     try:
@@ -89,14 +89,14 @@ def _search(cell: Cell, tolerance: float) -> _Found | None:
     except ValueError:
         return None
     operations = dataset.operations
-    return _Found(
+    return _Closest(
         int(dataset.number),
         np.array(operations.rotations, float).reshape(-1, 3, 3),
         np.array(operations.translations, float).reshape(-1, 3),
     )
 
 
-def _average(cell: Cell, found: _Found) -> Cell | None:
+def _average(cell: Cell, found: _Closest) -> Cell | None:
     """Mean over the operations; None where they do not map the atoms onto each other."""
     coords = cell.frac_coords
     images = np.einsum("oij,nj->oni", found.rotations, coords) + found.translations[:, None]

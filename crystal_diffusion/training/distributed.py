@@ -26,7 +26,7 @@ Value = TypeVar("Value")
 class Workers:
     """This process among all that train together."""
 
-    rank: int = 0
+    number: int = 0
     count: int = 1
 
     @classmethod
@@ -52,7 +52,7 @@ class Workers:
     @property
     def first(self) -> bool:
         """Whether this process decides and writes."""
-        return self.rank == 0
+        return self.number == 0
 
     def share(self, value: Value) -> Value:
         """The first process's value, in all of them; those of the others are not looked at."""
@@ -71,7 +71,7 @@ class Workers:
         """This process's parts of a batch, each with its share of the whole."""
         parts = self.count * max(1, accumulate)
         bounds = [round(i * crystals / parts) for i in range(parts + 1)]
-        for part in range(self.rank, parts, self.count):
+        for part in range(self.number, parts, self.count):
             first, last = bounds[part], bounds[part + 1]
             if last > first:
                 yield slice(first, last), (last - first) / crystals

@@ -59,12 +59,12 @@ class Strength:
     """One way to adapt.
 
     Attributes:
-        name: in words; rank: of the thin matrices, 0 where all weights change.
+        name: in words; width: of the thin matrices, 0 where all weights change.
         learning_rate: peak; pull: decay of the change towards the base.
     """
 
     name: str
-    rank: int
+    width: int
     learning_rate: float
     pull: float
 
@@ -283,8 +283,8 @@ class Adaptation:
                 self._done += self.config.steps
                 return weights, TrainingResult(header["step"], header["loss"], "finished", 0.0)
         model = _copy(self.base)
-        if strength.rank:
-            add_low_rank(model, strength.rank, self.config.seed)
+        if strength.width:
+            add_low_rank(model, strength.width, self.config.seed)
         else:
             add_differences(model)
         config = replace(

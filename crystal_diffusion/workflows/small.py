@@ -122,7 +122,7 @@ class SmallSettings:
 
 
 @dataclass(frozen=True)
-class Cell:
+class SizeFigures:
     """One number of own crystals: figures over all seeds.
 
     Attributes:
@@ -145,7 +145,7 @@ def small_benchmark(
     *,
     own: str | Path | None = None,
     progress: Callable[[str, int, int], None] | None = None,
-) -> list[Cell]:
+) -> list[SizeFigures]:
     """Measure every cell, and write ``small.md``, ``small.json`` and ``small.png``.
 
     Args:
@@ -305,7 +305,7 @@ def _trained(
 
 def _cell(
     size: int, tables: Sequence[Mapping[str, EvaluationTable]], columns: Sequence[str]
-) -> Cell:
+) -> SizeFigures:
     """Figures over all rows of all seeds; intervals by resampling targets."""
     first = {column: _first(column, tables) for column in columns}
     five = {column: _five(column, tables) for column in columns}
@@ -327,7 +327,7 @@ def _cell(
         ]
         for column in columns
     }
-    return Cell(
+    return SizeFigures(
         size,
         {c: ratio("answered", "right at the first answer", v) for c, v in first.items()},
         {c: ratio("any of 5", "right among five", v) for c, v in five.items()},
@@ -350,7 +350,7 @@ def _five(column: str, tables: Sequence[Mapping[str, EvaluationTable]]) -> list[
     return [float(any(rms is not None for rms in row["rms"][:CANDIDATES])) for row in rows]
 
 
-def report(cells: Sequence[Cell], settings: SmallSettings) -> str:
+def report(cells: Sequence[SizeFigures], settings: SmallSettings) -> str:
     """A Markdown table: answered / any of five, and the change to the first column."""
     head = ["own crystals", "n", *settings.columns]
     lines = [
@@ -379,7 +379,9 @@ def _percent(result: MetricResult) -> str:
     return f"{100 * result.value:.1f}"
 
 
-def _plain(cells: Sequence[Cell], settings: SmallSettings, split: str | Path) -> dict[str, Any]:
+def _plain(
+    cells: Sequence[SizeFigures], settings: SmallSettings, split: str | Path
+) -> dict[str, Any]:
     return {
         "family": settings.family,
         "split": Path(split).name,
@@ -403,7 +405,7 @@ def _plain(cells: Sequence[Cell], settings: SmallSettings, split: str | Path) ->
     }
 
 
-def _draw(cells: Sequence[Cell], settings: SmallSettings, picture: Path) -> None:
+def _draw(cells: Sequence[SizeFigures], settings: SmallSettings, picture: Path) -> None:
     """Answered against the number of own crystals, one line a column."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -12,7 +12,7 @@ from crystal_diffusion.generation.request import Request
 from crystal_diffusion.generation.settings import GenerationSettings
 from crystal_diffusion.generation.symmetric import (
     FREE_SHARE,
-    Place,
+    SkeletonPlace,
     symmetric_share,
     template_source,
 )
@@ -21,8 +21,8 @@ from crystal_diffusion.skeletons.distribution import SkeletonModel
 KNOWN = tuple(range(1, 95))
 
 
-def places(n: int, attempt: int = 0, first: int = 0) -> list[Place]:
-    return [Place(i, attempt, 1000 + i) for i in range(first, first + n)]
+def places(n: int, attempt: int = 0, first: int = 0) -> list[SkeletonPlace]:
+    return [SkeletonPlace(i, attempt, 1000 + i) for i in range(first, first + n)]
 
 
 @pytest.fixture(scope="module")
@@ -77,12 +77,12 @@ def test_failed_candidates_get_other_skeletons_and_then_none(model: SkeletonMode
     counts = [{38: 1, 22: 1, 8: 3}]
     source = template_source(request, model, KNOWN, counts, largest=20, asked=1)
     assert source is not None
-    first, again = source.choose([Place(0, 0, 5), Place(0, 1, 6)])
+    first, again = source.choose([SkeletonPlace(0, 0, 5), SkeletonPlace(0, 1, 6)])
     assert first is not None and again is not None
     assert first.template.assignment == again.template.assignment
-    later = source.choose([Place(0, 2, seed) for seed in range(30)])
+    later = source.choose([SkeletonPlace(0, 2, seed) for seed in range(30)])
     assert len({c.template.assignment for c in later if c is not None}) > 1
-    assert source.choose([Place(0, 6, 5)]) == [None]
+    assert source.choose([SkeletonPlace(0, 6, 5)]) == [None]
 
 
 def test_contents_are_drawn_where_they_are_free(model: SkeletonModel) -> None:

@@ -14,7 +14,7 @@ def network() -> nn.Sequential:
     return nn.Sequential(nn.Linear(12, 20), nn.SiLU(), nn.Linear(20, 11))
 
 
-@pytest.mark.parametrize("adapt", [add_differences, lambda m: add_low_rank(m, rank=4)])
+@pytest.mark.parametrize("adapt", [add_differences, lambda m: add_low_rank(m, width=4)])
 def test_nothing_changes_before_training(adapt: object) -> None:
     plain, adapted = network(), network()
     adapt(adapted)  # type: ignore[operator]
@@ -24,7 +24,7 @@ def test_nothing_changes_before_training(adapt: object) -> None:
 
 def test_a_low_rank_change_has_that_rank_and_leaves_the_rest() -> None:
     plain, model = network(), network()
-    add_low_rank(model, rank=4)
+    add_low_rank(model, width=4)
     trained = sum(p.numel() for p in model.parameters())
     assert trained == 4 * (12 + 20) + 4 * (20 + 11)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)

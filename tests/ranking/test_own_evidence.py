@@ -11,7 +11,7 @@ from crystal_diffusion.proposals.prototypes import PrototypeProposer
 from crystal_diffusion.ranking.candidates import Candidate
 from crystal_diffusion.ranking.own import (
     FEWEST,
-    LeftOut,
+    LeaveOneOut,
     OwnEvidence,
     OwnScorer,
     own_votes,
@@ -37,14 +37,14 @@ SALTS = {
 
 
 @pytest.fixture(scope="module")
-def evidence() -> tuple[OwnEvidence, LeftOut]:
+def evidence() -> tuple[OwnEvidence, LeaveOneOut]:
     entries, _ = read_own(list(SALTS.values()), list(SALTS))
     shipped = default_library()
     return weigh_own(shipped, join(shipped, entries), list(SALTS.values()))
 
 
 def test_crystals_unlike_the_library_are_listened_to(
-    evidence: tuple[OwnEvidence, LeftOut],
+    evidence: tuple[OwnEvidence, LeaveOneOut],
 ) -> None:
     chosen, figures = evidence
     assert figures.asked == len(SALTS) >= FEWEST
@@ -53,7 +53,7 @@ def test_crystals_unlike_the_library_are_listened_to(
     assert chosen.bonus + chosen.weight > 0
 
 
-def test_the_score_follows_the_user(evidence: tuple[OwnEvidence, LeftOut]) -> None:
+def test_the_score_follows_the_user(evidence: tuple[OwnEvidence, LeaveOneOut]) -> None:
     entries, _ = read_own(list(SALTS.values()), list(SALTS))
     joined = join(default_library(), entries)
     found = PrototypeProposer(joined, own_bonus=evidence[0].bonus).propose({3: 1, 53: 1}, n=10)

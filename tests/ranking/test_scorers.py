@@ -31,7 +31,7 @@ PEROVSKITE = {38: 1, 22: 1, 8: 3}
 def test_the_best_of_many_comes_first_and_known_types_last_if_asked() -> None:
     proposer, scorer = PrototypeProposer(), LearnedScorer()
     usual, pool = best_proposals(proposer, scorer, PEROVSKITE, 10)
-    new, _ = best_proposals(proposer, scorer, PEROVSKITE, 10, new=True)
+    new, _ = best_proposals(proposer, scorer, PEROVSKITE, 10, known_last=True)
     votes, _ = best_proposals(proposer, None, PEROVSKITE, 10)
     assert len(pool.proposals) > 10
     assert len(usual) == len(new) == len(votes) == 10
@@ -40,7 +40,7 @@ def test_the_best_of_many_comes_first_and_known_types_last_if_asked() -> None:
     assert any(p.features["known"] for p in usual)
     known = [bool(p.features["known"]) for p in new]
     assert known == sorted(known) and not known[0]
-    unranked, _ = best_proposals(proposer, None, PEROVSKITE, 10, new=True)
+    unranked, _ = best_proposals(proposer, None, PEROVSKITE, 10, known_last=True)
     assert not unranked[0].features["known"]
 
 

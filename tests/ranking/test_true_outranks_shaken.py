@@ -150,7 +150,7 @@ def test_energies_joined_to_the_learned_score(springs: Structure) -> None:
 
 
 def test_the_whole_way_of_a_trained_model(shipped: JointDiffusion) -> None:
-    """A model of the user's own is judged by its residual: `rank="score"` puts the least first."""
+    """A model of the user's own is judged by its residual: "score" puts the least first."""
     from crystal_diffusion.ranking.scorers import scorer_for
 
     true = copper_sulfate()

@@ -11,7 +11,7 @@ import torch
 from pymatgen.core import Lattice, Structure
 
 from crystal_diffusion.errors import CheckpointError, InputError, RequestError
-from crystal_diffusion.skeletons.distribution import SkeletonModel, Wish, fits
+from crystal_diffusion.skeletons.distribution import SkeletonModel, SkeletonWish, fits
 from crystal_diffusion.skeletons.network import SkeletonConfig, SkeletonNetwork
 from crystal_diffusion.skeletons.tokens import (
     canonical_skeleton,
@@ -66,7 +66,7 @@ def _all_of(number: int, counts: dict[int, int]) -> list[Assignment]:
 def test_contents_are_exact(untrained: SkeletonModel, counts: dict[int, int]) -> None:
     listed = [d.skeleton for d in untrained.likeliest(counts, 30)]
     assert len(set(listed)) == len(listed) > 0
-    drawn = [d.skeleton for d in untrained.draw(Wish.of(counts), streams(10))]
+    drawn = [d.skeleton for d in untrained.draw(SkeletonWish.of(counts), streams(10))]
     for skeleton in listed + drawn:
         assert composition_of(skeleton) == counts == skeleton.counts()
         assert skeleton == canonical_skeleton(skeleton)
@@ -82,14 +82,14 @@ def test_groups_asked_for_are_kept(untrained: SkeletonModel) -> None:
 @pytest.mark.parametrize(
     "wish",
     [
-        Wish(num_atoms=(1, 12)),
-        Wish(elements=tuple(in_order([3, 8, 15])), num_atoms=(8, 14)),
-        Wish(allowed=frozenset([8, 9]), num_atoms=(7, 7)),
-        Wish(num_atoms=(12, 12), groups=frozenset([221, 225])),
-        Wish(elements=(22,), num_atoms=(3, 3)),
+        SkeletonWish(num_atoms=(1, 12)),
+        SkeletonWish(elements=tuple(in_order([3, 8, 15])), num_atoms=(8, 14)),
+        SkeletonWish(allowed=frozenset([8, 9]), num_atoms=(7, 7)),
+        SkeletonWish(num_atoms=(12, 12), groups=frozenset([221, 225])),
+        SkeletonWish(elements=(22,), num_atoms=(3, 3)),
     ],
 )
-def test_open_contents_keep_to_the_wish(untrained: SkeletonModel, wish: Wish) -> None:
+def test_open_contents_keep_to_the_wish(untrained: SkeletonModel, wish: SkeletonWish) -> None:
     for drawn in untrained.draw(wish, streams(20)):
         counts = composition_of(drawn.skeleton)
         low, high = wish.num_atoms
@@ -100,7 +100,7 @@ def test_open_contents_keep_to_the_wish(untrained: SkeletonModel, wish: Wish) ->
 
 
 def test_impossible_wishes_are_refused(untrained: SkeletonModel) -> None:
-    wish = Wish(elements=tuple(in_order([3, 8])), num_atoms=(3, 3), groups=frozenset([230]))
+    wish = SkeletonWish(elements=tuple(in_order([3, 8])), num_atoms=(3, 3), groups=frozenset([230]))
     assert not fits(wish)
     with pytest.raises(RequestError, match="another number of atoms"):
         untrained.draw(wish, streams(1))
@@ -109,7 +109,7 @@ def test_impossible_wishes_are_refused(untrained: SkeletonModel) -> None:
 
 
 def test_a_draw_does_not_depend_on_its_neighbours(untrained: SkeletonModel) -> None:
-    wish = Wish(num_atoms=(4, 10))
+    wish = SkeletonWish(num_atoms=(4, 10))
     together = untrained.draw(wish, streams(12))
     apart = [untrained.draw(wish, streams(12)[i : i + 1])[0] for i in range(12)]
     assert [d.skeleton for d in together] == [d.skeleton for d in apart]
@@ -120,7 +120,7 @@ def test_a_draw_does_not_depend_on_its_neighbours(untrained: SkeletonModel) -> N
 def test_draws_are_as_frequent_as_they_are_probable(untrained: SkeletonModel) -> None:
     counts, n = {3: 1, 9: 1}, 3000
     first = untrained.likeliest(counts, 1)[0]
-    drawn = untrained.draw(Wish.of(counts), streams(n))
+    drawn = untrained.draw(SkeletonWish.of(counts), streams(n))
     share = sum(d.skeleton == first.skeleton for d in drawn) / n
     expected = math.exp(first.log_probability)
     assert abs(share - expected) < 4 * math.sqrt(expected * (1 - expected) / n)
@@ -128,7 +128,7 @@ def test_draws_are_as_frequent_as_they_are_probable(untrained: SkeletonModel) ->
 
 def test_probability_is_the_same_read_or_drawn(untrained: SkeletonModel) -> None:
     """Where only one description is possible both ways of reckoning must agree."""
-    for drawn in untrained.draw(Wish.of({38: 1, 22: 1, 8: 3}), streams(30)):
+    for drawn in untrained.draw(SkeletonWish.of({38: 1, 22: 1, 8: 3}), streams(30)):
         read = untrained.log_probability(drawn.skeleton)
         # A draw may have taken another of the equal descriptions, which is then its own chance.
         listed = {
@@ -163,7 +163,7 @@ def test_shipped_model_knows_its_chemistry(shipped: SkeletonModel) -> None:
 
 
 def test_from_nothing_most_are_symmetric(shipped: SkeletonModel) -> None:
-    drawn = shipped.draw(Wish(num_atoms=(1, 20)), streams(60))
+    drawn = shipped.draw(SkeletonWish(num_atoms=(1, 20)), streams(60))
     assert np.mean([d.skeleton.space_group == 1 for d in drawn]) < 0.25
     assert len({d.skeleton for d in drawn}) > 50
 

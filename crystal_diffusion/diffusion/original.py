@@ -1,4 +1,4 @@
-"""CrystalDiffusionModel: the model of the original design, kept as the reference.
+"""CrystalDiffusionModel: the model of the original design.
 
 A variance-preserving DDPM on fractional coordinates in a given lattice, without elements; the
 default of the library is the joint model in ``joint.py``.

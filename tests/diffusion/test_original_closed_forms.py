@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from crystal_diffusion.diffusion.reference import CrystalDiffusionModel
+from crystal_diffusion.diffusion.original import CrystalDiffusionModel
 from crystal_diffusion.diffusion.schedules import LearnedSchedule, cosine_schedule
 
 T = 60

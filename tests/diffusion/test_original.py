@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from crystal_diffusion.diffusion.reference import CrystalDiffusionModel
+from crystal_diffusion.diffusion.original import CrystalDiffusionModel
 from crystal_diffusion.diffusion.schedules import (
     LearnedSchedule,
     cosine_schedule,

@@ -1,0 +1,68 @@
+"""One name, one meaning: classes, and the words that used to mean several things."""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "crystal_diffusion"
+FILES = sorted(PACKAGE.rglob("*.py"))
+#: Arguments and fields of these names mean what is said here, and stand in these rooms only.
+WORDS = {
+    # the place in an order of crystals; a column
+    "rank": {"runs", "generation", "ranking", "screening", "discovery", "cli", "viewer", "known"},
+    # whether none of the known crystals is the same; a column
+    "novel": {"runs", "known", "screening", "discovery", "cli", "evaluation"},
+    # a picture or a page of crystals
+    "view": {"viewer", "cli"},
+}
+
+
+def classes() -> Iterator[tuple[str, str]]:
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                yield node.name, str(path.relative_to(PACKAGE))
+
+
+def test_two_classes_never_share_a_name() -> None:
+    found = defaultdict(list)
+    for name, place in classes():
+        found[name.lstrip("_")].append(place)
+    assert len(found) > 200
+    shared = {name: places for name, places in found.items() if len(places) > 1}
+    assert not shared
+
+
+def _declared(tree: ast.AST) -> Iterator[str]:
+    """Names of arguments and of fields of classes."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            arguments = node.args
+            for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs):
+                yield argument.arg
+        if isinstance(node, ast.ClassDef):
+            for line in node.body:
+                if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
+                    yield line.target.id
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_words_mean_one_thing(path: Path) -> None:
+    room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    names = set(_declared(ast.parse(path.read_text())))
+    wrong = {word for word, rooms in WORDS.items() if word in names and room not in rooms}
+    assert not wrong, f"{wrong} in {path.name}"
+    # What is last when known is `known_last`; a new crystal is one that is `novel`. Old options of
+    # the command line and of the list of old names are hidden and warn.
+    if room not in ("cli", "deprecated"):
+        assert "new" not in names or path.name in ("joining.py", "console.py"), path.name
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_files_are_not_called_after_nothing(path: Path) -> None:
+    assert path.stem not in {"utils", "common", "helpers", "misc"}
