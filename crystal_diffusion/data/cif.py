@@ -33,7 +33,7 @@ from crystal_diffusion.data.records import (
     lattice_from_parameters,
     shorten,
 )
-from crystal_diffusion.data.witness import Comparison, Statement, compare, read_formula
+from crystal_diffusion.data.witness import Agreement, Statement, compare, read_formula
 from crystal_diffusion.frozen import frozen_of_structure
 
 #: Å; rows of the atom table nearer than this describe one site.
@@ -133,7 +133,7 @@ class _Attempt:
     candidate: SymmetryReading
     crystal: PlainCrystal
     readings: Sequence[Reading]
-    comparison: Comparison
+    comparison: Agreement
     multiplicities: bool
     moved: float
     notes: tuple[str, ...]
@@ -237,7 +237,7 @@ def _attempt(
     said = sites.multiplicity
     matches = (said == 0) | (said == counts) | (said * counts == len(operations))
     if comparison.agrees is None and not candidate.sure and (said > 0).any() and matches.all():
-        comparison = Comparison(True)
+        comparison = Agreement(True)
     moved = float(orbits.moved.max(initial=0.0))
     return _Attempt(
         candidate, crystal, readings, comparison, bool(matches.all()), moved, (*notes, *more)

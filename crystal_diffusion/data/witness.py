@@ -56,7 +56,7 @@ class Statement:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Agreement:
     """What came out of comparing a crystal with a statement.
 
     Attributes:
@@ -140,7 +140,7 @@ def formula_text(amounts: Mapping[int, float]) -> str:
 
 def compare(
     amounts: Mapping[int, float], volume: float, statement: Statement, ordered: bool = True
-) -> Comparison:
+) -> Agreement:
     """Whether a crystal is what its file says.
 
     Hydrogens may be missing (they often have no coordinates); everything else must agree.
@@ -153,14 +153,14 @@ def compare(
     """
     if statement.volume and abs(volume / statement.volume - 1) > VOLUME_PART:
         text = f"the cell has {volume:.2f} Å3, the file says {statement.volume:.2f} Å3"
-        return Comparison(False, text)
+        return Agreement(False, text)
     stated = statement.formula
     counted: tuple[str, ...] = ()
     if statement.num_atoms and ordered and not _missing(amounts, stated):
         count = round(sum(amounts.values()))
         text = f"{count} atoms were read, the file says {statement.num_atoms}"
         if count % statement.num_atoms and statement.num_atoms % count:
-            return Comparison(False, text)
+            return Agreement(False, text)
         # A whole multiple is what primitive and conventional cells differ by.
         counted = () if count == statement.num_atoms else (text,)
     if not stated:
@@ -171,22 +171,22 @@ def compare(
     if statement.units:
         said += f" with Z = {statement.units:g}"
     if not factor or not _same(amounts, stated, factor, EXACT if ordered else ROUNDED):
-        return Comparison(False, f"{found}, but {said}")
+        return Agreement(False, f"{found}, but {said}")
     missing = max(0.0, stated.get(1, 0.0) * factor - amounts.get(1, 0.0))
     missing = missing if missing > 0.05 * max(1.0, stated.get(1, 0.0) * factor) else 0.0
     complete = {**amounts, 1: amounts.get(1, 0.0) + missing}
     density = _off(complete, volume, statement.density)
     if statement.units and not _is_multiple(factor, stated, statement.units):
         if density is None or density > DENSITY_PART:
-            return Comparison(False, f"{found}, but {said}", (), missing)
+            return Agreement(False, f"{found}, but {said}", (), missing)
         note = f"Z = {statement.units:g} in the file, but the cell holds {factor:g} formula units"
-        return Comparison(True, "", (*counted, note), missing)
+        return Agreement(True, "", (*counted, note), missing)
     if density is not None and density > DENSITY_PART:
         text = f"{_density(complete, volume):.3f} g/cm3, but the file says {statement.density:g}"
         if not statement.units:
-            return Comparison(False, f"{found}, which gives {text}", (), missing)
-        return Comparison(True, "", (*counted, f"the cell gives {text}"), missing)
-    return Comparison(True, "", counted, missing)
+            return Agreement(False, f"{found}, which gives {text}", (), missing)
+        return Agreement(True, "", (*counted, f"the cell gives {text}"), missing)
+    return Agreement(True, "", counted, missing)
 
 
 def _missing(amounts: Mapping[int, float], stated: Mapping[int, float] | None) -> bool:
@@ -194,17 +194,17 @@ def _missing(amounts: Mapping[int, float], stated: Mapping[int, float] | None) -
     return bool(stated and stated.get(1) and amounts.get(1, 0.0) < stated[1])
 
 
-def _by_density(amounts: Mapping[int, float], volume: float, statement: Statement) -> Comparison:
+def _by_density(amounts: Mapping[int, float], volume: float, statement: Statement) -> Agreement:
     off = _off(amounts, volume, statement.density)
     if off is None:
-        return Comparison()
+        return Agreement()
     if off <= DENSITY_PART:
-        return Comparison(True)
+        return Agreement(True)
     text = (
         f"the atoms ({formula_text(amounts)}) give {_density(amounts, volume):.3f} g/cm3, "
         f"the file says {statement.density:g}"
     )
-    return Comparison(False, text)
+    return Agreement(False, text)
 
 
 def _factor(amounts: Mapping[int, float], stated: Mapping[int, float]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from crystal_diffusion.matching import NearestKnown
+
+#: A field that is there where a space group was drawn.
+_drawn = partial(named, with_field="space_group_drawn")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -40,13 +44,17 @@ class GeneratedRow(CrystalFacts):
     rank: int | None = None
     group: int | None = None
     symmetry: str | None = named("symmetry", optional=True)
-    space_group_requested: int | None = named("space_group_requested", optional=True)
+    space_group_requested: int | None = named(
+        "space_group_requested", with_field="space_group_drawn"
+    )
     space_group_drawn: int | None = named("space_group_drawn", optional=True)
-    wyckoff: str | None = named("wyckoff", optional=True)
-    skeleton_probability: float | None = named("skeleton_probability", optional=True)
-    space_group_moyopy: int | None = named("space_group_moyopy", optional=True)
-    space_group_spglib: int | None = named("space_group_spglib", optional=True)
-    higher_symmetry: bool | None = named("higher_symmetry", optional=True)
+    wyckoff: str | None = _drawn("wyckoff")
+    skeleton_probability: float | None = named(
+        "skeleton_probability", with_field="space_group_drawn"
+    )
+    space_group_moyopy: int | None = _drawn("space_group_moyopy")
+    space_group_spglib: int | None = _drawn("space_group_spglib")
+    higher_symmetry: bool | None = _drawn("higher_symmetry")
     idealised_from: int | None = named("idealised_from", optional=True)
     idealised_to: int | None = named("idealised_to", optional=True)
     idealised_moved_A: float | None = named("idealised_moved_A", optional=True)

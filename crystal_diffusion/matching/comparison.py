@@ -53,7 +53,7 @@ class Near:
 
 
 @dataclass(frozen=True)
-class Job:
+class CompareJob:
     """One crystal to compare, with the known ones that may match it."""
 
     structure: Structure
@@ -80,13 +80,13 @@ def numbers_of(composition: Composition) -> Ints:
     return np.repeat([z for z, _ in composition], [n for _, n in composition]).astype(np.int64)
 
 
-def answer_chunk(jobs: Sequence[Job], matcher: StructureMatch) -> list[Answer]:
+def answer_chunk(jobs: Sequence[CompareJob], matcher: StructureMatch) -> list[Answer]:
     """Answers of a chunk of jobs, for a worker process."""
     forms: Forms = {}
     return [answer(job, matcher, forms) for job in jobs]
 
 
-def answer(job: Job, matcher: StructureMatch, forms: Forms) -> Answer:
+def answer(job: CompareJob, matcher: StructureMatch, forms: Forms) -> Answer:
     """The first known crystal that matches; else the nearest by fingerprint."""
     if job.problem is not None:
         return Answer(0, job.distance, problem=job.problem)

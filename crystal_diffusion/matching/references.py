@@ -17,8 +17,8 @@ from crystal_diffusion.errors import InputError
 from crystal_diffusion.files import atomic_write
 from crystal_diffusion.matching.comparison import (
     Arrays,
+    CompareJob,
     Composition,
-    Job,
     Near,
     answer_chunk,
     like_composition,
@@ -257,7 +257,7 @@ class ReferenceIndex:
             progress: called with the structures done and the number of all.
         """
         matcher = matcher or StructureMatch()
-        jobs: list[Job] = []
+        jobs: list[CompareJob] = []
         for start in range(0, len(structures), _ROWS_AT_ONCE):
             jobs += self._jobs(structures[start : start + _ROWS_AT_ONCE], processes)
         answers = map_chunks(answer_chunk, jobs, processes, matcher, progress=progress)
@@ -272,7 +272,7 @@ class ReferenceIndex:
             for answer in answers
         ]
 
-    def _jobs(self, structures: Sequence[Structure], processes: int) -> list[Job]:
+    def _jobs(self, structures: Sequence[Structure], processes: int) -> list[CompareJob]:
         table, norms = self._table
         vectors = fingerprints(structures, processes) / LENGTH**0.5
         jobs = []
@@ -282,7 +282,7 @@ class ReferenceIndex:
                     f"{structure.formula} has no fingerprint (no volume, partial occupancy, or a "
                     "cell too flat or thin)"
                 )
-                jobs.append(Job(structure, [], [], 0, float("nan"), problem))
+                jobs.append(CompareJob(structure, [], [], 0, float("nan"), problem))
                 continue
             numbers = np.array([site.specie.Z for site in structure], np.int64)
             composition = reduced_composition(numbers)
@@ -302,7 +302,7 @@ class ReferenceIndex:
             like = self.by_like_composition.get(like_composition(composition), [])
             others = sorted(set(like) - set(same))
             jobs.append(
-                Job(
+                CompareJob(
                     structure,
                     ranked(same),
                     ranked(others)[:SWAP_CANDIDATES],

@@ -217,9 +217,16 @@ def used_columns(rows: Iterable[Mapping[str, Any]]) -> list[Column]:
     return [c for c in COLUMNS if "table" in c.places and c.name in filled]
 
 
-def named(name: str, *, optional: bool = False) -> Any:
-    """A field of a row: the name of its column, and whether it is left out where it is None."""
-    return dataclasses.field(default=None, metadata={"column": name, "optional": optional})
+def named(name: str, *, optional: bool = False, with_field: str = "") -> Any:
+    """A field of a row.
+
+    Args:
+        name: of its column.
+        optional: whether it is left out where it is None.
+        with_field: left out where this other field is None instead.
+    """
+    metadata = {"column": name, "optional": optional, "with": with_field}
+    return dataclasses.field(default=None, metadata=metadata)
 
 
 _R = TypeVar("_R", bound="Row")
@@ -241,8 +248,8 @@ class Row(Mapping[str, Any]):
         """Plain values by column, those that are optional only where there are any."""
         found = {
             name: getattr(self, attribute)
-            for name, attribute, optional in _fields(type(self))
-            if not (optional and getattr(self, attribute) is None)
+            for name, attribute, decides in _fields(type(self))
+            if not decides or getattr(self, decides) is not None
         }
         return found | dict(getattr(self, "more", {}))
 
@@ -262,10 +269,14 @@ class Row(Mapping[str, Any]):
 
 
 @functools.cache
-def _fields(row: type[Row]) -> tuple[tuple[str, str, bool], ...]:
-    """Column and field of a kind of row, and whether it may be left out."""
+def _fields(row: type[Row]) -> tuple[tuple[str, str, str], ...]:
+    """Column and field of a kind of row, and the field that must not be None for it, if any."""
     return tuple(
-        (f.metadata.get("column", f.name), f.name, f.metadata.get("optional", False))
+        (
+            f.metadata.get("column", f.name),
+            f.name,
+            f.metadata.get("with") or (f.name if f.metadata.get("optional") else ""),
+        )
         for f in dataclasses.fields(row)  # type: ignore[arg-type]
         if f.name != "more"
     )

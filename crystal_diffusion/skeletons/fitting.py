@@ -167,7 +167,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Told:
+class SkeletonReport:
     """What the question tells of each crystal, ``(crystals,)`` bool each.
 
     Attributes:
@@ -180,20 +180,20 @@ class Told:
     total: np.ndarray
 
     @classmethod
-    def drawn(cls, rng: np.random.Generator, crystals: int, composition: float) -> Told:
+    def drawn(cls, rng: np.random.Generator, crystals: int, composition: float) -> SkeletonReport:
         """The composition for a share of them, elements and total at random for the others."""
         given = rng.random(crystals) < composition
         elements = given | (rng.random(crystals) < 0.5)
         return cls(given, elements, given | (rng.random(crystals) < 0.5))
 
     @classmethod
-    def same(cls, crystals: int, *, composition: bool) -> Told:
+    def same(cls, crystals: int, *, composition: bool) -> SkeletonReport:
         """The composition of all, or else the elements alone."""
         all_of = np.ones(crystals, bool)
         return cls(all_of & composition, all_of, all_of & composition)
 
 
-def make_batch(data: Skeletons, rows: np.ndarray, told: Told) -> Batch:
+def make_batch(data: Skeletons, rows: np.ndarray, told: SkeletonReport) -> Batch:
     """The crystals of ``rows`` with their questions."""
     lengths = data.start[rows + 1] - data.start[rows]
     longest = int(lengths.max())
@@ -217,7 +217,7 @@ def make_batch(data: Skeletons, rows: np.ndarray, told: Told) -> Batch:
     )
 
 
-def _questions(inputs: np.ndarray, real: np.ndarray, told: Told) -> Question:
+def _questions(inputs: np.ndarray, real: np.ndarray, told: SkeletonReport) -> Question:
     given = told.composition
     crystals = len(inputs)
     at = (inputs[:, :, 0] == ELEMENT) & real
@@ -353,7 +353,7 @@ def _fit(
         rng = np.random.default_rng([settings.seed, 1, number])
         for part in optimiser.param_groups:
             part["lr"] = _rate(number, settings)
-        batch = make_batch(data, rows, Told.drawn(rng, len(rows), settings.composition))
+        batch = make_batch(data, rows, SkeletonReport.drawn(rng, len(rows), settings.composition))
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
             loss = losses(network, batch).mean
         for now, then in zip(network.parameters(), begun, strict=False):
@@ -429,7 +429,7 @@ def nats(
     """How likely the crystals are, their composition told or else their elements alone."""
     out = Nats(np.zeros(len(data)), np.zeros(len(data)), np.zeros(len(data)))
     for rows in batches(data, tokens, np.random.default_rng(0)):
-        batch = make_batch(data, rows, Told.same(len(rows), composition=composition))
+        batch = make_batch(data, rows, SkeletonReport.same(len(rows), composition=composition))
         states = network(batch.asked, batch.inputs)
         out.group[rows] = group_losses(network, batch, states).numpy()
         for total, (which, found) in (
