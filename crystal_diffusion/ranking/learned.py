@@ -144,8 +144,8 @@ class Ranker:
         """``(candidates,)`` scores of one list, higher is better.
 
         Args:
-            known_last: the answer wanted is a crystal that the library does not hold: types in which
-                it holds this composition already come last.
+            known_last: the answer wanted is a crystal that the library does not hold: types in
+                which it holds this composition already come last.
             pool: what the candidates are judged against, so that a score does not depend on the
                 other candidates; the list itself when left out. In an empty pool the guessed
                 energy counts as it is, with ALONE_WEIGHT.

@@ -109,7 +109,9 @@ class LearnedScorer:
         scores = np.zeros(len(listed))
         for rows in by_composition(listed):
             pool = pools.get(listed[rows[0]].structure.composition.reduced_formula)
-            scores[rows] = ranker.score([listed[row] for row in rows], known_last=known_last, pool=pool)
+            scores[rows] = ranker.score(
+                [listed[row] for row in rows], known_last=known_last, pool=pool
+            )
         return scores
 
 

@@ -17,7 +17,7 @@ from crystal_diffusion.data.tables import CrystalArrays
 from crystal_diffusion.evaluation.copying import Copying
 from crystal_diffusion.evaluation.metrics import ratio
 from crystal_diffusion.ranking.own import FEWEST as FEWEST_LEFT_OUT
-from crystal_diffusion.ranking.own import LeftOut
+from crystal_diffusion.ranking.own import LeaveOneOut
 from crystal_diffusion.symmetry.groups import SpaceGroup
 from crystal_diffusion.workflows.adapt import BOTH_WAYS_BELOW, FEWEST, NO_CHANGE, Selection
 
@@ -65,7 +65,7 @@ def verdict(
     base: tuple[tuple[int, ...], int],
     joined: Joined,
     selection: Selection,
-    figures: LeftOut,
+    figures: LeaveOneOut,
     copying: Copying,
     left_out: Mapping[str, str],
     before: int = 0,
@@ -115,7 +115,7 @@ def _library(count: int, joined: Joined, before: int) -> str:
     return text
 
 
-def _answers(figures: LeftOut, count: int) -> str:
+def _answers(figures: LeaveOneOut, count: int) -> str:
     asked = figures.asked
     if not asked:
         return (

@@ -15,7 +15,7 @@ from crystal_diffusion.evaluation.copying import Copying
 from crystal_diffusion.generation.like_training import like_formula
 from crystal_diffusion.generation.loading import load
 from crystal_diffusion.generation.request import Request
-from crystal_diffusion.ranking.own import LeftOut
+from crystal_diffusion.ranking.own import LeaveOneOut
 from crystal_diffusion.training.checkpoint import (
     MODEL_FILE,
     read_header,
@@ -90,7 +90,7 @@ def test_elements_and_sizes_beyond_the_base_are_said() -> None:
         ((8, 22, 56), 52),
         Joined(2, 1, "AB3C in Pm-3m", 1),
         Selection(None, {}),
-        LeftOut(),
+        LeaveOneOut(),
         Copying(),
         {},
     )
@@ -100,14 +100,14 @@ def test_elements_and_sizes_beyond_the_base_are_said() -> None:
 @pytest.mark.parametrize(
     ("figures", "label"),
     [
-        (LeftOut(20, 10, 15, 18, 20, 8, 0), "Learned: your crystals make first answers"),
-        (LeftOut(20, 18, 20, 10, 15, 0, 8), "Worse: your crystals"),
-        (LeftOut(20, 10, 15, 11, 15, 2, 1), "Not shown: that"),
-        (LeftOut(20, 10, 15, 10, 15, 0, 0), "Not changed: first answers"),
-        (LeftOut(), "Not measured: what your crystals add"),
+        (LeaveOneOut(20, 10, 15, 18, 20, 8, 0), "Learned: your crystals make first answers"),
+        (LeaveOneOut(20, 18, 20, 10, 15, 0, 8), "Worse: your crystals"),
+        (LeaveOneOut(20, 10, 15, 11, 15, 2, 1), "Not shown: that"),
+        (LeaveOneOut(20, 10, 15, 10, 15, 0, 0), "Not changed: first answers"),
+        (LeaveOneOut(), "Not measured: what your crystals add"),
     ],
 )
-def test_the_first_word_says_what_the_figures_show(figures: LeftOut, label: str) -> None:
+def test_the_first_word_says_what_the_figures_show(figures: LeaveOneOut, label: str) -> None:
     arrays = CrystalStructureDataset(SALTS).arrays
     before = Judgement((1.0,) * 4, (True, False))
     after = Judgement((0.5,) * 4, (True, True))
