@@ -52,7 +52,7 @@ class Told:
     log_odds: bool = False
 
     def score(
-        self, candidates: Sequence[Candidate], *, new: bool = False, pools: Pools = NO_POOLS
+        self, candidates: Sequence[Candidate], *, known_last: bool = False, pools: Pools = NO_POOLS
     ) -> Floats:
         assert len(candidates) == len(self.values)
         return np.array(self.values)
