@@ -83,16 +83,27 @@ def two_short_steps(
     for _ in range(2):
         low = level - half
         levels = at_level(step.levels, level)
-        short = teacher.predict(frac, cell, numbers, levels, bfloat16=bfloat16)
-        long = student.predict(frac, cell, numbers, levels, bfloat16=bfloat16, target_level=low)
-        # Never past the end that the teacher sees from here, as in its own sampler.
-        faster = (1 + speedup * (1 - level)).minimum(level / half.clamp_min(1e-9))
-        velocity = torch.where(
-            own[:, None, None], long.coords, short.coords * faster[:, None, None]
-        )
+        velocity, strain = torch.zeros_like(frac), torch.zeros_like(cell)
+        for model, rows in ((student, own), (teacher, ~own)):
+            which = torch.nonzero(rows).flatten()
+            if not len(which):
+                continue
+            here = Levels(*(values[which] for values in vars(levels).values()))
+            answer = model.predict(
+                frac[which],
+                cell[which],
+                numbers[which],
+                here,
+                bfloat16=bfloat16,
+                target_level=low[which] if model is student else None,
+            )
+            # Never past the end that the teacher sees from here, as in its own sampler.
+            faster = (1 + speedup * (1 - level)).minimum(level / half.clamp_min(1e-9))
+            factor = torch.ones_like(level) if model is student else faster
+            velocity[which] = answer.coords * factor[which, None, None]
+            strain[which] = answer.lattice
         if subspace is not None:
             velocity = subspace.displacement(velocity)
-        strain = torch.where(own.unsqueeze(-1), long.lattice, short.lattice)
         below = at_level(levels, low)
         frac = geometry.wrap(
             teacher.coordinates.step(

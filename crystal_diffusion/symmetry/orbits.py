@@ -252,7 +252,7 @@ class OrbitProjection:
             self.mask,
         )
 
-    def part(self, rows: slice, width: int, device: torch.device) -> OrbitProjection:
+    def part(self, rows: slice | Tensor, width: int, device: torch.device) -> OrbitProjection:
         """Some of the crystals, cut to ``width`` atoms, on a device."""
         return OrbitProjection(
             self.first[rows, :width].to(device),

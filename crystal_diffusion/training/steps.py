@@ -41,7 +41,7 @@ class StepInputs:
     subspace: OrbitProjection | None = None
     target_level: Tensor | None = None
 
-    def part(self, rows: slice, device: torch.device) -> StepInputs:
+    def part(self, rows: slice | Tensor, device: torch.device) -> StepInputs:
         """Some of the crystals, on a device."""
         batch = self.batch[rows]
         width = batch.atomic_numbers.shape[1]
@@ -240,44 +240,71 @@ def distillation_objective(teacher: JointDiffusion) -> Objective:
     ) -> LossTerms:
         if inputs.target_level is None:
             return denoising_objective(model, inputs, config, bfloat16)
-        long = inputs.target_level >= 0
-        terms = model.loss(
-            inputs.batch,
-            inputs.levels,
-            inputs.coord_noise,
-            inputs.lattice_noise,
-            inputs.mask_noise,
-            config.lattice_weight,
-            config.element_weight,
-            per_crystal=True,
-            bfloat16=bfloat16,
-            subspace=inputs.subspace,
-        )
-        state = model.noisy_state(
-            inputs.batch,
-            inputs.levels,
-            inputs.coord_noise,
-            inputs.lattice_noise,
-            inputs.mask_noise,
-        )
-        target = inputs.target_level.clamp_min(0)
-        step = LongStep(state, inputs.levels, target)
-        wanted = two_short_steps(teacher, model, step, inputs.subspace, bfloat16=bfloat16)
-        answer = model.predict(
-            state.frac_coords,
-            state.lattice_state,
-            state.atomic_numbers,
-            inputs.levels,
-            bfloat16=bfloat16,
-            target_level=target,
-        )
-        coords, _ = model.coordinate_error(
-            inputs.batch, inputs.levels, answer.coords - wanted[0], inputs.subspace
-        )
-        lattice = (answer.lattice - wanted[1]).square().mean(-1) * (inputs.levels.lattice > 0)
-        coords = torch.where(long, coords, terms.coords)
-        lattice = torch.where(long, lattice, terms.lattice)
-        total = coords + config.lattice_weight * lattice + config.element_weight * terms.elements
-        return LossTerms(total.mean(), coords.mean(), lattice.mean(), terms.elements.mean())
+        crystals, device = len(inputs.target_level), inputs.target_level.device
+        found = torch.zeros(3, crystals, device=device)
+        short = torch.nonzero(inputs.target_level < 0).flatten()
+        long = torch.nonzero(inputs.target_level >= 0).flatten()
+        if len(short):
+            terms = _velocity_terms(model, inputs.part(short, device), config, bfloat16)
+            values = torch.stack([terms.coords, terms.lattice, terms.elements])
+            found = found.index_copy(1, short, values)
+        if len(long):
+            coords, lattice = _long_step_terms(
+                teacher, model, inputs.part(long, device), inputs.target_level[long], bfloat16
+            )
+            values = torch.stack([coords, lattice, torch.zeros_like(coords)])
+            found = found.index_copy(1, long, values)
+        coords, lattice, elements = found.mean(1)
+        total = coords + config.lattice_weight * lattice + config.element_weight * elements
+        return LossTerms(total, coords, lattice, elements)
 
     return objective
+
+
+def _velocity_terms(
+    model: JointDiffusion, inputs: StepInputs, config: TrainingConfig, bfloat16: bool
+) -> LossTerms:
+    """The denoising loss of each crystal, ``(crystals,)`` each."""
+    return model.loss(
+        inputs.batch,
+        inputs.levels,
+        inputs.coord_noise,
+        inputs.lattice_noise,
+        inputs.mask_noise,
+        config.lattice_weight,
+        config.element_weight,
+        per_crystal=True,
+        bfloat16=bfloat16,
+        subspace=inputs.subspace,
+    )
+
+
+def _long_step_terms(
+    teacher: JointDiffusion,
+    model: JointDiffusion,
+    inputs: StepInputs,
+    target: Tensor,
+    bfloat16: bool,
+) -> tuple[Tensor, Tensor]:
+    """Squared distance of each long step from where two short ones end, coordinates and lattice.
+
+    Each ``(crystals,)``; ``target`` is where the step of each crystal ends.
+    """
+    state = model.noisy_state(
+        inputs.batch, inputs.levels, inputs.coord_noise, inputs.lattice_noise, inputs.mask_noise
+    )
+    step = LongStep(state, inputs.levels, target)
+    wanted = two_short_steps(teacher, model, step, inputs.subspace, bfloat16=bfloat16)
+    answer = model.predict(
+        state.frac_coords,
+        state.lattice_state,
+        state.atomic_numbers,
+        inputs.levels,
+        bfloat16=bfloat16,
+        target_level=target,
+    )
+    coords, _ = model.coordinate_error(
+        inputs.batch, inputs.levels, answer.coords - wanted[0], inputs.subspace
+    )
+    lattice = (answer.lattice - wanted[1]).square().mean(-1) * (inputs.levels.lattice > 0)
+    return coords, lattice
