@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from crystal_diffusion.data.tables import CrystalArrays
     from crystal_diffusion.diffusion.joint import JointDiffusion
     from crystal_diffusion.generation.reference import KnownIndex
+    from crystal_diffusion.generation.type_opinion import TypeOpinion
     from crystal_diffusion.proposals.library import ReferenceLibrary
     from crystal_diffusion.proposals.prototypes import PrototypeProposer
     from crystal_diffusion.skeletons.distribution import SkeletonModel
@@ -65,6 +66,20 @@ class Knowledge:
         from crystal_diffusion.skeletons.distribution import SkeletonModel
 
         return SkeletonModel.load(self.skeletons_file)
+
+    @cached_property
+    def types(self) -> TypeOpinion:
+        """What known structure types say of skeletons.
+
+        A model trained alone draws skeletons from the shipped distribution, and so has the shipped
+        library and ranker judge them.
+        """
+        from crystal_diffusion.generation.type_opinion import TypeOpinion
+        from crystal_diffusion.proposals.prototypes import PrototypeProposer
+
+        if self.pretrained and self.proposer is not None:
+            return TypeOpinion(self.proposer, self.scorer)
+        return TypeOpinion(PrototypeProposer(), LearnedScorer())
 
     @cached_property
     def library(self) -> ReferenceLibrary | None:

@@ -37,6 +37,7 @@ from crystal_diffusion.symmetry.template import SymmetricTemplate
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+    from crystal_diffusion.generation.type_opinion import TypeOpinion
     from crystal_diffusion.runs.folder import RunFolder
 
 #: Share of noise starts that stay free of symmetry by default, so that nothing is excluded.
@@ -117,7 +118,9 @@ class _Listed:
     is tried again once; then another skeleton is drawn for it.
     """
 
-    def __init__(self, model: SkeletonModel, asked: _Asked) -> None:
+    def __init__(
+        self, model: SkeletonModel, asked: _Asked, types: TypeOpinion | None = None
+    ) -> None:
         listed: list[Drawn] = []
         believed = model.composition_weights(asked.compositions, asked.numbers)
         # Half by belief, half even: which cell is right often shows only in the end. A group that
@@ -125,9 +128,12 @@ class _Listed:
         even = 0.0 if asked.required else 0.5
         shares = (1 - even) * believed + even / len(asked.compositions)
         for counts, share in zip(asked.compositions, shares, strict=True):
+            likeliest: Sequence[Drawn] = model.likeliest(counts, BEAM, asked.numbers)
+            if types is not None:
+                likeliest = types.joined(likeliest, counts, asked.numbers)
             listed += [
                 Drawn(drawn.skeleton, drawn.log_probability + math.log(max(share, 1e-12)))
-                for drawn in model.likeliest(counts, BEAM, asked.numbers)
+                for drawn in likeliest
             ]
         self._listed = listed
         self._order: list[int] = []
@@ -338,6 +344,7 @@ def template_source(
     largest: int,
     asked: str | float | None = None,
     default: float = 0.0,
+    types: TypeOpinion | None = None,
 ) -> TemplateSource | None:
     """Something that chooses the skeletons of a request; None where all crystals stay free.
 
@@ -347,6 +354,7 @@ def template_source(
         compositions: of the primitive cell, empty where contents are free.
         largest: most atoms where their number is not asked for.
         asked: see :func:`symmetric_share`; default: the share where nothing is asked.
+        types: what known structure types say where the composition is given.
 
     Raises:
         RequestError: at once, when no skeleton can meet the request, or wishes exclude each other.
@@ -375,7 +383,7 @@ def template_source(
         return None
     wanted = _Asked.of(request, known, compositions, largest)
     source: TemplateSource = (
-        _Listed(model, wanted) if wanted.compositions else _TemplateDrawn(model, wanted)
+        _Listed(model, wanted, types) if wanted.compositions else _TemplateDrawn(model, wanted)
     )
     return source if request.symmetric else _Shared(source, share)
 
