@@ -1,7 +1,8 @@
 """Speed of the default joint model: 8 and 20 atoms, alone and in a batch of 64.
 
 Run: OMP_NUM_THREADS=1 python benchmarks/joint_speed.py [model] [--steps 50]
-As generation samples, with the physics terms, but free of symmetry; processor seconds. Without a model, networks of the sizes that `train` chooses are used, with random weights.
+As generation samples, with the physics terms, but free of symmetry; processor seconds. Without a
+model, networks of the sizes that `train` chooses are used, with random weights.
 """
 
 from __future__ import annotations
