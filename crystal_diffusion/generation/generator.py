@@ -315,7 +315,7 @@ class CrystalGenerator:
             largest=largest,
             asked=settings.symmetry,
             default=self.knowledge.symmetric,
-            types=self.knowledge.types if contents else None,
+            types=self.knowledge.types if cells.drawn else None,
         )
 
     def _like_training(
