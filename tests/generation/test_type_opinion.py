@@ -10,7 +10,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from crystal_diffusion import Request
-from crystal_diffusion.generation.plan import Place
+from crystal_diffusion.generation.plan import SkeletonPlace
 from crystal_diffusion.generation.symmetric import template_source
 from crystal_diffusion.generation.type_opinion import SHARPNESS, TypeOpinion
 from crystal_diffusion.proposals.prototypes import Proposal, PrototypeProposer
@@ -43,7 +43,7 @@ class Doubled:
 
     log_odds = True
 
-    def score(self, candidates: Sequence[Candidate], *, new: bool = False) -> Floats:
+    def score(self, candidates: Sequence[Candidate], *, known_last: bool = False) -> Floats:
         return np.array([2 * c.proposal.score for c in candidates if c.proposal])
 
 
@@ -97,7 +97,7 @@ def test_the_first_skeleton_follows_a_sure_opinion(favourite: Structure) -> None
         types=opinion((favourite, 0.0), share=0.99),
     )
     assert source is not None
-    (chosen,) = source.choose([Place(0, 0, 1)])
+    (chosen,) = source.choose([SkeletonPlace(0, 0, 1)])
     assert chosen is not None
     assert chosen.template.group.number == skeleton_of(favourite).space_group
 
