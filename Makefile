@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test slow mutants fuzz faults lint install clean
+.PHONY: demo test slow mutants fuzz faults lint site tutorials install clean
 
 demo: install
 	$(BIN)/crystal-diffusion demo --out run_demo
@@ -29,6 +29,15 @@ fuzz: install
 ROUNDS ?= 100
 faults: install
 	$(BIN)/python tests/faults/faults.py --rounds $(ROUNDS)
+
+# The documentation as pages that open from disk; links and names in it are checked.
+site: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	$(BIN)/mkdocs build --strict --quiet
+
+# Runs the tutorials and writes what was printed, and the pictures, into their pages.
+tutorials: install
+	$(BIN)/python recipes/run_tutorials.py --write docs/tutorials/*.md
 
 lint: install
 	$(BIN)/ruff check .
