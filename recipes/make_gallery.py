@@ -2,8 +2,8 @@
 
     python recipes/make_gallery.py docs
 
-Writes ``DOCS/gallery.md`` and ``DOCS/pictures/gallery.png``. Nothing is picked by hand: each picture is
-the crystal ranked first by the command that stands below it.
+Writes ``DOCS/gallery.md`` and ``DOCS/pictures/gallery.png``. Nothing is picked by hand: each
+picture is the crystal ranked first by the command that stands below it.
 """
 
 from __future__ import annotations
@@ -35,6 +35,15 @@ COMPOUNDS = (
     ("Ti3SiC2", "MAX phase"),
 )
 SEED, NUMBER = 1, 20
+HEADINGS = (
+    "compound",
+    "expected",
+    "space group of the first answer",
+    "atoms in the file",
+    "start",
+    "nearest in the library",
+    "command",
+)
 
 
 @dataclass(frozen=True)
@@ -99,13 +108,13 @@ def main() -> None:
     )
     text = f"""# Gallery
 
-The first answer of the pretrained model for eight compounds, as it came. `recipes/make_gallery.py` made
-this page and the picture.
+The first answer of the pretrained model for eight compounds, as it came.
+`recipes/make_gallery.py` made this page and the picture.
 
 ![The first answer for eight compounds](pictures/gallery.png)
 
-| compound | expected | space group of the first answer | atoms in the file | start | nearest in the library | command |
-|---|---|---|---|---|---|---|
+| {" | ".join(HEADINGS)} |
+|{"---|" * len(HEADINGS)}
 {rows}
 """
     (docs / "gallery.md").write_text(text, encoding="utf-8")

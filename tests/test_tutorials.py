@@ -24,8 +24,8 @@ def recipe(name: str) -> ModuleType:
     return module
 
 
-def test_there_are_five() -> None:
-    assert [page.name[0] for page in PAGES] == ["1", "2", "3", "4", "5"]
+def test_none_is_missing() -> None:
+    assert [page.name[0] for page in PAGES] == ["1", "2", "4", "5"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
