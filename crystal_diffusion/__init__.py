@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from crystal_diffusion.generation.loading import load
     from crystal_diffusion.generation.request import Request
     from crystal_diffusion.generation.settings import GenerationSettings
+    from crystal_diffusion.generation.words import read_text
     from crystal_diffusion.networks.embeddings import SinusoidalPositionEmbeddings
     from crystal_diffusion.networks.equivariant import E3EquivariantLayer
     from crystal_diffusion.networks.unet import DenoisingNetwork
@@ -67,6 +68,7 @@ _HOMES = {
     "load_materials_project_data": "data.sources.fetching",
     "main": "workflows.demo",
     "progressive_distillation": "diffusion.progressive",
+    "read_text": "generation.words",
     "train": "workflows.train",
     "visualize_crystal": "viewer",
 }
@@ -96,6 +98,7 @@ __all__ = [
     "load_materials_project_data",
     "main",
     "progressive_distillation",
+    "read_text",
     "train",
     "visualize_crystal",
 ]

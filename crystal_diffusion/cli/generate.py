@@ -27,6 +27,7 @@ from crystal_diffusion.errors import InputError
 from crystal_diffusion.runs.columns import column
 
 if TYPE_CHECKING:
+    from crystal_diffusion.generation.request import Request
     from crystal_diffusion.generation.rows import GeneratedRow
 
 if TYPE_CHECKING:
@@ -39,6 +40,10 @@ def generate(
     ] = None,
     formula: Annotated[str | None, typer.Option(help="Exact composition, e.g. LiFePO4.")] = None,
     z: Annotated[str | None, typer.Option("--z", help="Formula units, e.g. 2 or 1-4.")] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(help='In words: "a stable cubic lithium oxide with a band gap above 3 eV".'),
+    ] = None,
     elements: Annotated[str | None, typer.Option(help="Elements to use, all of them.")] = None,
     exclude: Annotated[str | None, typer.Option(help="Elements that must not appear.")] = None,
     natoms: Annotated[str | None, typer.Option(help="Atoms per cell, e.g. 8 or 8-16.")] = None,
@@ -152,6 +157,8 @@ def generate(
         host=_host(host),
         add=add,
     )
+    if text is not None:
+        request = _with_text(request, text, quiet)
     if formula and is_rewritten(formula) and not quiet:
         out.print(f"{formula} is taken as {formula_as_taken(formula)}", highlight=False)
     settings = GenerationSettings(
@@ -237,6 +244,17 @@ def _symbols(text: str | None, option: str) -> tuple[str, ...]:
     if text is not None and not found:
         raise InputError(f"{option} {text!r} names no element; give symbols such as Li,Fe.")
     return found
+
+
+def _with_text(request: Request, text: str, quiet: bool) -> Request:
+    """The request with what a sentence asks for; how it was understood is printed first."""
+    from crystal_diffusion.generation.words import read_text
+
+    reading = read_text(text)
+    for line in reading.lines():
+        if not quiet or reading.contradictory:
+            out.print(line, highlight=False, markup=False, soft_wrap=True)
+    return reading.joined(request)
 
 
 def _host(path: Path | None) -> object:

@@ -35,6 +35,7 @@ from crystal_diffusion.physics.report import ValidationReport
 from crystal_diffusion.physics.validator import PhysicsValidator
 
 if TYPE_CHECKING:
+    from crystal_diffusion.generation.choices import ChoicePlanner
     from crystal_diffusion.generation.like_training import LikeTraining
     from crystal_diffusion.generation.symmetric import TemplateSource
     from crystal_diffusion.matching import NearestKnown
@@ -113,6 +114,7 @@ class CrystalGenerator:
         as_atoms: bool = False,
         settings: GenerationSettings | None = None,
         symmetry: str | float | None = None,
+        text: str | None = None,
         **request: Any,
     ) -> list[Any]:
         """New crystals as pymatgen ``Structure`` (or ASE ``Atoms``), best first.
@@ -125,6 +127,8 @@ class CrystalGenerator:
             settings: see :class:`GenerationSettings`.
             symmetry: "learned", "free" or the share of noise starts that get a space group first;
                 short for the field of ``settings``.
+            text: the request in words, alone or with fields that it does not name; what is ignored
+                of it is logged as a warning.
             **request: any other field of :class:`Request`, for example ``elements=("Li", "O")``,
                 ``num_atoms=(8, 16)``, ``lattice=(5, 5, 5, 90, 90, 90)``, ``spacegroup="225"``.
 
@@ -132,6 +136,13 @@ class CrystalGenerator:
             RequestError: when no crystal can meet the request.
         """
         asked = Request(formula=formula, **request)
+        if text is not None:
+            from crystal_diffusion.generation.words import read_text
+
+            reading = read_text(text)
+            for left in reading.ignored:
+                log.warning("ignored in the text: %s (%s)", left.words, left.reason)
+            asked = reading.joined(asked)
         if symmetry is not None:
             settings = replace(settings or GenerationSettings(), symmetry=symmetry)
         result = self.run(asked, n, seed=seed, settings=settings)
@@ -271,6 +282,27 @@ class CrystalGenerator:
         return result, {ids[i]: made[i][1].report for i in ids}
 
     def _planner(
+        self,
+        request: Request,
+        seed: int,
+        settings: GenerationSettings,
+        wanted: int,
+        pools: dict[str, Pool],
+    ) -> Planner | ChoicePlanner:
+        """Makes plans; one planner for each choice of elements where they are left open."""
+        if not request.open_elements:
+            return self._plain_planner(request, seed, settings, wanted, pools)
+        from crystal_diffusion.generation.choices import ChoicePlanner
+
+        return ChoicePlanner(
+            request,
+            seed,
+            self.known_elements,
+            self.library,
+            lambda asked: self._plain_planner(asked, seed, settings, wanted, pools),
+        )
+
+    def _plain_planner(
         self,
         request: Request,
         seed: int,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from crystal_diffusion import chemistry
 from crystal_diffusion.errors import InputError, RequestError
+from crystal_diffusion.properties import PropertyRange, range_of
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -61,6 +62,13 @@ class Request:
             is given must have one.
         host: a structure whose atoms and cell stay bit for bit.
         add: formula of the atoms to add to the host.
+        properties: ranges by property, for example ``{"band_gap": (1.5, 2.5), "density": "<4"}``;
+            None in a pair is an open end.
+        one_of: sets of symbols; each crystal holds one element of each set, drawn anew for it.
+        num_elements: fewest and most different elements, where others than the named ones may be
+            there; None: the named ones and no other.
+        structure_type: by name, for example "spinel"; elements that are not named are drawn from
+            known crystals of its ratio of atoms.
     """
 
     formula: str | None = None
@@ -77,6 +85,10 @@ class Request:
     charge_neutral: bool = False
     host: Structure | None = field(default=None, repr=False, compare=False)
     add: str | None = None
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    one_of: tuple[tuple[str, ...], ...] = ()
+    num_elements: tuple[int, int] | None = None
+    structure_type: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("formula", "spacegroup", "crystal_system", "point_group", "wyckoff", "add"):
@@ -99,6 +111,9 @@ class Request:
             if len(parse_formula(symbol)) != 1 or not symbol.strip().isalpha():
                 raise RequestError(f"{symbol!r} is no element; give symbols such as Li or Fe.")
         self._check_sizes()
+        self._check_choices()
+        ranges = {name: range_of(name, value) for name, value in self.properties.items()}
+        object.__setattr__(self, "properties", ranges)
         if self.cell not in ("primitive", "conventional", "niggli"):
             raise RequestError(
                 f"cell {self.cell!r} is not known; choose primitive, conventional or niggli."
@@ -131,6 +146,67 @@ class Request:
             raise RequestError(
                 f"z {self.z[1]} is above {LARGEST_CELL} formula units; ask for smaller cells."
             )
+
+    @classmethod
+    def from_text(cls, text: str) -> Request:
+        """The request that a sentence asks for; see :func:`.words.read_text` for what it ignores.
+
+        Raises:
+            RequestError: for a contradictory sentence, or one of which nothing is understood.
+        """
+        from crystal_diffusion.generation.words import read_text
+
+        return read_text(text).request
+
+    def _check_choices(self) -> None:
+        """Sets of elements, their number, and the structure type."""
+        for symbol in (symbol for choice in self.one_of for symbol in choice):
+            if symbol not in chemistry.NUMBERS:
+                raise RequestError(f"one_of: {symbol!r} is no element; give symbols such as Li.")
+        if self.one_of and (self.formula or any(not choice for choice in self.one_of)):
+            raise RequestError("one_of needs sets of elements and no formula; drop one of them.")
+        named = len(self.elements) + len(self.one_of)
+        if self.num_elements is not None:
+            low, high = self.num_elements
+            if not 1 <= low <= high <= 10:
+                raise RequestError(
+                    f"num_elements {low}-{high} is not a range from 1 to 10; give for example 3."
+                )
+            if high < named:
+                raise RequestError(
+                    f"{named} elements are named, but at most {high} asked for; correct one."
+                )
+            if self.num_atoms and self.num_atoms[1] < low:
+                raise RequestError(
+                    f"{low} elements do not fit in {self.num_atoms[1]} atoms; raise --natoms."
+                )
+        if self.structure_type is not None:
+            from crystal_diffusion.generation.choices import check_type
+
+            check_type(self)
+
+    @property
+    def open_elements(self) -> bool:
+        """Whether elements have to be drawn before a crystal can be planned."""
+        return bool(self.one_of or self.structure_type or (self.num_elements and not self.formula))
+
+    @property
+    def ranges(self) -> Mapping[str, PropertyRange]:
+        """What is asked of properties."""
+        return self.properties
+
+    def check_possible(self) -> None:
+        """Refuse wishes that exclude each other, before a model is loaded.
+
+        Raises:
+            RequestError: for cell contents, groups or sizes that cannot be.
+        """
+        if self.formula:
+            self.contents(LARGEST_CELL)
+        if self.symmetric:
+            from crystal_diffusion.generation.symmetric import asked_groups
+
+            asked_groups(self)
 
     @property
     def symmetric(self) -> bool:
@@ -242,8 +318,10 @@ class Request:
         values = {
             name: getattr(self, name)
             for name in self.__dataclass_fields__
-            if name != "host" and getattr(self, name) not in (None, (), False)
+            if name not in ("host", "properties") and getattr(self, name) not in (None, (), False)
         }
+        if self.properties:
+            values["properties"] = {name: str(wanted) for name, wanted in self.ranges.items()}
         if self.host is not None:
             values["host"] = self.host.composition.formula
         return values

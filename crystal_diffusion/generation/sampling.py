@@ -39,8 +39,9 @@ def batches(plans: Sequence[Plan], workers: int = 1) -> list[list[Plan]]:
     out: list[list[Plan]] = []
     key = None
 
-    def key_of(plan: Plan) -> tuple[int, bool, bool]:
-        return len(plan.atomic_numbers), plan.kind == "prototype", plan.template is not None
+    def key_of(plan: Plan) -> tuple[int, bool, bool, tuple[int, ...]]:
+        prototype = plan.kind == "prototype"
+        return len(plan.atomic_numbers), prototype, plan.template is not None, plan.allowed
 
     for plan in sorted(plans, key=lambda p: (key_of(p), p.index)):
         size = tokens // (len(plan.atomic_numbers) + 1)

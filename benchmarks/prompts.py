@@ -1,0 +1,152 @@
+"""Field F1, exact requests and false acceptances of requests in words.
+
+    python benchmarks/prompts.py [--split development|test|all] [--show]
+
+The prompts (benchmarks/prompts.jsonl) were written before the grammar, each with the request that
+it stands for; the test half was looked at once, at the end. A field counts as right where its value
+is the expected one. A false acceptance is a prompt whose request has a field that was not asked
+for, or has another value than was asked for, or that makes a request where none should be made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from crystal_diffusion.discovery.benchmark import wilson
+from crystal_diffusion.errors import CrystalDiffusionError
+from crystal_diffusion.generation.request import parse_formula
+from crystal_diffusion.generation.words import read_text
+from crystal_diffusion.generation.words.vocabulary import FAMILIES
+
+PROMPTS = Path(__file__).parent / "prompts.jsonl"
+
+
+def fields(asked: dict[str, Any]) -> dict[str, Any]:
+    """Fields of a request in a form that can be compared."""
+    found: dict[str, Any] = {}
+    for name, value in asked.items():
+        if name == "formula":
+            counts = parse_formula(str(value))
+            divisor = math.gcd(*counts.values())
+            found[name] = tuple(sorted((s, n // divisor) for s, n in counts.items()))
+        elif name == "elements" or name == "exclude":
+            found |= {f"{name} {symbol}": True for symbol in value}
+        elif name == "one_of":
+            found |= {f"one_of {' '.join(sorted(choice))}": True for choice in value}
+        elif name == "properties":
+            found |= {f"property {key}": tuple(pair) for key, pair in value.items()}
+        elif name in ("num_atoms", "z", "num_elements"):
+            found[name] = tuple(value)
+        else:
+            found[name] = str(value)
+    return found
+
+
+def expected_fields(wanted: dict[str, Any]) -> dict[str, Any]:
+    """Expected values, families written out."""
+    plain = {k: v for k, v in wanted.items() if k not in ("others", "refused")}
+    if "one_of" in plain:
+        plain["one_of"] = [FAMILIES.get(name, tuple(name.split("/"))) for name in plain["one_of"]]
+    if "exclude" in plain:
+        plain["exclude"] = [
+            symbol
+            for name in plain["exclude"]
+            for symbol in (FAMILIES[name[1:]] if name.startswith("@") else (name,))
+        ]
+    return fields(plain)
+
+
+def agrees(name: str, got: Any, wanted: Any) -> bool:
+    """Whether a value is the expected one; open ends and rounding allowed for."""
+    if name.startswith("property "):
+        return all(
+            (a is None) == (b is None) and (a is None or math.isclose(a, b, rel_tol=0.02))
+            for a, b in zip(got, wanted, strict=True)
+        )
+    if name in ("num_atoms", "num_elements", "z"):
+        low, high = wanted
+        return (got[0] == (low or 1)) and (high is None or got[1] == high)
+    return bool(got == wanted)
+
+
+def judge(prompt: dict[str, Any]) -> dict[str, Any]:
+    """What was asked, what was expected, and how the two differ."""
+    reading = read_text(prompt["prompt"])
+    refused = bool(reading.contradictory)
+    wanted = expected_fields(prompt["expected"])
+    asked = dict(reading.asked)
+    counted = "num_elements" in prompt["expected"]
+    if not counted:
+        asked.pop("num_elements", None)
+    got = fields(asked)
+    try:
+        if reading.asked:
+            reading.request.check_possible()
+    except CrystalDiffusionError as problem:
+        return {"prompt": prompt["prompt"], "error": str(problem), "wrong": [], "missed": []}
+    if prompt.get("refused"):
+        return {
+            "prompt": prompt["prompt"],
+            "right": 0,
+            "got": 0 if refused else len(got),
+            "wanted": 0,
+            "exact": refused or not got,
+            "false": not refused and bool(got),
+            "wrong": [] if refused else [f"{k}={v}" for k, v in got.items()],
+            "missed": [],
+        }
+    right = [name for name in got if name in wanted and agrees(name, got[name], wanted[name])]
+    wrong = [f"{name}={got[name]}" for name in got if name not in right]
+    missed = [f"{name}={wanted[name]}" for name in wanted if name not in right]
+    named = len(prompt["expected"].get("elements", ())) + len(prompt["expected"].get("one_of", ()))
+    openness = True
+    if named > 1 and not counted and "structure_type" not in wanted and "formula" not in wanted:
+        is_open = reading.asked.get("num_elements") is not None
+        openness = is_open == bool(prompt["expected"].get("others"))
+    return {
+        "prompt": prompt["prompt"],
+        "right": len(right),
+        "got": len(got),
+        "wanted": len(wanted),
+        "exact": not wrong and not missed and openness and not refused,
+        "false": bool(wrong) or not openness,
+        "wrong": [*wrong, *([] if openness else ["open or closed"])],
+        "missed": missed if not refused else [*missed, *reading.contradictory],
+    }
+
+
+def main() -> None:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--split", default="all", choices=("development", "test", "all"))
+    parser.add_argument("--prompts", type=Path, default=PROMPTS)
+    parser.add_argument("--show", action="store_true", help="prompts that are not exact")
+    args = parser.parse_args()
+    prompts = [json.loads(line) for line in args.prompts.read_text().splitlines() if line]
+    for split in ("development", "test") if args.split == "all" else (args.split,):
+        rows = [judge(p) for p in prompts if p["split"] == split]
+        if args.show:
+            for row in rows:
+                if not row.get("exact"):
+                    print(f"{row['prompt']}\n   wrong {row['wrong']}\n   missed {row['missed']}")
+        right, got = sum(r["right"] for r in rows), sum(r["got"] for r in rows)
+        wanted = sum(r["wanted"] for r in rows)
+        precision, recall = right / max(got, 1), right / max(wanted, 1)
+        f1 = 2 * precision * recall / max(precision + recall, 1e-9)
+        print(f"{split}: n = {len(rows)}, fields {wanted}")
+        print(f"  field F1 {f1:.3f} (precision {precision:.3f}, recall {recall:.3f})")
+        for name, key in (("exact requests", "exact"), ("false acceptances", "false")):
+            count = sum(bool(r[key]) for r in rows)
+            low, high = wilson(count, len(rows))
+            print(
+                f"  {name} {count} of {len(rows)} = {100 * count / len(rows):.1f} % "
+                f"({100 * low:.1f} to {100 * high:.1f})"
+            )
+
+
+if __name__ == "__main__":
+    main()

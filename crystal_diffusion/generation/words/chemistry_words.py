@@ -1,0 +1,487 @@
+"""Elements, families and formulas of a sentence: wanted, left out, or a choice."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+from typing import Any
+
+from crystal_diffusion import chemistry
+from crystal_diffusion.generation.words import vocabulary as words
+from crystal_diffusion.generation.words.scanning import Item
+
+#: What names elements.
+_CHEMICAL = ("element", "anion", "family", "formula", "variable", "oxy_family", "generic")
+#: Last element of which crystals are known.
+_LAST_KNOWN = 99
+#: Most elements where a sentence leaves them open.
+_MOST = 5
+
+
+@dataclass
+class Chemistry:
+    """What a sentence says of elements.
+
+    Attributes:
+        formula: the one formula.
+        elements: symbols that every crystal holds.
+        one_of: sets of which every crystal holds one each.
+        exclude: symbols that no crystal holds.
+        arity: number of different elements, where it is named.
+        others: whether other elements than the named ones may be there.
+        understood: words and meaning.
+        ignored: words and reason.
+        contradictory: what cannot be.
+    """
+
+    formula: str | None = None
+    elements: list[str] = field(default_factory=list)
+    one_of: list[tuple[str, ...]] = field(default_factory=list)
+    exclude: list[str] = field(default_factory=list)
+    arity: int | None = None
+    others: bool = False
+    understood: list[tuple[str, str]] = field(default_factory=list)
+    ignored: list[tuple[str, str]] = field(default_factory=list)
+    contradictory: list[str] = field(default_factory=list)
+
+    @property
+    def counted(self) -> bool:
+        """Whether the number of elements is named."""
+        return self.arity is not None
+
+    def fields(self) -> dict[str, Any]:
+        """Fields of the request."""
+        found: dict[str, Any] = {}
+        banned = set(self.exclude)
+        one_of = [tuple(s for s in choice if s not in banned) for choice in self.one_of]
+        if any(not choice for choice in one_of):
+            self.contradictory.append("all elements of a family are left out")
+            return {}
+        unknown = sorted(s for s in self.elements if chemistry.NUMBERS[s] > _LAST_KNOWN)
+        if unknown:
+            self.contradictory.append(f"no crystal with {', '.join(unknown)} is known")
+        clash = sorted(banned & set(self.elements))
+        if clash:
+            self.contradictory.append(f"{', '.join(clash)} both wanted and left out")
+        if self.formula:
+            found["formula"] = self.formula
+        elif self.elements:
+            found["elements"] = tuple(dict.fromkeys(self.elements))
+        one_of = [c for c in one_of if not set(c) & set(self.elements)]
+        if one_of and not self.formula:
+            found["one_of"] = tuple(one_of)
+        if banned:
+            found["exclude"] = tuple(dict.fromkeys(self.exclude))
+        named = len(dict.fromkeys(self.elements)) + len(one_of)
+        if self.arity is not None:
+            found["num_elements"] = (self.arity, self.arity)
+            if named > self.arity:
+                self.contradictory.append(f"{named} elements named, {self.arity} asked for")
+        elif named and not self.formula and self.others:
+            least = max(2, named)
+            found["num_elements"] = (least, max(_MOST, least + 1))
+        return found
+
+
+class ChemistryReader:
+    """Finds what is said of elements; the items that it is made of join ``taken``."""
+
+    def __init__(self, items: Sequence[Item], taken: set[int]) -> None:
+        self._named: list[tuple[str, str]] = []
+        self.items, self.taken = items, taken
+        self.found = Chemistry()
+        self._cations = 0
+
+    def read(self) -> Chemistry:
+        """Everything but what :meth:`counted` finds, which comes before all numbers."""
+        self.likeness()
+        self.doping()
+        self.exclusions()
+        self.arity()
+        self.formulas()
+        self.choices()
+        self.wanted()
+        return self.found
+
+    def _free(self, i: int) -> bool:
+        return 0 <= i < len(self.items) and i not in self.taken
+
+    def _kind(self, i: int) -> str:
+        return self.items[i].kind if 0 <= i < len(self.items) else ""
+
+    def _chemical(self, i: int) -> bool:
+        return self._free(i) and self._kind(i) in _CHEMICAL
+
+    def likeness(self) -> None:
+        """As dense as osmium: no wish for osmium."""
+        for i, item in enumerate(self.items):
+            before = [it.text.lower() for it in self.items[max(0, i - 3) : i]]
+            if self._chemical(i) and before[-1:] == ["as"] and before[:1] == ["as"]:
+                self.taken.add(i)
+                self.found.ignored.append((item.text, "likeness to a crystal cannot be asked for"))
+
+    def doping(self) -> None:
+        """Dopants cannot be asked for."""
+        for i, item in enumerate(self.items):
+            if item.kind != "doping" or not self._free(i):
+                continue
+            self.taken.add(i)
+            place, names = i + 1, [item.text]
+            back = i - 1
+            while self._kind(back) == "dash":
+                back -= 1
+            before = self._kind(back) == "element" and item.text.lower() == "doped"
+            if (before and self._chemical(i + 1)) or (
+                self._kind(back) == "element" and self._kind(back + 1) == "dash"
+            ):
+                names.insert(0, self.items[back].text)
+                self.taken.add(back)
+            else:
+                while self._chemical(place) or self._kind(place) in ("filler", "and"):
+                    if self._chemical(place):
+                        names.append(self.items[place].text)
+                        self.taken.add(place)
+                    place += 1
+            self.found.ignored.append((" ".join(names), "small amounts cannot be asked for"))
+
+    def exclusions(self) -> None:
+        """Lists behind a negation, and what "free" stands behind."""
+        for i, item in enumerate(self.items):
+            if item.kind == "neg" and self._free(i):
+                self._exclude(self._listed(i + 1), i)
+            elif item.kind == "free" and self._free(i):
+                self._exclude(self._before(i), i)
+
+    def _listed(self, place: int) -> list[int]:
+        """Items of a list from ``place`` on."""
+        listed: list[int] = []
+        while place < len(self.items):
+            kind = self._kind(place)
+            if self._chemical(place) and kind != "generic":
+                if listed and self._starts_compound(place, listed):
+                    break
+                listed.append(place)
+                place += 1
+            elif kind in ("and", "or", "neg", "comma", "slash", "dash"):
+                following = place + 1
+                while self._kind(following) in ("and", "or", "neg", "comma", "filler"):
+                    if self._kind(following) == "filler" and not self._small(following):
+                        break
+                    following += 1
+                if not listed and kind != "neg":
+                    break
+                if not self._chemical(following):
+                    break
+                if kind == "comma" and self._starts_compound(following, listed):
+                    break
+                place = following
+            elif (
+                kind in ("filler", "unknown", "bracket", "compare")
+                and not listed
+                and self._small(place)
+            ):
+                place += 1
+            else:
+                break
+        return listed
+
+    def _small(self, i: int) -> bool:
+        return self.items[i].text.lower() in (
+            "any",
+            "all",
+            "the",
+            "of",
+            "element",
+            "elements",
+            "containing",
+            "compounds",
+            "toxic",
+            "them",
+            "these",
+            "which",
+            "is",
+            "are",
+            "other",
+            "expensive",
+        )
+
+    def _starts_compound(self, i: int, listed: Sequence[int]) -> bool:
+        """Whether a compound is named from here: an element and an anion side by side."""
+        first, second = self.items[i], self._kind(i + 1)
+        if first.kind in ("element", "family") and second in ("anion", "family", "oxy_family"):
+            return True
+        if first.kind == "formula" and len(_atoms(first)) > 1:
+            return True
+        beside = bool(listed) and listed[-1] == i - 1
+        return beside and first.kind == "anion" and self._kind(i - 1) == "element"
+
+    def _before(self, i: int) -> list[int]:
+        """The list that ends before "free"."""
+        place = i - 1
+        while self._kind(place) == "dash":
+            place -= 1
+        listed: list[int] = []
+        while self._chemical(place):
+            listed.append(place)
+            joint = place - 1
+            if self._kind(joint) == "dash" and self._kind(joint - 1) in ("and", "or", "comma"):
+                joint -= 1
+            if self._kind(joint) not in ("and", "or", "slash") or not self._chemical(joint - 1):
+                break
+            place = joint - 1
+        return listed[::-1]
+
+    def _exclude(self, listed: Sequence[int], sign: int) -> None:
+        if not listed:
+            return
+        symbols: list[str] = []
+        for i in listed:
+            symbols += self._excluded(self.items[i])
+            self.taken.add(i)
+        self.taken.add(sign)
+        if not symbols:
+            return
+        names = " ".join(self.items[i].text for i in sorted({*listed, sign}))
+        self.found.exclude += symbols
+        shown = ", ".join(dict.fromkeys(symbols))
+        self.found.understood.append((names, f"without {shown}"))
+
+    def _excluded(self, item: Item) -> list[str]:
+        if item.kind == "element":
+            return [_symbol(item)]
+        if item.kind == "family":
+            return list(words.FAMILIES[item.value])
+        if item.kind == "anion":
+            symbols = list(item.value[0])
+            # Without titanates: oxides are not meant.
+            return [s for s in symbols if s != "O" or len(symbols) == 1] or symbols
+        if item.kind == "formula":
+            symbols = list(_atoms(item))
+            if len(symbols) == 1:
+                return symbols
+        self.found.ignored.append((item.text, "a compound cannot be left out, elements can"))
+        return []
+
+    def arity(self) -> None:
+        """Binary, ternary and so on."""
+        named = []
+        for i, item in enumerate(self.items):
+            if item.kind == "arity" and self._free(i):
+                self.taken.add(i)
+                named.append(int(item.value))
+                self.found.understood.append((item.text, f"{item.value} elements"))
+        if len(set(named)) > 1:
+            self.found.contradictory.append(f"{' and '.join(map(str, named))} elements")
+        if named:
+            self.found.arity = named[0]
+
+    def formulas(self) -> None:
+        """The formula, written or named."""
+        named = list(self._named)
+        for i, item in enumerate(self.items):
+            if item.kind != "formula" or not self._free(i):
+                continue
+            atoms = _atoms(item)
+            if len(atoms) == 1:
+                continue
+            self.taken.add(i)
+            named.append((item.text, str(item.value)))
+        whole = self._named_compound()
+        if whole is not None and not named:
+            named.append(whole)
+        kinds = {_reduced(formula): (text, formula) for text, formula in named}
+        if len(kinds) > 1:
+            texts = " and ".join(text for text, _ in kinds.values())
+            self.found.contradictory.append(f"{texts}: one formula at a time")
+        for text, formula in list(kinds.values())[:1]:
+            self.found.formula = formula
+            self.found.understood.append((text, f"formula {formula}"))
+
+    def counted(self) -> None:
+        """A formula in words: two atoms of iron and three of oxygen; one Ti, two O."""
+        counts: dict[str, int] = {}
+        used: list[int] = []
+        for i, item in enumerate(self.items):
+            if item.kind != "element" or not self._free(i):
+                continue
+            place = i - 1
+            while place >= 0 and (self.items[place].text.lower() in ("of", "atoms", "atom", "x")):
+                place -= 1
+            number = self.items[place] if place >= 0 else item
+            if number.kind != "number" or number.value != int(number.value) or number.value < 1:
+                return
+            counts[_symbol(item)] = int(number.value)
+            used += range(place, i + 1)
+        if len(counts) < 2:
+            return
+        self.taken.update(used)
+        self._named.append((" ".join(self.items[i].text for i in used), _written(counts)))
+
+    def _named_compound(self) -> tuple[str, str] | None:
+        """A compound whose name gives its formula: titanium dioxide, iron(III) fluoride."""
+        chemical = [i for i in range(len(self.items)) if self._chemical(i)]
+        if len(chemical) != 2 or chemical[1] != chemical[0] + 1:
+            return None
+        metal, anion = (self.items[i] for i in chemical)
+        if metal.kind != "element" or anion.kind != "anion" or len(anion.value[0]) != 1:
+            return None
+        symbol, other, number = _symbol(metal), anion.value[0][0], anion.value[1]
+        formula = None
+        if isinstance(metal.value, tuple) and other in words.ANION_CHARGES:
+            charge, minus = metal.value[1], -words.ANION_CHARGES[other]
+            both = math.gcd(charge, minus)
+            formula = _written({symbol: minus // both, other: charge // both})
+        elif (number == 5 and other == "O") or (number == 3 and symbol in ("Sb", "As", "Bi")):
+            formula = _written({symbol: 2, other: number})
+        elif number > 0:
+            formula = _written({symbol: 1, other: number})
+        if formula is None:
+            return None
+        self.taken.update(chemical)
+        return f"{metal.text} {anion.text}", formula
+
+    def choices(self) -> None:
+        """Lists joined by "or": one of them in each crystal."""
+        for i, item in enumerate(self.items):
+            if item.kind not in ("or", "slash") or not self._free(i):
+                continue
+            left, right = i - 1, i + 1
+            while self._kind(left) in ("comma", "filler"):
+                left -= 1
+            while self._kind(right) in ("filler",):
+                right += 1
+            if not (self._chemical(left) and self._chemical(right)):
+                continue
+            members = [left]
+            while self._kind(members[0] - 1) == "comma" and self._chemical(members[0] - 2):
+                members.insert(0, members[0] - 2)
+            members.append(right)
+            self._choose(members, i)
+
+    def _choose(self, members: Sequence[int], sign: int) -> None:
+        sets = [_content(self.items[m]) for m in members]
+        common = set.intersection(*[set(s) for s in sets])
+        rest = [[s for s in symbols if s not in common] for symbols in sets]
+        text = " ".join(self.items[m].text for m in members)
+        self.taken.update([*members, sign])
+        families = [self.items[m].kind == "family" for m in members]
+        single = all(len(symbols) == 1 for symbols in rest)
+        if not (single or all(families)):
+            self.found.ignored.append((text, "one of these cannot be asked for; choose one"))
+            return
+        symbols = tuple(dict.fromkeys(s for part in rest for s in part))
+        self.found.elements += sorted(common)
+        self.found.one_of.append(symbols)
+        if all(self.items[m].kind in ("element",) for m in members):
+            self._cations += 1
+        self.found.understood.append((text, f"one of {', '.join(symbols)}"))
+
+    def wanted(self) -> None:
+        """Everything named that is neither left out nor a choice."""
+        texts: list[str] = []
+        for i, item in enumerate(self.items):
+            if not self._chemical(i):
+                continue
+            if item.kind == "generic":
+                self.found.elements += list(item.value)
+                if item.value:
+                    texts.append(item.text)
+                    self.taken.add(i)
+                continue
+            self.taken.add(i)
+            self._want(item)
+            texts.append(item.text)
+        self._formula_holds(texts)
+        self._open_or_closed()
+        if self.found.formula is None and (self.found.elements or self.found.one_of):
+            parts = list(dict.fromkeys(self.found.elements))
+            parts += [f"one of {'/'.join(choice)}" for choice in self.found.one_of]
+            more = " and others" if self.found.others else ""
+            self.found.understood.append((" ".join(texts) or "elements", ", ".join(parts) + more))
+
+    def _want(self, item: Item) -> None:
+        if item.kind == "family":
+            self.found.one_of.append(words.FAMILIES[item.value])
+            self._cations += item.value not in ("halide", "chalcogenide", "pnictide")
+            return
+        if item.kind == "oxy_family":
+            symbols, family = item.value
+            self.found.elements += list(symbols)
+            self.found.one_of.append(words.FAMILIES[family])
+            return
+        symbols = _content(item)
+        self._cations += item.kind != "anion" or symbols[0] not in words.ANION_CHARGES
+        self.found.elements += symbols
+
+    def _formula_holds(self, texts: Sequence[str]) -> None:
+        """Elements beside a formula must be in it."""
+        if self.found.formula is None:
+            return
+        from crystal_diffusion.generation.request import parse_formula
+
+        inside = set(parse_formula(self.found.formula))
+        odd = sorted(set(self.found.elements) - inside)
+        if odd:
+            self.found.contradictory.append(
+                f"{', '.join(odd)} asked for beside {self.found.formula}, which has none"
+            )
+        if set(self.found.exclude) & inside:
+            both = ", ".join(sorted(set(self.found.exclude) & inside))
+            self.found.contradictory.append(f"{self.found.formula} without {both}")
+        self.found.elements = []
+        self.found.one_of = []
+
+    def _open_or_closed(self) -> None:
+        """Whether other elements than the named ones may be there."""
+        kinds = {item.kind for item in self.items}
+        compound = any(item.text.lower() in ("compound", "compounds") for item in self.items)
+        named = len(set(self.found.elements)) + len(self.found.one_of)
+        lone = named == 1 and (compound or not self._cations)
+        openers = any(
+            item.kind == "open"
+            and (not item.text.lower().startswith(("based", "rich")) or named < 2)
+            for item in self.items
+        )
+        if "close" in kinds:
+            self.found.others = False
+        else:
+            self.found.others = openers or lone or not self._cations
+
+
+def _symbol(item: Item) -> str:
+    return str(item.value[0] if isinstance(item.value, tuple) else item.value)
+
+
+def _atoms(item: Item) -> dict[str, int]:
+    from crystal_diffusion.generation.request import parse_formula
+
+    return parse_formula(str(item.value))
+
+
+def _content(item: Item) -> list[str]:
+    """The elements that one item names."""
+    if item.kind == "element":
+        return [_symbol(item)]
+    if item.kind == "anion":
+        return list(item.value[0])
+    if item.kind == "family":
+        return list(words.FAMILIES[item.value])
+    if item.kind == "formula":
+        return list(_atoms(item))
+    if item.kind == "oxy_family":
+        return list(item.value[0])
+    return [str(symbol) for symbol in item.value]
+
+
+def _written(counts: dict[str, int]) -> str:
+    return "".join(f"{symbol}{n if n > 1 else ''}" for symbol, n in counts.items())
+
+
+def _reduced(formula: str) -> tuple[tuple[str, int], ...]:
+    from crystal_diffusion.generation.request import parse_formula
+
+    counts = parse_formula(formula)
+    both = reduce(math.gcd, counts.values())
+    return tuple(sorted((symbol, n // both) for symbol, n in counts.items()))

@@ -1,0 +1,403 @@
+"""What a sentence asks for: items of :mod:`.scanning` put together to a request.
+
+Nothing is guessed in silence: every word ends in one of three lists. A contradictory sentence makes
+no request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from crystal_diffusion.errors import CrystalDiffusionError, InputError, RequestError
+from crystal_diffusion.generation.request import Request
+from crystal_diffusion.generation.words.chemistry_words import Chemistry, ChemistryReader
+from crystal_diffusion.generation.words.quantities import Bound, read_quantities
+from crystal_diffusion.generation.words.scanning import Item, normalise, scan
+from crystal_diffusion.generation.words.vocabulary import LOOSE
+
+#: A text longer than this is no request.
+LONGEST_TEXT = 2000
+#: Most elements where a sentence leaves them open.
+MOST_ELEMENTS = 5
+#: Most atoms where a sentence gives the fewest only.
+MOST_ATOMS = 40
+
+
+@dataclass(frozen=True)
+class Understood:
+    """One wish: the words, and what they stand for."""
+
+    words: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Ignored:
+    """Words without effect, and why."""
+
+    words: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A sentence as it was understood.
+
+    Attributes:
+        text: as given.
+        asked: the request's fields; empty where nothing was understood.
+        understood: wishes with their meaning.
+        ignored: words without effect.
+        contradictory: what cannot be met together; nothing is made then.
+    """
+
+    text: str
+    asked: dict[str, Any]
+    understood: tuple[Understood, ...]
+    ignored: tuple[Ignored, ...]
+    contradictory: tuple[str, ...]
+
+    @cached_property
+    def request(self) -> Request:
+        """The request.
+
+        Raises:
+            RequestError: for a contradictory sentence, or one of which nothing was understood.
+        """
+        if self.contradictory:
+            raise RequestError(
+                f"the text asks for what cannot be met together: {'; '.join(self.contradictory)}. "
+                "Correct it."
+            )
+        if not self.asked:
+            raise RequestError(
+                f"nothing in the text {self.text[:80]!r} was understood as a wish for a crystal; "
+                "name elements, a formula, a structure type, symmetry, a size or a property with "
+                "its unit."
+            )
+        return Request(**self.asked)
+
+    def joined(self, other: Request) -> Request:
+        """The request with what other options ask for.
+
+        Raises:
+            RequestError: where both name the same field, or as for :attr:`request`.
+        """
+        own = self.request
+        asked = dict(self.asked)
+        for name in self.asked:
+            if name == "properties":
+                both = sorted(set(own.ranges) & set(other.ranges))
+                asked[name] = {**other.ranges, **own.ranges}
+            else:
+                given = getattr(other, name) not in (None, (), False) and name != "cell"
+                both = [name] if given else []
+            if both:
+                raise RequestError(
+                    f"the text and another option both say something of {', '.join(both)}; "
+                    "drop one of the two."
+                )
+        return replace(other, **asked)
+
+    def lines(self) -> list[str]:
+        """The three lists, for people."""
+        out = []
+        for wish in self.understood:
+            out.append(f"understood     {wish.words}: {wish.meaning}")
+        for left in self.ignored:
+            out.append(f"ignored        {left.words}: {left.reason}")
+        out += [f"contradictory  {problem}" for problem in self.contradictory]
+        return out
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+
+def read_text(text: str) -> Reading:
+    """Read a wish in plain English.
+
+    Args:
+        text: such as "a stable cubic lithium oxide with a band gap above 3 eV".
+
+    Raises:
+        InputError: for an empty text or one longer than :data:`LONGEST_TEXT`.
+    """
+    if not text.strip():
+        raise InputError("the text is empty; say what the crystals shall be.")
+    if len(text) > LONGEST_TEXT:
+        raise InputError(f"the text has {len(text)} characters; give at most {LONGEST_TEXT}.")
+    return _Reader(text).read()
+
+
+class _Reader:
+    """Collects the fields of one sentence."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.items = scan(normalise(text))
+        self.taken: set[int] = set()
+        self.asked: dict[str, Any] = {}
+        self.understood: list[Understood] = []
+        self.ignored: list[Ignored] = []
+        self.contradictory: list[str] = []
+
+    def read(self) -> Reading:
+        """All fields, then what is left over."""
+        reader = ChemistryReader(self.items, self.taken)
+        reader.counted()
+        bounds = read_quantities(self.items, self.taken)
+        chemistry = reader.read()
+        for item in self.items:
+            if item.read_as is not None:
+                self.understood.append(Understood(item.text, f"read as {item.read_as}"))
+        self._symmetry()
+        self._chemistry(chemistry)
+        self._numbers(bounds)
+        self._properties(bounds)
+        self._rest()
+        self._check()
+        return Reading(
+            self.text,
+            {} if self.contradictory else self.asked,
+            tuple(self.understood),
+            tuple(self.ignored),
+            tuple(dict.fromkeys(self.contradictory)),
+        )
+
+    def _of(self, *kinds: str) -> list[tuple[int, Item]]:
+        return [
+            (i, item)
+            for i, item in enumerate(self.items)
+            if item.kind in kinds and i not in self.taken
+        ]
+
+    def _negated(self, index: int) -> bool:
+        """Whether a negation stands before an item, with at most small words between."""
+        for back in range(index - 1, max(-1, index - 4), -1):
+            kind = self.items[back].kind
+            if kind == "neg":
+                return True
+            if kind not in ("filler", "dash", "like"):
+                return False
+        return False
+
+    def _understand(self, item: Item, meaning: str, index: int) -> None:
+        self.understood.append(Understood(item.text, meaning))
+        self.taken.add(index)
+
+    def _ignore(self, words: str, reason: str, index: int) -> None:
+        self.ignored.append(Ignored(words, reason))
+        self.taken.add(index)
+
+    def _in_choice(self, index: int) -> bool:
+        """Whether an item is one of two joined by "or"."""
+        around = range(max(0, index - 2), min(len(self.items), index + 3))
+        for other in around:
+            if self.items[other].kind != "or" or other in self.taken:
+                continue
+            span = self.items[min(index, other) + 1 : max(index, other)]
+            if all(item.kind in ("comma", "filler", "dash") for item in span):
+                return True
+        return False
+
+    def _symmetry(self) -> None:
+        for i, item in self._of("bad_group"):
+            self.contradictory.append(f"there is no space group {item.value}")
+            self.taken.add(i)
+        self._field("group", "spacegroup", "space group", str)
+        self._field("point_group", "point_group", "point group", str)
+        self._field("system", "crystal_system", "crystal system", str)
+        self._field("type", "structure_type", "structure type", str)
+        self._field("cell", "cell", "cell", str)
+        for i, item in self._of("neutral"):
+            self._understand(item, "charge neutral", i)
+            self.asked["charge_neutral"] = True
+
+    def _field(self, kind: str, name: str, title: str, convert: Any) -> None:
+        """A field of which a sentence can name one."""
+        found: list[Any] = []
+        for i, item in self._of(kind):
+            after = self.items[i + 1].kind if i + 1 < len(self.items) else ""
+            if self._negated(i):
+                self._ignore(f"not {item.text}", f"a {title} cannot be excluded", i)
+            elif self._in_choice(i):
+                self._ignore(item.text, f"one {title} at a time; choose one", i)
+            elif kind == "type" and self._likened(i):
+                self._ignore(item.text, "likeness to a structure cannot be asked for", i)
+            else:
+                value = convert(item.value)
+                self._understand(item, f"{title} {value}", i)
+                if after in ("typeword", "like"):
+                    self.taken.add(i + 1)
+                found.append(value)
+        distinct = list(dict.fromkeys(found))
+        if len(distinct) > 1:
+            self.contradictory.append(f"{title} {' and '.join(distinct)}")
+        if distinct:
+            self.asked[name] = distinct[0]
+
+    def _likened(self, index: int) -> bool:
+        after = [item.kind for item in self.items[index + 1 : index + 3] if item.kind != "dash"]
+        if after[:1] == ["derived"]:
+            return True
+        return (
+            index > 0
+            and self.items[index - 1].kind in ("like", "filler")
+            and (self.items[index - 1].text.lower() == "like")
+        )
+
+    def _chemistry(self, found: Chemistry) -> None:
+        self.asked |= found.fields()
+        self.understood += [Understood(words, meaning) for words, meaning in found.understood]
+        self.ignored += [Ignored(words, reason) for words, reason in found.ignored]
+        self.contradictory += found.contradictory
+        if "structure_type" in self.asked or "formula" in self.asked:
+            self.asked.pop("num_elements", None) if not found.counted else None
+
+    def _numbers(self, bounds: Sequence[Bound]) -> None:
+        for target, name, limit in (
+            ("atoms", "num_atoms", MOST_ATOMS),
+            ("elements", "num_elements", 10),
+            ("units", "z", 4),
+        ):
+            mine = [b for b in bounds if b.target == target and not b.problem]
+            if not mine:
+                continue
+            low = max((b.whole_low for b in mine if b.low is not None), default=None)
+            high = min((b.whole_high for b in mine if b.high is not None), default=None)
+            words = ", ".join(b.words for b in mine)
+            least = 1 if low is None else low
+            most = max(limit, 2 * least) if high is None else high
+            if least > most or most < 1:
+                self.contradictory.append(f"{words}: no number of {target} is both")
+                continue
+            self.understood.append(
+                Understood(
+                    words, f"{least} to {most} {target}" if least < most else f"{least} {target}"
+                )
+            )
+            if name == "num_elements" and name in self.asked:
+                arity = self.asked[name]
+                if self._arity and arity[0] == arity[1] and not least <= arity[0] <= most:
+                    self.contradictory.append(f"{words} and {arity[0]} elements")
+            self.asked[name] = (least, most)
+
+    @property
+    def _arity(self) -> bool:
+        return any(item.kind == "arity" for item in self.items)
+
+    def _properties(self, bounds: Sequence[Bound]) -> None:
+        loose = self._loose()
+        names = dict.fromkeys(
+            [b.target for b in bounds if b.is_property] + [entry[1] for entry in loose]
+        )
+        for bound in bounds:
+            if bound.problem:
+                self.ignored.append(Ignored(bound.words, bound.problem))
+        properties: dict[str, tuple[float | None, float | None]] = {}
+        for name in names:
+            asked = [b for b in bounds if b.target == name and not b.problem]
+            mine = [entry for entry in loose if entry[1] == name]
+            ranges = [(b.words, b.low, b.high, 9) for b in asked]
+            ranges += [(words, low, high, weight) for words, _, low, high, weight in mine]
+            if not ranges:
+                continue
+            merged = self._merged(name, ranges)
+            if merged is not None:
+                properties[name] = merged
+        if properties:
+            self.asked["properties"] = properties
+
+    def _merged(
+        self, name: str, ranges: Sequence[tuple[str, float | None, float | None, int]]
+    ) -> tuple[float | None, float | None] | None:
+        """The range of all that is said of one property; the strongest words decide."""
+        from crystal_diffusion.properties import BY_NAME, PropertyRange
+
+        infinity = float("inf")
+        low = max(-infinity if r[1] is None else r[1] for r in ranges)
+        high = min(infinity if r[2] is None else r[2] for r in ranges)
+        words = ", ".join(r[0] for r in ranges)
+        if low > high:
+            self.contradictory.append(f"{words}: no {BY_NAME[name].title} is both")
+            return None
+        strongest = max(r[3] for r in ranges)
+        kept = [r for r in ranges if r[3] == strongest]
+        low = max(-infinity if r[1] is None else r[1] for r in kept)
+        high = min(infinity if r[2] is None else r[2] for r in kept)
+        lowest = BY_NAME[name].lowest
+        if lowest is not None and (high < lowest or (BY_NAME[name].logarithmic and high <= lowest)):
+            self.contradictory.append(f"{words}: no {BY_NAME[name].title} is below {lowest:g}")
+            return None
+        unit = BY_NAME[name].unit
+        self.understood.append(
+            Understood(words, f"{BY_NAME[name].title} {PropertyRange(low, high)} {unit}")
+        )
+        return (None if low == -infinity else low, None if high == infinity else high)
+
+    def _loose(self) -> list[tuple[str, str, float | None, float | None, int]]:
+        """Loose words that count: text, property, low, high, weight."""
+        found = []
+        opposite = {"magnetic": "nonmagnetic", "metallic": "nonmetallic", "metal": "nonmetallic"}
+        for i, item in self._of("loose"):
+            word = str(item.value)
+            later = [it for it in self.items[i + 1 : i + 4] if it.kind not in ("comma", "dash")]
+            nearest = later[0].kind if later else ""
+            if self._unwanted(i):
+                self._ignore(item.text, "what is not wanted of it has no range", i)
+            elif word == "metal" and nearest in ("anion", "family", "element", "oxy_family"):
+                self.taken.add(i)  # a metal oxide, the metals Cu and Zn: no wish for a gap of zero
+            elif self._negated(i) and word in opposite:
+                name, low, high, weight = LOOSE[opposite[word]]
+                found.append((f"not {item.text}", name, low, high, weight))
+                self.taken.add(i)
+            elif self._negated(i):
+                self._ignore(f"not {item.text}", "its opposite has no usual range", i)
+            elif self._in_choice(i):
+                self._ignore(item.text, "one of two properties cannot be asked for", i)
+            else:
+                name, low, high, weight = LOOSE[word]
+                found.append((item.text, name, low, high, weight))
+                self.taken.add(i)
+        return found
+
+    def _unwanted(self, index: int) -> bool:
+        later = [item.text.lower() for item in self.items[index + 1 : index + 4]]
+        return "not" in later[:2] and any(w in later for w in ("wanted", "needed", "desired"))
+
+    def _rest(self) -> None:
+        """Words of no effect: runs of unknown words, and what has a reason of its own."""
+        run: list[str] = []
+        for i, item in enumerate(self.items):
+            if item.kind == "unknown" and i not in self.taken:
+                run.append(item.text)
+                continue
+            if run and item.kind != "dash":
+                self.ignored.append(Ignored(" ".join(run), "not known as a wish for a crystal"))
+                run = []
+            if i in self.taken:
+                continue
+            if item.kind == "unasked":
+                self.ignored.append(Ignored(item.text, str(item.value)))
+            elif item.kind == "doubtful":
+                self.ignored.append(Ignored(item.text, f"did you mean {item.value}?"))
+            elif item.kind == "property":
+                self.ignored.append(Ignored(item.text, "no range is given for it"))
+            elif item.kind == "generic":
+                self.ignored.append(Ignored(item.text, "name the elements, or a structure type"))
+            elif item.kind == "number":
+                self.ignored.append(Ignored(item.text, "it is not clear of what"))
+        if run:
+            self.ignored.append(Ignored(" ".join(run), "not known as a wish for a crystal"))
+
+    def _check(self) -> None:
+        """What the fields say together must be possible."""
+        if self.contradictory or not self.asked:
+            return
+        try:
+            Request(**self.asked).check_possible()
+        except CrystalDiffusionError as problem:
+            self.contradictory.append(str(problem).rstrip("."))

@@ -1,0 +1,716 @@
+"""Text to items: each a word or phrase of the vocabulary, a number, a formula, or unknown."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from crystal_diffusion import chemistry
+from crystal_diffusion.errors import InputError
+from crystal_diffusion.generation.words import vocabulary as words
+
+
+@dataclass(frozen=True)
+class Item:
+    """One word or phrase.
+
+    Attributes:
+        kind: "element", "anion", "family", "formula", "number", ...; see :func:`scan`.
+        value: what it stands for.
+        text: as written.
+        start: place of its first character.
+        end: place behind its last character.
+        read_as: the word it was taken for, where it is misspelled.
+    """
+
+    kind: str
+    value: Any
+    text: str
+    start: int
+    end: int
+    read_as: str | None = None
+
+
+_SIGNS = str.maketrans(
+    {
+        "−": "-",
+        "–": "-",
+        "—": "-",
+        "‐": "-",
+        "‑": "-",
+        "≈": "~",
+        "∼": "~",
+        "μ": "µ",
+        "\u212b": "Å",
+        "’": "'",
+        "“": '"',
+        "”": '"',
+        "\u00a0": " ",
+        "\u2009": " ",
+        "\u202f": " ",
+        "×": "x",
+    }
+)
+#: English words that are symbols too, when written with a capital.
+_ENGLISH_SYMBOLS = frozenset({"I", "In", "As", "At", "No", "Be", "He", "Am"})
+_SYMBOL_NEIGHBOURS = r"[A-Z][a-z]?"
+_GROUP_WORDS = re.compile(
+    r"(?:space[\s-]?group|spacegroup|sg|s\.g\.)(?:\s+(?:number|no\.?|symbol|symmetry))?"
+    r"\s*(?:#|is|=|:|of|like)?\s*\(?\s*",
+    re.I,
+)
+_POINT_WORDS = re.compile(
+    r"(?:point[\s-]?group|crystal[\s-]?class)(?:\s+symmetry)?\s*(?:is|=|:|of)?\s*\(?\s*", re.I
+)
+_CHUNK = re.compile(r"[A-Za-z0-9_/\-]+")
+_HM = re.compile(r"[PIFCRAB](?:[-_/]?[0-9mncabde])+(?![A-Za-z0-9])")
+_FORMULA = re.compile(r"(?:[A-Z][a-z]?|[(\[](?=[A-Z])|[)\]]|\d+(?:\.\d+)?|·)+(?![A-Za-z])")
+_VARIABLE = re.compile(r"(?:[A-Z][a-z]?|[()]|\d+(?:\.\d+)?|[0-9]?[-+]?[xyzδ]|-(?=[xyzδ\d]))+")
+_NUMBER = re.compile(r"\d+(?:\.\d+)?(?:[eE][-+]?\d+)?")
+_ROMAN = re.compile(r"\s?\((I{1,3}|IV|V|VI{0,3})\)")
+_ROMAN_VALUES = {"I": 1, "II": 2, "III": 3, "IV": 4, "V": 5, "VI": 6, "VII": 7, "VIII": 8}
+_PER = r"\s*(?:/|per\s+|\s)\s*"
+_UNITS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(r"[\s-]*\(?" + pattern + r"\)?(?![A-Za-z])"), unit)
+    for pattern, unit in (
+        (rf"meV{_PER}(?:an?\s+)?at(?:om|\.)?s?", "meV/atom"),
+        (rf"(?:eV|electron[\s-]?volts?){_PER}(?:an?\s+)?at(?:om|\.)?s?", "eV/atom"),
+        (r"(?:meV|milli[\s-]?electron[\s-]?volts?)", "meV"),
+        (r"(?:eV|ev|EV|electron[\s-]?volts?)", "eV"),
+        (rf"[kK]J{_PER}mol(?:{_PER}(?:of\s+)?atoms?)?", "kJ/mol"),
+        (rf"g(?:rams?)?{_PER}(?:cm\s*\^?\s*-?3|cc|ccm|m[lL]|cubic\s+cent\w+)", "g/cm3"),
+        (r"g\.cm\^?-3", "g/cm3"),
+        (rf"kg{_PER}(?:m\s*\^?\s*-?3|cubic\s+met\w+)", "kg/m3"),
+        (rf"kg{_PER}(?:[lL]|lit\w+|dm\^?3)", "kg/l"),
+        (r"(?:GPa|gpa|Gpa|gigapascals?)", "GPa"),
+        (r"(?:MPa|megapascals?)", "MPa"),
+        (r"Mbar", "Mbar"),
+        (r"kbar", "kbar"),
+        (
+            rf"(?:[µu]_?B|mu_?B|mu_b|[bB]ohr[\s-]magnetons?){_PER}"
+            r"(?:cubic\s+)?(?:Å|A|[aåÅ]ngstr[oö]ms?)\s*\^?\s*-?3?",
+            "muB/A3",
+        ),
+        (r"(?:Å|[aåÅ]ngstr[oö]ms?|nm|pm|µm)", "length"),
+        (r"(?:°\s?C|K(?:elvin)?|V(?:olts?)?|%|T|Oe|W/mK|S/cm|mAh/g|at\.?\s?%|wt\.?\s?%)", "other"),
+    )
+)
+
+
+def normalise(text: str) -> str:
+    """The text with plain digits and signs: subscripts, superscripts, dashes, overlines."""
+    text = re.sub(r"(\d)[\u0305\u0304]", r"-\1", text)
+    text = text.translate(_SIGNS).replace("≤", "<=").replace("≥", ">=").replace("⩽", "<=")
+    text = text.replace("⩾", ">=").replace("+/-", "±").replace("+-", "±").replace("=<", "<=")
+    text = re.sub(r"\bw/o\b\.?", "without", text, flags=re.I)
+    text = re.sub(r"\bw/(?=\s|$)", "with", text, flags=re.I)
+    text = re.sub(r"\b(approx|ca|max|min|no|vs|at)\.(?=\s*[\d(#])", r"\1 ", text, flags=re.I)
+    text = re.sub(r"\b(?:e\.g|i\.e)\.", " ", text).replace("ρ", "rho")
+    out = []
+    for letter in text:
+        plain = unicodedata.normalize("NFKC", letter) if letter not in "µÅ±·" else letter
+        out.append("-" if plain == "\u2212" else plain)
+    return "".join(out)
+
+
+@lru_cache(maxsize=1)
+def phrases() -> Mapping[str, tuple[str, Any]]:
+    """Every phrase of the vocabulary, in lower case with blanks for hyphens."""
+    found: dict[str, tuple[str, Any]] = dict.fromkeys(words.FILLER, ("filler", None))
+    found |= {name: ("number", float(value)) for name, value in words.NUMBER_WORDS.items()}
+    found |= {name: ("compare", op) for name, op in words.COMPARISONS.items() if name[0].isalpha()}
+    found |= {name: ("compare_after", op) for name, op in words.COMPARISONS_AFTER.items()}
+    for name in ("at least", "at most", "minimum", "maximum", "min", "max"):
+        found[name] = ("compare", words.COMPARISONS[name])
+    found |= dict.fromkeys(words.NEGATIONS, ("neg", None))
+    found |= dict.fromkeys(words.OPENERS, ("open", None))
+    found |= dict.fromkeys(words.CLOSERS, ("close", None))
+    found |= dict.fromkeys(words.DOPING, ("doping", None))
+    found |= {name: ("element", symbol) for name, symbol in words.ELEMENTS.items()}
+    found |= {name: ("anion", value) for name, value in words.anions().items()}
+    found |= {name: ("oxy_family", value) for name, value in words.oxy_families().items()}
+    found |= {name: ("family", family) for name, family in words.FAMILY_NAMES.items()}
+    found |= {name: ("formula", formula) for name, formula in words.COMPOUNDS.items()}
+    found |= {name: ("system", system) for name, system in words.CRYSTAL_SYSTEMS.items()}
+    found |= {name: ("arity", count) for name, count in words.ARITIES.items()}
+    found |= {name: ("type", kind) for name, kind in words.type_names().items()}
+    found |= {name: ("loose", name) for name in words.LOOSE}
+    found |= {name: ("property", prop) for name, prop in words.PROPERTY_NAMES.items()}
+    found |= {name: ("unasked", reason) for name, reason in _UNASKED.items()}
+    found |= _NOUNS
+    return found
+
+
+_NOUNS: Mapping[str, tuple[str, Any]] = {
+    "atoms": ("count", "atoms"),
+    "atom": ("count", "atoms"),
+    "sites": ("count", "atoms"),
+    "natoms": ("count", "atoms"),
+    "num atoms": ("count", "atoms"),
+    "nsites": ("count", "atoms"),
+    "number of atoms": ("count", "atoms"),
+    "atoms per cell": ("count", "atoms"),
+    "atom count": ("count", "atoms"),
+    "atom cell": ("count", "atoms"),
+    "elements": ("count", "elements"),
+    "element": ("count", "elements"),
+    "different elements": ("count", "elements"),
+    "distinct elements": ("count", "elements"),
+    "chemical elements": ("count", "elements"),
+    "number of elements": ("count", "elements"),
+    "components": ("count", "elements"),
+    "component": ("count", "elements"),
+    "species": ("count", "elements"),
+    "formula units": ("count", "units"),
+    "formula unit": ("count", "units"),
+    "f u": ("count", "units"),
+    "crystals": ("count", "crystals"),
+    "structures": ("count", "crystals"),
+    "candidates": ("count", "crystals"),
+    "examples": ("count", "crystals"),
+    "samples": ("count", "crystals"),
+    "polymorphs": ("count", "crystals"),
+    "primitive cell": ("cell", "primitive"),
+    "primitive unit cell": ("cell", "primitive"),
+    "primitive": ("cell", "primitive"),
+    "conventional cell": ("cell", "conventional"),
+    "conventional unit cell": ("cell", "conventional"),
+    "conventional": ("cell", "conventional"),
+    "niggli cell": ("cell", "niggli"),
+    "reduced cell": ("cell", "niggli"),
+    "charge neutral": ("neutral", None),
+    "charge balanced": ("neutral", None),
+    "charge neutrality": ("neutral", None),
+    "charges balanced": ("neutral", None),
+    "charge balance": ("neutral", None),
+    "balanced charges": ("neutral", None),
+    "electroneutral": ("neutral", None),
+    "valence balanced": ("neutral", None),
+    "and": ("and", None),
+    "plus": ("and", None),
+    "or": ("or", None),
+    "but": ("but", None),
+    "to": ("to", None),
+    "between": ("between", None),
+    "from": ("between", None),
+    "free": ("free", None),
+    "less": ("free", None),
+    "type": ("typeword", None),
+    "types": ("typeword", None),
+    "structure": ("typeword", None),
+    "structured": ("typeword", None),
+    "prototype": ("typeword", None),
+    "lattice type": ("typeword", None),
+    "like": ("like", None),
+    "related": ("derived", None),
+    "derived": ("derived", None),
+    "inspired": ("derived", None),
+    "or equal to": ("filler", None),
+}
+
+_NOT_A_PROPERTY = "it is no property that crystals can be asked for"
+_KINDS_OF_STABLE = "only energy above hull is known of stability"
+_UNASKED: Mapping[str, str] = {
+    **{
+        f"{kind} stable": _KINDS_OF_STABLE
+        for kind in (
+            *("water", "air", "moisture", "heat", "thermally", "dynamically", "mechanically"),
+            *("chemically", "electrochemically", "vibrationally", "kinetically", "radiation"),
+        )
+    },
+    "stable in air": _KINDS_OF_STABLE,
+    "stable in water": _KINDS_OF_STABLE,
+    "unstable": "no range of energy above hull is usual for it; give one in eV/atom",
+    "magnetic moment": "ask for magnetization in muB/A^3",
+    "magnetic moments": "ask for magnetization in muB/A^3",
+    "magnetic field": _NOT_A_PROPERTY,
+    "magnetic refrigeration": _NOT_A_PROPERTY,
+    "magnetic anisotropy": _NOT_A_PROPERTY,
+    "antiferromagnetic": "the label is net magnetization, which cannot tell it",
+    "antiferromagnet": "the label is net magnetization, which cannot tell it",
+    "dielectric constant": _NOT_A_PROPERTY,
+    "topological insulator": _NOT_A_PROPERTY,
+    "mott insulator": _NOT_A_PROPERTY,
+    "half metal": _NOT_A_PROPERTY,
+    "half metallic": _NOT_A_PROPERTY,
+    "semimetal": _NOT_A_PROPERTY,
+    "semi metal": _NOT_A_PROPERTY,
+    "heavy metal": "name the elements to leave out",
+    "metal organic framework": _NOT_A_PROPERTY,
+    "metal organic": _NOT_A_PROPERTY,
+    "metal air": _NOT_A_PROPERTY,
+    "metal ion": _NOT_A_PROPERTY,
+    "metal free": "name the elements to leave out",
+    "metal insulator transition": _NOT_A_PROPERTY,
+    "free energy": _NOT_A_PROPERTY,
+    "free standing": _NOT_A_PROPERTY,
+    "defect free": _NOT_A_PROPERTY,
+    "gold standard": _NOT_A_PROPERTY,
+    "lead to": _NOT_A_PROPERTY,
+    "leads to": _NOT_A_PROPERTY,
+    "energy density": _NOT_A_PROPERTY,
+    "current density": _NOT_A_PROPERTY,
+    "charge density": _NOT_A_PROPERTY,
+    "charge density wave": _NOT_A_PROPERTY,
+    "density of states": _NOT_A_PROPERTY,
+    "density functional": _NOT_A_PROPERTY,
+    "packing density": _NOT_A_PROPERTY,
+    "defect density": _NOT_A_PROPERTY,
+    "carrier density": _NOT_A_PROPERTY,
+    "young s modulus": "ask for bulk_modulus or shear_modulus",
+    "young modulus": "ask for bulk_modulus or shear_modulus",
+    "young's modulus": "ask for bulk_modulus or shear_modulus",
+    "elastic modulus": "ask for bulk_modulus or shear_modulus",
+    "hardness": "ask for bulk_modulus or shear_modulus",
+    "superhard": "ask for bulk_modulus or shear_modulus",
+    "hard": "ask for bulk_modulus or shear_modulus",
+    "direct": "whether a gap is direct is not known",
+    "indirect": "whether a gap is direct is not known",
+}
+
+
+def scan(text: str) -> list[Item]:
+    """The items of a normalised text, in order.
+
+    Kinds: the vocabulary's ("element", "anion", "family", "system", "type", "loose", ...),
+    "number", "unit", "formula", "variable" (a formula with x), "generic" (ABX3), "group",
+    "bad_group", "point_group", "compare", "comma", "stop", "dash", "range", "pm", "unknown".
+    """
+    items: list[Item] = []
+    place = 0
+    while place < len(text):
+        if text[place].isspace() or text[place] in "\"'`*_":
+            place += 1
+            continue
+        item = _next(text, place, items)
+        if item.kind != "skip":
+            items.append(item)
+        place = max(item.end, place + 1)
+    return items
+
+
+def _next(text: str, at: int, before: list[Item]) -> Item:
+    for reader in (_group, _point_group, _signs, _number, _unit, _role, _symbols, _phrase):
+        item = reader(text, at, before)
+        if item is not None:
+            return item
+    match = re.compile(r"[A-Za-zÀ-ÿ][A-Za-zÀ-ÿ0-9]*").match(text, at)
+    if match is None:
+        return Item("skip", None, text[at], at, at + 1)
+    return _misspelled(match[0], at) or Item("unknown", None, match[0], at, match.end())
+
+
+def _starts_word(text: str, at: int) -> bool:
+    return at == 0 or not text[at - 1].isalnum()
+
+
+def _group(text: str, at: int, before: list[Item]) -> Item | None:
+    """A space group: after its name, or a symbol that can be nothing else."""
+    if not _starts_word(text, at):
+        return None
+    named = _GROUP_WORDS.match(text, at)
+    if named is not None and named.end() > at and named[0].strip():
+        chunk = _CHUNK.match(text, named.end())
+        if chunk is not None:
+            end, known = _known_group(text, chunk.start(), chunk.end())
+            if known is not None:
+                return Item("group", known, text[at:end], at, end)
+            if re.fullmatch(r"-?\d+", chunk[0]) or _HM.fullmatch(chunk[0]):
+                return Item("bad_group", chunk[0], text[at : chunk.end()], at, chunk.end())
+        return None
+    match = _HM.match(text, at)
+    if match is None:
+        return None
+    symbol = match[0].rstrip("-/")
+    end = at + len(symbol)
+    followed = re.compile(r"\s*(?:space[\s-]?group|symmetry|group)", re.I).match(text, end)
+    short = len(symbol) < 3 or _formula_of(symbol) is not None
+    if short and followed is None:
+        return None
+    number = _group_number(symbol)
+    return None if number is None else Item("group", number, symbol, at, end)
+
+
+def _known_group(text: str, start: int, end: int) -> tuple[int, int | None]:
+    """The longest chunk from ``start`` that names a group: symbols may hold blanks."""
+    longer = re.compile(r"[PIFCRAB](?:\s[-0-9mncabde/_]+){1,3}(?![A-Za-z0-9])").match(text, start)
+    if longer is not None:
+        number = _group_number(longer[0].replace(" ", ""))
+        if number is not None:
+            return longer.end(), number
+    for stop in range(end, start, -1):
+        if stop == end or text[stop] in "-_/":
+            number = _group_number(text[start:stop])
+            if number is not None:
+                return stop, number
+    return end, None
+
+
+@lru_cache(maxsize=512)
+def _group_number(name: str) -> int | None:
+    from crystal_diffusion.symmetry.groups import SpaceGroup
+
+    spellings = [name.replace("_", "")]
+    if re.fullmatch(r"[PIF][a-z]3[a-z]?", name):  # Fm3m, as it was written before 1983
+        spellings.append(f"{name[:2]}-{name[2:]}")
+    for spelling in spellings:
+        try:
+            return SpaceGroup.from_any(spelling).number
+        except InputError:
+            continue
+    return None
+
+
+def _point_group(text: str, at: int, before: list[Item]) -> Item | None:
+    if not _starts_word(text, at):
+        return None
+    named = _POINT_WORDS.match(text, at)
+    if named is None:
+        return None
+    chunk = _CHUNK.match(text, named.end())
+    if chunk is None:
+        return None
+    from crystal_diffusion.symmetry.groups import groups_of
+
+    name = chunk[0].rstrip("-")
+    try:
+        groups_of(point_group=name)
+    except InputError:
+        return None
+    return Item("point_group", name, text[at : chunk.end()], at, chunk.end())
+
+
+def _signs(text: str, at: int, before: list[Item]) -> Item | None:
+    for sign in (">=", "<=", "==", ">", "<", "=", "~"):
+        if text.startswith(sign, at):
+            return Item("compare", words.COMPARISONS[sign], sign, at, at + len(sign))
+    if text[at] == "±":
+        return Item("pm", None, "±", at, at + 1)
+    dots = re.compile(r"\.{2,}|…").match(text, at)
+    if dots is not None:
+        return Item("range", None, dots[0], at, dots.end())
+    if text[at] == "-" and not _negative(text, at):
+        return Item("dash", None, "-", at, at + 1)
+    kinds = {",": "comma", ";": "stop", ".": "stop", "!": "stop", "?": "stop", "\n": "stop"}
+    kinds |= dict.fromkeys("()[]", "bracket") | dict.fromkeys("+&", "and")
+    kinds |= {":": "colon", "/": "slash"}
+    if text[at] in kinds and not (text[at] == "+" and text[at + 1 : at + 2].isdigit()):
+        return Item(kinds[text[at]], None, text[at], at, at + 1)
+    return None
+
+
+def _negative(text: str, at: int) -> bool:
+    """Whether a dash is the sign of a number: a digit behind, and no digit or letter before."""
+    if not text[at + 1 : at + 2].isdigit():
+        return False
+    before = text[:at].rstrip()
+    if at and (text[at - 1].isalnum() or text[at - 1] == ")"):
+        return False
+    # "0 - 30": a blank on both sides was not there, so "0 -30" is a sign all the same.
+    return not (before[-1:].isdigit() and text[at + 1 : at + 2].isspace())
+
+
+def _number(text: str, at: int, before: list[Item]) -> Item | None:
+    sign = 1.0
+    start = at
+    if text[at] in "-+" and text[at + 1 : at + 2].isdigit():
+        sign = -1.0 if text[at] == "-" else 1.0
+        at += 1
+    elif not text[at].isdigit():
+        return None
+    match = _NUMBER.match(text, at)
+    if match is None:
+        return None
+    phrase = _phrase(text, start, before)
+    if phrase is not None and phrase.end > match.end() and phrase.kind != "number":
+        return phrase
+    return Item("number", sign * float(match[0]), text[start : match.end()], start, match.end())
+
+
+def _unit(text: str, at: int, before: list[Item]) -> Item | None:
+    """A unit, behind a number or a bracket."""
+    skipped = [item for item in before if item.kind != "bracket"]
+    if not skipped or skipped[-1].kind not in ("number", "property"):
+        return None
+    if skipped[-1].kind == "property" and (not before or before[-1].kind != "bracket"):
+        return None
+    for pattern, unit in _UNITS:
+        match = pattern.match(text, at)
+        if match is None:
+            continue
+        if unit == "other" and re.fullmatch(r"[KVT]", match[0]) and _joined_elements(text, at):
+            return None
+        return Item("unit", unit, match[0], at, match.end())
+    return None
+
+
+def _joined_elements(text: str, at: int) -> bool:
+    """Whether a letter is followed by a list of elements."""
+    return re.match(r"[A-Z]\s*[-,]\s*[A-Z][a-z]?\b", text[at:]) is not None
+
+
+def _role(text: str, at: int, before: list[Item]) -> Item | None:
+    """A place holder, as in "A = Cs, B = Sn"; only where an "A" is one."""
+    held = re.search(r"\bA\s*(?:=|:|site|is\b|alkal|rare|lanth)", text)
+    if not _starts_word(text, at) or held is None:
+        return None
+    match = re.compile(
+        r"[ABMXR](?:[\s-]?sites?)?\s*"
+        r"(?:=|:|is\b|(?=alkal|rare|lanth|transition|halog|chalc|pnict|oxygen|metal))\s*"
+    ).match(text, at)
+    return None if match is None else Item("skip", None, match[0], at, match.end())
+
+
+def _symbols(text: str, at: int, before: list[Item]) -> Item | None:
+    """Formulas and symbols of elements."""
+    if not (_starts_word(text, at) or text[at - 1].isdigit()) or not text[at].isupper():
+        if text[at] not in "([" or _FORMULA.match(text, at) is None:
+            return None
+    match = _FORMULA.match(text, at)
+    if match is None:
+        return _variable(text, at)
+    typed = _typed_formula(text, at, match[0], before)
+    if typed is not None:
+        return typed
+    found = match[0]
+    while found.count("(") < found.count(")") or found.count("[") < found.count("]"):
+        found = found[:-1] if found[-1] in ")]" else ""
+    found = found.rstrip("([")
+    symbol = re.fullmatch(r"[A-Z][a-z]?", found)
+    if symbol is not None:
+        return _one_symbol(text, at, found, before)
+    end = at + len(found)
+    if text[end : end + 1] in ("x", "δ", "y") or re.match(r"-[xyδ0-9]", text[end:]):
+        return _variable(text, at)
+    if found != "C15" and _formula_of(found) is not None and re.search("[A-Z]", found):
+        roman = _ROMAN.match(text, end)
+        return Item("formula", found, found, at, roman.end() if roman else end)
+    code = words.type_codes().get(found.lower())
+    if code is not None and re.fullmatch(r"A15|C1[45]b?|L1[02]|L21|D03|C1b", found):
+        return Item("type", code, found, at, end)
+    generic = re.fullmatch(r"(?:[ABMXR]|Ln|RE|[A-Z][a-z]?|\d+|[()])+", found)
+    if generic is not None and re.search(r"A|X|M(?![a-z])|R(?![a-z])|Ln", found):
+        anions = ("O", "F", "Cl", "N", "S", "H")
+        named = [symbol for symbol in re.findall(r"[A-Z][a-z]?", found) if symbol in anions]
+        return Item("generic", tuple(named), found, at, end)
+    return None
+
+
+def _typed_formula(text: str, at: int, found: str, before: list[Item]) -> Item | None:
+    """A type compound before "type", or before "structure" where other elements are named."""
+    end = at + len(found)
+    after = re.compile(r"[\s-]*(type|prototype|structured?|lattice)\b", re.I).match(text, end)
+    if after is None or len(found) < 3:
+        return None
+    sure = after[1].lower() in ("type", "prototype", "structured")
+    codes = words.type_codes()
+    if found.lower() in codes:
+        led = re.search(r"\b(?:in|with|adopt\w*|having|has|of)\s+(?:the\s+|an?\s+)?$", text[:at])
+        named = any(item.kind in ("element", "anion", "family", "formula") for item in before)
+        if sure or led or named:
+            return Item("type", codes[found.lower()], found, at, end)
+        return None
+    if sure and _formula_of(found) is not None:
+        return Item("unasked", "this structure type is not known by name", found, at, end)
+    return None
+
+
+def _one_symbol(text: str, at: int, found: str, before: list[Item]) -> Item | None:
+    end = at + len(found)
+    if found == "A" or found not in chemistry.NUMBERS:
+        return None
+    modulus = {"K": "bulk_modulus", "G": "shear_modulus"}.get(found)
+    rest = text[end:]
+    if found == "K" and re.match(
+        r"\s*(?:>|<|=|~|of\s+\d|"
+        r"(?:above|below|over|under|at least|at most|between|exceeding)\s+\d)",
+        rest,
+    ):
+        return Item("property", modulus, found, at, end)
+    temperature = re.match(r"\s*(?:>|<|=|~|(?:of|above|below|over|near|around)\s+\d)", rest)
+    if found == "No":
+        return None
+    if found == "Tc" and temperature is not None:
+        return Item("unasked", _NOT_A_PROPERTY, found, at, end)
+    if found in _ENGLISH_SYMBOLS and not _in_list(text, at, end, before):
+        return None
+    roman = _ROMAN.match(text, end)
+    stop = roman.end() if roman else end
+    charge = None if roman is None else _ROMAN_VALUES[roman[1]]
+    return Item("element", found if charge is None else (found, charge), found, at, stop)
+
+
+def _in_list(text: str, at: int, end: int, before: list[Item]) -> bool:
+    """Whether a symbol that is an English word stands among elements."""
+    word = text[at:end]
+    left = text[:at].rstrip()
+    after = text[end:]
+    joints = r"(?:,|-|/|and|or|&|\+)"
+    near_left = re.search(rf"(?:^|[\s,;(:-]){_SYMBOL_NEIGHBOURS}\s*{joints}\s*$", left + " ")
+    near_right = re.match(rf"\s*(?:,|-|/|and\s|or\s|&)\s*{_SYMBOL_NEIGHBOURS}(?![a-z])", after)
+    asked = re.search(
+        r"(?:containing|contains|contain|without|no|of|with|only|using|elements?|exclude|excluding"
+        r"|based on|from|avoid|nor|any)\s*[:=]?\s*$",
+        left,
+        re.I,
+    )
+    if word in ("I", "No", "He", "Am", "Be", "At"):
+        ends = re.match(r"\s*(?:$|[,.;)\-/]|and\b|or\b)", after) is not None
+        listed = (near_left is not None and word not in ("I", "No")) or asked is not None
+        return near_right is not None or (listed and ends) or _ends_list(left, ends)
+    if near_left or near_right or asked:
+        return re.match(r"\s+(?:the|a|an|this|that|well|such|for|which|addition)\b", after) is None
+    return bool(left) and left[-1] not in ".!?:" and re.match(r"\s*(?:-|,|$|\.)", after) is not None
+
+
+def _ends_list(left: str, ends: bool) -> bool:
+    """Whether two symbols of elements and a joint stand before: Cs, Pb and I."""
+    joint = r"\s*(?:,|-|/|\band\b|\bor\b)\s*"
+    listed = re.search(rf"(?:^|[\s:(-])(?!No\b){_SYMBOL_NEIGHBOURS}{joint}$", left + " ")
+    return ends and listed is not None
+
+
+def _variable(text: str, at: int) -> Item | None:
+    """A formula with a letter for an amount, such as NaxMnO2."""
+    match = _VARIABLE.match(text, at)
+    if match is None or not re.search("[xyzδ]", match[0]):
+        return None
+    plain = re.sub(r"\d*[-+]?\d*[xyzδ]", "", match[0])
+    if len(match[0]) < 3 or re.match(r"[A-Za-z]", text[match.end() :]):
+        return None
+    if _formula_of(plain) is None:
+        return None
+    symbols = tuple(dict.fromkeys(re.findall(r"[A-Z][a-z]?", plain)))
+    return Item("variable", symbols, match[0], at, match.end())
+
+
+@lru_cache(maxsize=1024)
+def _formula_of(text: str) -> tuple[tuple[str, int], ...] | None:
+    from crystal_diffusion.generation.request import parse_formula
+
+    try:
+        return tuple(parse_formula(text).items())
+    except InputError:
+        return None
+
+
+_WORDS = re.compile(r"[A-Za-zµ0-9]+(?:'[a-z]+)?")
+
+
+def _phrase(text: str, at: int, before: list[Item]) -> Item | None:
+    """The longest phrase of the vocabulary from here, hyphens as blanks, plurals as singulars."""
+    if not _starts_word(text, at):
+        return None
+    ends: list[tuple[str, int]] = []
+    place, said = at, ""
+    for _ in range(6):
+        match = _WORDS.match(text, place)
+        if match is None:
+            break
+        said = f"{said} {match[0].lower()}".strip()
+        ends.append((said, match.end()))
+        gap = re.compile(r"[\s_-]{1,2}").match(text, match.end())
+        if gap is None:
+            break
+        place = gap.end()
+    known = phrases()
+    codes = words.type_codes()
+    for said, end in reversed(ends):
+        typed = re.compile(r"[\s-]*(?:type|structure|prototype|lattice)").match(text, end)
+        if said in codes and typed is not None:
+            return Item("type", codes[said], text[at:end], at, end)
+        for form in _singulars(said):
+            if form in known and known[form][1] != "":
+                kind, value = known[form]
+                item = Item(kind, value, text[at:end], at, end)
+                return _with_charge(text, item) if kind == "element" else item
+    return None
+
+
+def _with_charge(text: str, item: Item) -> Item:
+    roman = _ROMAN.match(text, item.end)
+    if roman is None:
+        return item
+    value = (item.value, _ROMAN_VALUES[roman[1]])
+    return Item("element", value, text[item.start : roman.end()], item.start, roman.end())
+
+
+def _singulars(said: str) -> list[str]:
+    forms = [said]
+    if said.endswith("ies"):
+        forms.append(said[:-3] + "y")
+    if said.endswith("es"):
+        forms.append(said[:-2])
+    if said.endswith("s"):
+        forms.append(said[:-1])
+    return forms
+
+
+@lru_cache(maxsize=1)
+def _spelled() -> tuple[str, ...]:
+    kinds = (
+        "element",
+        "anion",
+        "family",
+        "formula",
+        "system",
+        "type",
+        "arity",
+        "loose",
+        "property",
+    )
+    return tuple(name for name, (kind, _) in phrases().items() if kind in kinds and " " not in name)
+
+
+def _misspelled(word: str, at: int) -> Item | None:
+    """The one word of the vocabulary that a misspelled one is near to."""
+    lower = word.lower()
+    # Names of elements and compounds are capitalised at most at their first letter.
+    if len(lower) < 4 or not lower.isalpha() or word[1:] != lower[1:]:
+        return None
+    bound = 1 if len(lower) < 9 else 2
+    best: dict[Any, tuple[int, str]] = {}
+    for form in dict.fromkeys(_singulars(lower)):
+        for name in _spelled():
+            if name[0] != form[0] or abs(len(name) - len(form)) > bound:
+                continue
+            if len(form) < 5 and (len(name) < 5 or phrases()[name][0] != "anion"):
+                continue
+            off = edits(form, name, bound)
+            meaning = phrases()[name]
+            if off <= bound and (meaning not in best or off < best[meaning][0]):
+                best[meaning] = (off, name)
+    if not best:
+        return None
+    least = min(off for off, _ in best.values())
+    near = [(meaning, name) for meaning, (off, name) in best.items() if off == least]
+    end = at + len(word)
+    if len(near) > 1:
+        names = " or ".join(name for _, name in near[:3])
+        return Item("doubtful", names, word, at, end)
+    (kind, value), name = near[0]
+    return Item(kind, value, word, at, end, name)
+
+
+def edits(a: str, b: str, bound: int) -> int:
+    """Insertions, deletions, exchanges and swaps of neighbours between two words.
+
+    The restricted distance of Damerau (1964); above ``bound`` any larger number may come.
+    """
+    previous: list[int] = []
+    row = list(range(len(b) + 1))
+    for i, left in enumerate(a, start=1):
+        before, previous = previous, row
+        row = [i]
+        for j, right in enumerate(b, start=1):
+            cost = min(previous[j] + 1, row[-1] + 1, previous[j - 1] + (left != right))
+            if i > 1 and j > 1 and left == b[j - 2] and a[i - 2] == right:
+                cost = min(cost, before[j - 2] + 1)
+            row.append(cost)
+        if min(row) > bound:
+            return bound + 1
+    return row[-1]

@@ -1,0 +1,216 @@
+"""Requests in words: what is understood, ignored and contradictory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from crystal_diffusion.errors import InputError, RequestError
+from crystal_diffusion.generation.request import Request
+from crystal_diffusion.generation.words import read_text
+from crystal_diffusion.generation.words.scanning import edits
+from crystal_diffusion.generation.words.vocabulary import FAMILIES
+
+
+def gap(low: float | None, high: float | None) -> dict[str, Any]:
+    return {"properties": {"band_gap": (low, high)}}
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("KTaO3", {"formula": "KTaO3"}),
+        ("copper selenide", {"elements": ("Cu", "Se")}),
+        ("titanium dioxide", {"formula": "TiO2"}),
+        ("iron(III) oxide", {"formula": "Fe2O3"}),
+        ("two atoms of Al and three atoms of O", {"formula": "Al2O3"}),
+        ("Rb-Sn-I, at most 12 atoms", {"elements": ("Rb", "Sn", "I"), "num_atoms": (1, 12)}),
+        ("fewer than 9 atoms, Mg and N", {"elements": ("Mg", "N"), "num_atoms": (1, 8)}),
+        ("Fd-3m magnesium silicide", {"spacegroup": "227", "elements": ("Mg", "Si")}),
+        ("space group 14, tin and sulfur", {"spacegroup": "14", "elements": ("Sn", "S")}),
+        ("Z = 2, BN", {"z": (2, 2), "formula": "BN"}),
+        ("rhombohedral Sb", {"crystal_system": "trigonal", "elements": ("Sb",)}),
+        ("point group 4/mmm", {"point_group": "4/mmm"}),
+        ("charge balanced Na-Mn-F", {"charge_neutral": True, "elements": ("Na", "Mn", "F")}),
+    ],
+)
+def test_chemistry_symmetry_and_size(text: str, asked: dict[str, Any]) -> None:
+    reading = read_text(text)
+    assert reading.asked == asked
+    assert not reading.contradictory
+    assert isinstance(reading.request, Request)
+
+
+@pytest.mark.parametrize(
+    ("text", "low", "high"),
+    [
+        ("band gap above 2 eV", 2.0, None),
+        ("gap < 900 meV", None, 0.9),
+        ("a gap between 1.2 and 1.9 eV", 1.2, 1.9),
+        ("Eg 1.5 ± 0.1 eV", 1.4, 1.6),
+        ("a 2 eV gap or more", 2.0, None),
+        ("gap of at least 1 eV but no more than 3 eV", 1.0, 3.0),
+        ("bandgap (eV): 0.4 .. 0.9", 0.4, 0.9),
+        ("metallic", None, 0.0),
+        ("a semiconductor with a gap over 2 eV", 2.0, None),
+    ],
+)
+def test_ranges(text: str, low: float | None, high: float | None) -> None:
+    assert read_text(text).asked["properties"]["band_gap"] == pytest.approx((low, high))
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "pair"),
+    [
+        ("density at most 3000 kg/m3", "density", (None, 3.0)),
+        ("K >= 1.5 Mbar", "bulk_modulus", (150.0, None)),
+        ("shear modulus over 80 GPa", "shear_modulus", (80.0, None)),
+        ("within 40 meV/atom of the hull", "energy_above_hull", (None, 0.04)),
+        ("formation energy more negative than -1 eV/atom", "formation_energy", (None, -1.0)),
+        ("ferromagnetic", "magnetization", (0.01, None)),
+    ],
+)
+def test_properties_and_units(text: str, name: str, pair: tuple[float, float]) -> None:
+    assert read_text(text).asked["properties"][name] == pytest.approx(pair)
+
+
+@pytest.mark.parametrize(
+    ("text", "excluded"),
+    [
+        ("lead-free tin iodide", {"Pb"}),
+        ("no Co, no Ni, lithium oxide", {"Co", "Ni"}),
+        ("selenides without mercury, cadmium or thallium", {"Hg", "Cd", "Tl"}),
+        ("anything but noble gases", set(FAMILIES["noble_gas"])),
+    ],
+)
+def test_negations(text: str, excluded: set[str]) -> None:
+    assert set(read_text(text).asked["exclude"]) == excluded
+
+
+def test_a_negated_list_ends_where_a_compound_begins() -> None:
+    asked = read_text("no lead, cubic cesium tin iodide").asked
+    assert asked["exclude"] == ("Pb",)
+    assert set(asked["elements"]) == {"Cs", "Sn", "I"}
+
+
+def test_families_and_choices() -> None:
+    asked = read_text("ternary rare earth chalcogenides").asked
+    assert asked["one_of"] == (FAMILIES["rare_earth"], FAMILIES["chalcogenide"])
+    assert asked["num_elements"] == (3, 3)
+    assert read_text("nitride or carbide of titanium").asked["one_of"] == (("N", "C"),)
+    assert read_text("oxides containing bismuth").asked["num_elements"][1] > 2
+    assert "num_elements" not in read_text("only bismuth and oxygen").asked
+
+
+def test_structure_types_by_name_and_by_compound() -> None:
+    assert read_text("MgAl2O4 spinel").asked["structure_type"] == "spinel"
+    assert read_text("NaCl-type SrS").asked == {"structure_type": "rocksalt", "formula": "SrS"}
+    assert read_text("SrS, not cubic").asked == {"formula": "SrS"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["In a cubic cell, ZnTe", "As small as possible, I want ZnTe", "No, I said ZnTe. At once!"],
+)
+def test_english_words_are_no_elements(text: str) -> None:
+    reading = read_text(text)
+    assert reading.asked["formula"] == "ZnTe"
+    assert "elements" not in reading.asked
+    assert "exclude" not in reading.asked
+
+
+def test_symbols_that_are_english_words_in_lists() -> None:
+    assert set(read_text("compounds of In, As and I").asked["elements"]) == {"In", "As", "I"}
+    assert read_text("CoO without Co").contradictory
+    assert read_text("carbon monoxide CO").asked["formula"] == "CO"
+
+
+@pytest.mark.parametrize(
+    ("text", "word"), [("tetragnal KF", "tetragonal"), ("galium nitride", "gallium")]
+)
+def test_misspellings_are_read_and_said(text: str, word: str) -> None:
+    reading = read_text(text)
+    assert any(word in wish.meaning for wish in reading.understood)
+    assert not reading.ignored
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "an oxide without oxygen",
+        "cubic, space group 14",
+        "space group 231",
+        "a metal with a band gap of 2 eV",
+        "more than 8 atoms and fewer than 4 atoms",
+        "gap from 3 to 1 eV",
+        "binary compound of Li, P and S",
+        "rocksalt CaF2",
+        "GaAs and InP",
+        "density below 0 g/cm3",
+    ],
+)
+def test_contradictions_make_nothing(text: str) -> None:
+    reading = read_text(text)
+    assert reading.contradictory
+    assert not reading.asked
+    with pytest.raises(RequestError, match="cannot be met together"):
+        _ = reading.request
+
+
+@pytest.mark.parametrize(
+    "text", ["tell me a story", "a superconductor above 100 K", "water-stable", "high hardness"]
+)
+def test_what_is_not_understood_is_said(text: str) -> None:
+    reading = read_text(text)
+    assert not reading.asked
+    assert reading.ignored
+    with pytest.raises(RequestError, match="nothing in the text"):
+        _ = reading.request
+
+
+def test_a_unit_that_does_not_fit_is_said() -> None:
+    reading = read_text("ZnO with a band gap of 3 GPa")
+    assert "properties" not in reading.asked
+    assert any("no unit of band gap" in left.reason for left in reading.ignored)
+
+
+def test_dopants_are_ignored_and_said() -> None:
+    reading = read_text("Mn-doped zinc sulfide")
+    assert set(reading.asked["elements"]) == {"Zn", "S"}
+    assert any("Mn" in left.words for left in reading.ignored)
+
+
+def test_empty_and_endless_texts_are_refused() -> None:
+    with pytest.raises(InputError, match="empty"):
+        read_text("  ")
+    with pytest.raises(InputError, match="at most"):
+        read_text("oxide " * 1000)
+
+
+def test_text_joins_other_fields_but_none_twice() -> None:
+    joined = read_text("cubic, gap above 1 eV").joined(Request(elements=("Ga", "N")))
+    assert joined.elements == ("Ga", "N")
+    assert joined.crystal_system == "cubic"
+    with pytest.raises(RequestError, match="both"):
+        read_text("gallium nitride").joined(Request(elements=("Ga", "N")))
+    assert Request.from_text("GaN").formula == "GaN"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "((((", "≤≥±", "-- -- 5", "no no no", "or", "Li or", "K >", "A = B", "9" * 400,
+        "of of with 3", "space group", "±3 eV", "Si0.33333Ge", "[1, 2", "free", "-free",
+    ],
+)  # fmt: skip
+def test_odd_texts_end_in_one_of_the_lists(text: str) -> None:
+    reading = read_text(text)
+    assert isinstance(reading.lines(), list)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "off"), [("oxide", "oxide", 0), ("oxdie", "oxide", 1), ("oxid", "oxide", 1)]
+)
+def test_edits(a: str, b: str, off: int) -> None:
+    assert edits(a, b, 2) == off
