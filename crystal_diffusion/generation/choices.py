@@ -15,6 +15,7 @@ import numpy as np
 
 from crystal_diffusion import chemistry
 from crystal_diffusion.errors import RequestError
+from crystal_diffusion.generation.cells import Cells
 from crystal_diffusion.seeding import stream_seed
 from crystal_diffusion.symmetry.structure_types import StructureType, types_named
 
@@ -87,6 +88,15 @@ class ChoicePlanner:
         self._request, self._seed, self._make = request, seed, planner
         self._choices = ElementChoices(request, known, library)
         self._planners: dict[tuple[object, ...], Planner] = {}
+
+    @property
+    def cells(self) -> Cells:
+        """The contents that were tried, of all choices so far."""
+        made = [planner.cells for planner in self._planners.values()]
+        return Cells(
+            tuple(unit for cells in made for unit in cells.drawn),
+            tuple(unit for cells in made for unit in cells.proposed),
+        )
 
     def plans(self, wanted: Sequence[tuple[int, int]]) -> list[Plan]:
         """The plans of several candidates, each an index and an attempt."""
