@@ -17,7 +17,7 @@ from crystal_diffusion import chemistry
 from crystal_diffusion.errors import RequestError
 from crystal_diffusion.generation.cells import Cells
 from crystal_diffusion.seeding import stream_seed
-from crystal_diffusion.symmetry.structure_types import StructureType, types_named
+from crystal_diffusion.symmetry.structure_types import NamedType, types_named
 
 if TYPE_CHECKING:
     from crystal_diffusion.generation.plan import Plan, Planner
@@ -56,7 +56,7 @@ def check_type(request: Request) -> None:
         )
 
 
-def _simple(kinds: Sequence[StructureType]) -> bool:
+def _simple(kinds: Sequence[NamedType]) -> bool:
     """Whether a type names a lattice (fcc, bcc), on which several elements may be ordered."""
     return all(len(kind.counts) == 1 for kind in kinds)
 
@@ -146,7 +146,7 @@ class ElementChoices:
                 f"the model has not met {', '.join(missing)} in training; use a model trained "
                 "with it, such as the pretrained one (leave the model argument out)."
             )
-        self.kinds: tuple[StructureType, ...] = ()
+        self.kinds: tuple[NamedType, ...] = ()
         if request.structure_type is not None:
             self.kinds = types_named(request.structure_type)
         self._found = [] if library is None else self._from_library(library)
@@ -268,7 +268,7 @@ class ElementChoices:
             num_atoms=None,
         )
 
-    def _includes(self, kind: StructureType) -> bool:
+    def _includes(self, kind: NamedType) -> bool:
         """Whether the symmetry asked for has the group of the type."""
         from crystal_diffusion.generation.symmetric import asked_groups
 

@@ -17,7 +17,7 @@ from crystal_diffusion.errors import RequestError
 
 
 @dataclass(frozen=True)
-class StructureType:
+class NamedType:
     """A structure type.
 
     Attributes:
@@ -86,8 +86,8 @@ def _electronegativity(symbol: str) -> float:
 
 def _type(
     name: str, aliases: str, example: str, counts: str, group: int, letters: str
-) -> StructureType:
-    return StructureType(
+) -> NamedType:
+    return NamedType(
         name,
         tuple(a.strip() for a in aliases.split("|") if a.strip()),
         tuple(example.split()),
@@ -98,7 +98,7 @@ def _type(
 
 
 #: The known types. Roles in order of the formula.
-STRUCTURE_TYPES: tuple[StructureType, ...] = (
+STRUCTURE_TYPES: tuple[NamedType, ...] = (
     _type("rocksalt", "rock salt|halite|nacl|sodium chloride|b1", "Na Cl", "1 1", 225, "a b"),
     _type("cscl", "cesium chloride|caesium chloride|b2", "Cs Cl", "1 1", 221, "a b"),
     _type(
@@ -194,7 +194,7 @@ STRUCTURE_TYPES: tuple[StructureType, ...] = (
 )
 
 
-def types_named(name: str) -> tuple[StructureType, ...]:
+def types_named(name: str) -> tuple[NamedType, ...]:
     """The types of a name or alias; some have one form for each ratio of atoms.
 
     Raises:

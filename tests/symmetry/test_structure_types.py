@@ -10,11 +10,11 @@ from crystal_diffusion import chemistry
 from crystal_diffusion.errors import RequestError
 from crystal_diffusion.symmetry.assignments import parse_wyckoff
 from crystal_diffusion.symmetry.groups import SpaceGroup
-from crystal_diffusion.symmetry.structure_types import STRUCTURE_TYPES, StructureType, types_named
+from crystal_diffusion.symmetry.structure_types import STRUCTURE_TYPES, NamedType, types_named
 
 
 @pytest.mark.parametrize("kind", STRUCTURE_TYPES, ids=lambda kind: kind.name + kind.example[0])
-def test_wyckoff_positions_make_the_ratio(kind: StructureType) -> None:
+def test_wyckoff_positions_make_the_ratio(kind: NamedType) -> None:
     assignment = parse_wyckoff(kind.wyckoff(kind.example), SpaceGroup.from_number(kind.space_group))
     counts = assignment.counts()
     divisor = math.gcd(*counts.values())

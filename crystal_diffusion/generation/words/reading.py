@@ -43,7 +43,7 @@ class Ignored:
 
 
 @dataclass(frozen=True)
-class Reading:
+class TextReading:
     """A sentence as it was understood.
 
     Attributes:
@@ -116,7 +116,7 @@ class Reading:
         return "\n".join(self.lines())
 
 
-def read_text(text: str) -> Reading:
+def read_text(text: str) -> TextReading:
     """Read a wish in plain English.
 
     Args:
@@ -144,7 +144,7 @@ class _Reader:
         self.ignored: list[Ignored] = []
         self.contradictory: list[str] = []
 
-    def read(self) -> Reading:
+    def read(self) -> TextReading:
         """All fields, then what is left over."""
         reader = ChemistryReader(self.items, self.taken)
         reader.counted()
@@ -159,7 +159,7 @@ class _Reader:
         self._properties(bounds)
         self._rest()
         self._check()
-        return Reading(
+        return TextReading(
             self.text,
             {} if self.contradictory else self.asked,
             tuple(self.understood),
