@@ -77,6 +77,7 @@ def benchmark(
     training_steps: Annotated[
         int | None, typer.Option(help="small: steps of each adaptation.")
     ] = None,
+    label: Annotated[str, typer.Option(help="small: title of table and picture.")] = "",
     quiet: Annotated[bool, typer.Option("--quiet", help="Only the table.")] = False,
 ) -> None:
     """Measure structure prediction on a published split, or discovery from nothing.
@@ -98,7 +99,7 @@ def benchmark(
     if split is None:
         raise InputError(f"benchmark {name}: give the file with the true structures as --split")
     if name == "small":
-        _small(split, folder, family, sizes, seeds, n, own, columns, training_steps, quiet)
+        _small(split, folder, family, sizes, seeds, n, own, columns, training_steps, label, quiet)
     from crystal_diffusion.diffusion.sampler import SamplerSettings
     from crystal_diffusion.evaluation.table import markdown
     from crystal_diffusion.generation.loading import load
@@ -147,6 +148,7 @@ def _small(
     own: Path | None,
     columns: str | None,
     training_steps: int | None,
+    label: str,
     quiet: bool,
 ) -> None:
     from crystal_diffusion.errors import InputError
@@ -163,7 +165,7 @@ def _small(
     chosen = COLUMNS
     if columns is not None:
         chosen = tuple(part.strip() for part in columns.split(";") if part.strip())
-    settings = SmallSettings(family, numbers, seeds, targets or 200, chosen, training_steps)
+    settings = SmallSettings(family, numbers, seeds, targets or 200, chosen, training_steps, label)
     with progress(quiet) as bar:
         tasks: dict[str, Any] = {}
 

@@ -12,9 +12,11 @@ import torch
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.skeletons.distribution import SkeletonModel
 from crystal_diffusion.skeletons.fitting import FitSettings, Skeletons, fit, nats
-from crystal_diffusion.skeletons.network import SkeletonNetwork
+from crystal_diffusion.skeletons.network import SkeletonConfig, SkeletonNetwork
+from crystal_diffusion.skeletons.patterns import Trust
 from crystal_diffusion.skeletons.tokens import skeleton_of
 from crystal_diffusion.symmetry.assignments import Assignment
+from crystal_diffusion.symmetry.prior import WyckoffPrior
 
 #: Crystals from which on every tenth is held out to choose the number of passes.
 ENOUGH_TO_HOLD_OUT = 20
@@ -24,6 +26,9 @@ _PASSES, _ROUNDS = 3, 6
 _MOST_STEPS = 300
 #: Rounds where there are too few crystals to hold any out.
 _FEW_ROUNDS = 2
+#: A network that learns from a few hundred crystals alone, and rounds of its training.
+_ALONE = SkeletonConfig(dim=64, layers=2, dropout=0.2)
+_ALONE_ROUNDS = 8
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,53 @@ def adapt(crystals: Iterable[Any], base: SkeletonModel | None = None, *, seed: i
     header = {**base.header, "adapted_to": len(data), "rounds": rounds}
     model = SkeletonModel(network, header, base.prior, base.trust)
     return Adapted(model, len(data), hold, before, best, rounds, left_out)
+
+
+def fit_alone(crystals: Iterable[Any], *, seed: int = 0) -> Adapted:
+    """A small distribution learned from these crystals and nothing else.
+
+    A network that starts from nothing, and the frequency table of the crystals' own patterns; the
+    table counts the more, the more crystals with like elements it has for a composition. A tenth of
+    the crystals is held out and training stops when it gets no better on them.
+
+    Args:
+        crystals: pymatgen structures, ASE atoms or symmetry cells; 20 or more with a skeleton.
+        seed: of the weights, the split and the order.
+
+    Raises:
+        InputError: when there are too few.
+    """
+    listed = list(crystals)
+    skeletons, left_out = _skeletons(listed)
+    if len(skeletons) < ENOUGH_TO_HOLD_OUT:
+        raise InputError(
+            f"{len(skeletons)} crystals have a skeleton; {ENOUGH_TO_HOLD_OUT} are needed to learn "
+            "space groups and positions from them alone."
+        )
+    order = np.random.default_rng((seed, 11)).permutation(len(skeletons))
+    hold = len(skeletons) // 10
+    data = Skeletons.from_assignments([skeletons[i] for i in order[hold:]])
+    held = Skeletons.from_assignments([skeletons[i] for i in order[:hold]])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = SkeletonNetwork(_ALONE)
+    before = best = _mean(network, held)
+    kept, rounds = _weights(network), 0
+    for number in range(_ALONE_ROUNDS):
+        fit(network, data, _alone_round(seed + number))
+        now = _mean(network, held)
+        if now < best:
+            best, kept, rounds = now, _weights(network), number + 1
+    network.load_state_dict(kept)
+    network.eval()
+    header = {"trust": [0.0, 1.0], "own_prior": True, "fitted_to": len(data), "rounds": rounds}
+    prior, _ = WyckoffPrior.from_structures(listed)
+    model = SkeletonModel(network, header, prior, Trust(0.0, 1.0))
+    return Adapted(model, len(data), hold, before, best, rounds, left_out)
+
+
+def _alone_round(seed: int) -> FitSettings:
+    return FitSettings(steps=80, tokens=1024, learning_rate=1e-3, warm_up=10, seed=seed)
 
 
 def _round(crystals: int, seed: int) -> FitSettings:

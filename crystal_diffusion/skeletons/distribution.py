@@ -627,9 +627,10 @@ def _checked(counts: Mapping[int, int]) -> dict[int, int]:
 
 @lru_cache(maxsize=4)
 def _load(path: Path) -> SkeletonModel:
-    from crystal_diffusion.skeletons.weights import load_network
+    from crystal_diffusion.skeletons.weights import PRIOR_FILE, load_network
 
     network, header = load_network(path)
     if "trust" not in header:
         return SkeletonModel(network, header)
-    return SkeletonModel(network, header, WyckoffPrior.load(), Trust(*header["trust"]))
+    table = path.parent / PRIOR_FILE if header.get("own_prior") else None
+    return SkeletonModel(network, header, WyckoffPrior.load(table), Trust(*header["trust"]))

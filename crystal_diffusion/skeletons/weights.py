@@ -17,6 +17,8 @@ from crystal_diffusion.training.checkpoint import FORMAT, read_tensors, write_te
 SHIPPED = Path(__file__).parent.parent / "pretrained" / "skeletons.safetensors"
 #: Its name in a model folder.
 SKELETONS_FILE = "skeletons.safetensors"
+#: Beside it where the frequency table is the model's own too.
+PRIOR_FILE = "wyckoff.prior.npz"
 _KIND = "skeletons"
 
 

@@ -1,4 +1,4 @@
-"""The skeletons of a user's crystals: the shipped distribution fitted further to them."""
+"""The skeletons of a user's crystals: the shipped distribution fitted further, or one alone."""
 
 from __future__ import annotations
 
@@ -7,10 +7,19 @@ from pathlib import Path
 
 from crystal_diffusion.data.tables import CrystalArrays
 from crystal_diffusion.errors import InputError
-from crystal_diffusion.skeletons.adapting import Adapted, adapt
-from crystal_diffusion.skeletons.weights import SKELETONS_FILE, save_network
+from crystal_diffusion.skeletons.adapting import Adapted, adapt, fit_alone
+from crystal_diffusion.skeletons.weights import PRIOR_FILE, SKELETONS_FILE, save_network
 
 log = logging.getLogger(__name__)
+
+#: From and up to so many crystals space groups and positions are learned from them alone: fewer say
+#: little, and more take minutes to look at.
+_ALONE_FROM, _ALONE_TO = 100, 5000
+
+
+def learns_skeletons(crystals: int) -> bool:
+    """Whether a model of these crystals alone learns their space groups and positions too."""
+    return _ALONE_FROM <= crystals <= _ALONE_TO
 
 
 def write_skeletons(folder: Path, arrays: CrystalArrays, seed: int = 0) -> Adapted | None:
@@ -44,3 +53,25 @@ def write_skeletons(folder: Path, arrays: CrystalArrays, seed: int = 0) -> Adapt
         adapted.before,
     )
     return adapted
+
+
+def write_own_skeletons(folder: Path, arrays: CrystalArrays, seed: int = 0) -> Adapted | None:
+    """Learn space groups and positions from these crystals alone, and write them.
+
+    Args:
+        folder: of the model; arrays: the training crystals; seed: of weights, split and order.
+
+    Returns:
+        What was found; None where too few have a skeleton, then starts stay free of symmetry.
+    """
+    file = folder / SKELETONS_FILE
+    try:
+        alone = fit_alone((arrays.crystal(i).to_structure() for i in range(len(arrays))), seed=seed)
+    except InputError as error:
+        log.warning("space groups and Wyckoff positions are not learned: %s", error)
+        file.unlink(missing_ok=True)
+        return None
+    if alone.model.prior is not None:
+        alone.model.prior.save(folder / PRIOR_FILE)
+    save_network(file, alone.model.network, alone.model.header)
+    return alone

@@ -19,6 +19,8 @@ from crystal_diffusion.chemistry import atomic_number
 from crystal_diffusion.data.dataset import CrystalStructureDataset
 from crystal_diffusion.data.duplicates import find_duplicates
 from crystal_diffusion.data.readers import iter_plain
+from crystal_diffusion.data.records import PlainCrystal
+from crystal_diffusion.data.reduction import reduce_arrays
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.evaluation.baselines import NearestNeighbourCopy
 from crystal_diffusion.evaluation.benchmark import Predictor, run_benchmark
@@ -98,6 +100,7 @@ class SmallSettings:
         targets: crystals asked for in each cell.
         columns: of :data:`COLUMNS`.
         training_steps: of each candidate of the adaptation; chosen from the data if None.
+        label: what stands over the table and the picture; the family if empty.
     """
 
     family: str = "all"
@@ -106,6 +109,7 @@ class SmallSettings:
     targets: int = 200
     columns: tuple[str, ...] = COLUMNS
     training_steps: int | None = None
+    label: str = ""
 
     def __post_init__(self) -> None:
         if self.family not in FAMILIES:
@@ -176,8 +180,8 @@ def _family(path: str | Path, name: str) -> dict[str, Structure]:
     """Distinct crystals of a family by id, primitive cells."""
     belongs = FAMILIES[name]
     crystals = [
-        crystal
-        for crystal in iter_plain(str(path), primitive=True)
+        _primitive(crystal)
+        for crystal in iter_plain(str(path))
         if crystal.problem is None and belongs(frozenset(crystal.atomic_numbers.tolist()))
     ]
     repeated, _ = find_duplicates(crystals)
@@ -186,6 +190,14 @@ def _family(path: str | Path, name: str) -> dict[str, Structure]:
         for index, crystal in enumerate(crystals)
         if index not in repeated
     }
+
+
+def _primitive(crystal: PlainCrystal) -> PlainCrystal:
+    """Only the family is reduced: a file may hold a hundred thousand others."""
+    lattice, coords, numbers = reduce_arrays(
+        crystal.lattice, crystal.frac_coords, crystal.atomic_numbers
+    )
+    return replace(crystal, lattice=lattice, frac_coords=coords, atomic_numbers=numbers)
 
 
 def _measure(
@@ -354,8 +366,9 @@ def report(cells: Sequence[SizeFigures], settings: SmallSettings) -> str:
     """A Markdown table: answered / any of five, and the change to the first column."""
     head = ["own crystals", "n", *settings.columns]
     lines = [
-        f"{settings.family}: answered / any of {CANDIDATES}, percent; in brackets the paired "
-        f"change of answered to {settings.columns[0]} with its 95 % interval, points.",
+        f"{settings.label or settings.family}: answered / any of {CANDIDATES}, percent; in "
+        f"brackets the paired change of answered to {settings.columns[0]} with its 95 % interval, "
+        "points.",
         "",
         "| " + " | ".join(head) + " |",
         "|" + "---|" * len(head),
@@ -384,6 +397,7 @@ def _plain(
 ) -> dict[str, Any]:
     return {
         "family": settings.family,
+        "label": settings.label or settings.family,
         "split": Path(split).name,
         "seeds": settings.seeds,
         "cells": [
@@ -427,7 +441,7 @@ def _draw(cells: Sequence[SizeFigures], settings: SmallSettings, picture: Path) 
     axes.set_xlabel("own crystals")
     axes.set_ylabel("right at the first answer, %")
     axes.set_ylim(0, 100)
-    axes.set_title(settings.family)
+    axes.set_title(settings.label or settings.family)
     axes.legend(frameon=False, fontsize=7)
     with atomic_write(picture) as part:
         figure.savefig(part, format="png", dpi=120)

@@ -44,6 +44,7 @@ from crystal_diffusion.workflows.estimate import (
 )
 from crystal_diffusion.workflows.model_card import inherited, write_card
 from crystal_diffusion.workflows.monitor import Monitor, verdict
+from crystal_diffusion.workflows.own_skeletons import learns_skeletons, write_own_skeletons
 from crystal_diffusion.workflows.training_settings import (
     DataSettings,
     ModelSettings,
@@ -52,6 +53,9 @@ from crystal_diffusion.workflows.training_settings import (
 )
 
 log = logging.getLogger(__name__)
+
+#: Share of symmetric noise for a new network whose space groups are learned beside it.
+SYMMETRIC_ALONE = 0.7
 
 
 def train(
@@ -133,6 +137,9 @@ def _train_weights(
         else _started_network(started, elements)
     ).to(device)
     usual = chosen.learning_rate if started is None else 2e-4
+    alone = started is None and model.network == "transformer" and learns_skeletons(len(used))
+    if alone and training.symmetric_noise is None:
+        training = replace(training, symmetric_noise=SYMMETRIC_ALONE)
     config = training_config(
         training,
         steps=1,
@@ -190,6 +197,8 @@ def _train_weights(
         )
         final = workers.share(monitor(result.steps, network))
         if workers.first:
+            if alone:
+                write_own_skeletons(folder, arrays.take(used), training.seed)
             plot_losses(folder / "metrics.jsonl", folder / "loss.png")
             write_card(folder)
         workers.wait()
