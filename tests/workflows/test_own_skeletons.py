@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from pymatgen.core import Lattice, Structure
 
 from crystal_diffusion.data.dataset import CrystalStructureDataset
-from crystal_diffusion.skeletons import SkeletonModel
+from crystal_diffusion.errors import InputError
+from crystal_diffusion.skeletons import SkeletonModel, adapting
+from crystal_diffusion.skeletons.adapting import fit_alone
 from crystal_diffusion.skeletons.weights import SKELETONS_FILE
-from crystal_diffusion.workflows.own_skeletons import write_skeletons
+from crystal_diffusion.workflows.own_skeletons import (
+    learns_skeletons,
+    write_own_skeletons,
+    write_skeletons,
+)
 
 #: Litharge-like halides: a type that nobody expects of them.
 PAIRS = [("Li", "F"), ("Na", "Cl"), ("K", "Br"), ("Rb", "I"), ("Na", "F"), ("K", "Cl")]
@@ -34,3 +41,22 @@ def test_skeletons_are_adapted_and_written(tmp_path: Path) -> None:
     shipped = SkeletonModel.load().group_probabilities({37: 2, 17: 2})[128]
     assert here > 3 * shipped
     assert own.header["adapted_to"] == adapted.crystals
+
+
+def test_crystals_alone_teach_their_own_skeletons(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapting, "_ALONE_ROUNDS", 2)
+    crystals = [odd_halide(a, x, 4.0 + 0.1 * k) for k in range(5) for a, x in PAIRS]
+    arrays = CrystalStructureDataset(crystals).arrays
+    alone = write_own_skeletons(tmp_path, arrays, seed=1)
+    assert alone is not None and alone.held_out == 3 and alone.after < alone.before
+    own = SkeletonModel.load(tmp_path / SKELETONS_FILE)
+    # All it has met is this group, so nearly all it draws is of it; the table is its own too.
+    assert own.group_probabilities({37: 2, 17: 2})[128] > 0.5
+    assert own.prior is not None and len(own.prior.patterns) == 1
+    again = fit_alone(crystals, seed=1)
+    assert again.after == alone.after
+    with pytest.raises(InputError, match="20 are needed"):
+        fit_alone(crystals[:12])
+    assert not learns_skeletons(99) and learns_skeletons(100) and not learns_skeletons(20_000)
