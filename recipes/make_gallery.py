@@ -42,7 +42,6 @@ HEADINGS = (
     "atoms in the file",
     "start",
     "nearest in the library",
-    "command",
 )
 
 
@@ -102,8 +101,7 @@ def main() -> None:
         figure.savefig(docs / "pictures" / "gallery.png")
     rows = "\n".join(
         f"| {subscripts(one.formula)} | {one.kind} | {one.group} | {one.atoms} | {one.start} | "
-        f"{one.known} | `crystal-diffusion generate --formula {one.formula} -n {NUMBER} "
-        f"--seed {SEED} --out run/` |"
+        f"{one.known} |"
         for one in shown
     )
     text = f"""# Gallery
@@ -112,6 +110,12 @@ The first answer of the pretrained model for eight compounds, as it came.
 `recipes/make_gallery.py` made this page and the picture.
 
 ![The first answer for eight compounds](pictures/gallery.png)
+
+Each was made by this command, with its formula:
+
+```
+crystal-diffusion generate --formula LiFePO4 -n {NUMBER} --seed {SEED} --out run/
+```
 
 | {" | ".join(HEADINGS)} |
 |{"---|" * len(HEADINGS)}

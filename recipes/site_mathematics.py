@@ -18,10 +18,12 @@ def with_mathematics(text: str) -> str:
     from latex2mathml.converter import convert
 
     def block(found: re.Match[str]) -> str:
-        return convert(" ".join(found.group(1).split()), display="block")
+        equation = convert(" ".join(found.group(1).split()), display="block")
+        return f'<div class="equation">{equation}</div>'
 
     def inline(found: re.Match[str]) -> str:
-        return convert(found.group(1))
+        # In a span, because Markdown takes a line that begins with <math> for a block.
+        return f"<span>{convert(found.group(1))}</span>"
 
     parts = _CODE.split(text)
     for i in range(0, len(parts), 2):
