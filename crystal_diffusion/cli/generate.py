@@ -68,6 +68,16 @@ def generate(
     ] = False,
     host: Annotated[Path | None, typer.Option(help="Structure file that stays as it is.")] = None,
     add: Annotated[str | None, typer.Option(help="Atoms to add to the host, e.g. Li2.")] = None,
+    properties: Annotated[
+        list[str] | None,
+        typer.Option("--property", help='"band_gap=1.5..2.5", "density<4"; may be repeated.'),
+    ] = None,
+    guidance: Annotated[
+        float, typer.Option(help="How strongly properties steer; 0: not, 1: as learned.")
+    ] = 1.5,
+    select: Annotated[
+        int, typer.Option(help="Candidates per crystal kept, where properties are asked; 1: all.")
+    ] = 4,
     n: Annotated[int, typer.Option("-n", help="Number of crystals.")] = 10,
     first: Annotated[int, typer.Option(help="Index of the first crystal of the seed.")] = 0,
     seed: Annotated[int, typer.Option(help="Crystal i of a seed is always the same.")] = 0,
@@ -125,6 +135,7 @@ def generate(
     Example: crystal-diffusion generate --formula LiFePO4 -n 20 --seed 1 --out run/
     """
     from crystal_diffusion.diffusion.sampler import SamplerSettings
+    from crystal_diffusion.generation.asking import asked_properties
     from crystal_diffusion.generation.loading import load
     from crystal_diffusion.generation.request import (
         Request,
@@ -141,6 +152,7 @@ def generate(
     noise_share = renamed_option("--novel", novel, "--noise-share", noise_share)
     known_last = renamed_option("--new", new or None, "--known-last", known_last)
     scorer = renamed_option("--rank", rank, "--scorer", scorer)
+    generator = load(model, device, library)
     request = Request(
         formula=formula,
         z=parse_range(z, "--z") if z else None,
@@ -156,6 +168,7 @@ def generate(
         charge_neutral=charge_neutral,
         host=_host(host),
         add=add,
+        properties=asked_properties(properties or (), generator),
     )
     if text is not None:
         request = _with_text(request, text, quiet)
@@ -174,13 +187,14 @@ def generate(
         idealise=idealise,
         max_attempts=max_attempts,
         like_training=like_training,
+        guidance=guidance,
+        select=select,
         validator=None if profile == "default" else PhysicsValidator(profile=profile),
     )
     if executor is not None and device not in ("auto", "cpu"):
         raise InputError(
             f"--executor works on processors, --device {device} was asked for; give one of them."
         )
-    generator = load(model, device, library)
     bar = progress(quiet)
     task = bar.add_task("generating", total=n)
     with bar:
@@ -205,6 +219,8 @@ def generate(
     if not quiet:
         _show(result.rows, str(run.path))
         _show_cells(result)
+        for line in () if result.selection is None else result.selection.lines():
+            out.print(line, highlight=False, markup=False)
     if result.rejected and not quiet:
         counted = ", ".join(f"{k} {v}" for k, v in sorted(result.rejected.items()))
         out.print(f"Redrawn candidates by reason: {counted}", highlight=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -77,3 +77,14 @@ class Guided:
             pushed(answer.lattice, self.geometry),
             pushed(torch.log_softmax(answer.element_logits, -1), self.elements),
         )
+
+
+def conditional_copy(base: JointDiffusion, properties: int) -> JointDiffusion:
+    """The same network with an embedding of so many properties, which changes nothing yet.
+
+    Where nothing is asked the embedding is not used, so the answers stay those of the base.
+    """
+    options = {**base.config.network_options, "properties": properties}
+    model = JointDiffusion(replace(base.config, network_options=options)).to(base.device)
+    model.load_state_dict(base.state_dict(), strict=False)
+    return model.eval().requires_grad_(False)

@@ -17,6 +17,13 @@ from crystal_diffusion.crystal import to_atoms
 from crystal_diffusion.data.tables import CrystalArrays
 from crystal_diffusion.diffusion.joint import JointDiffusion
 from crystal_diffusion.errors import InputError, RequestError
+from crystal_diffusion.generation.asking import (
+    Selection,
+    judged,
+    label_warnings,
+    likeliest,
+    resolved,
+)
 from crystal_diffusion.generation.cells import Cells, cells_of
 from crystal_diffusion.generation.clock import Clock
 from crystal_diffusion.generation.finishing import Finished, finish
@@ -43,6 +50,7 @@ if TYPE_CHECKING:
     from crystal_diffusion.proposals.prototypes import Proposal, PrototypeProposer
     from crystal_diffusion.ranking.candidates import Pool
     from crystal_diffusion.ranking.scorers import Floats
+    from crystal_diffusion.skeletons.distribution import SkeletonModel
 
 log = logging.getLogger(__name__)
 
@@ -170,19 +178,24 @@ class CrystalGenerator:
             keep: end with what is made when Ctrl-C is pressed, instead of losing it.
         """
         settings = settings or GenerationSettings()
+        check_numbers(n, first, seed)
+        request = self.understood(request)
+        times = settings.select if request.ranges else 1
         with one_thread_each(self.model.device) as workers:
             result, reports = self.make(
                 request,
-                n,
+                n * times,
                 seed,
-                first,
+                first * times,
                 settings,
-                wanted=n,
-                progress=progress,
+                wanted=n * times,
+                progress=None if progress is None else lambda done: progress(done // times),
                 whole=describe,
                 workers=workers,
                 keep=keep,
             )
+            if request.ranges:
+                reports = self.select(result, reports, request, n, settings)
             if describe and reports:
                 try:
                     self.describe(result, reports, settings)
@@ -191,6 +204,69 @@ class CrystalGenerator:
                         raise
                     self.describe_briefly(result, reports)
         return result
+
+    def understood(self, request: Request) -> Request:
+        """The request with its properties by the names that are predicted.
+
+        Raises:
+            RequestError: for a property that this model does not predict.
+        """
+        if not request.ranges:
+            return request
+        return replace(request, properties=resolved(request.ranges, self.knowledge.properties))
+
+    def select(
+        self,
+        result: GenerationResult,
+        reports: Mapping[str, ValidationReport],
+        request: Request,
+        n: int,
+        settings: GenerationSettings,
+    ) -> dict[str, ValidationReport]:
+        """Keep the ``n`` candidates that are likeliest inside the ranges asked for.
+
+        Returns:
+            The reports of those kept; ``result`` is changed likewise.
+        """
+        judge = self.knowledge.properties
+        if judge is None:
+            raise RequestError("this model predicts no properties, so none can be asked for.")
+        from crystal_diffusion.matching import StructureMatch
+
+        clock = Clock()
+        warnings = label_warnings(request.ranges, judge)
+        for warning in warnings:
+            log.warning("%s", warning)
+        names = list(result.structures)
+        found = judged(list(result.structures.values()), request.ranges, judge)
+        chances = dict(zip(names, found.together.tolist(), strict=True))
+        matcher = StructureMatch()
+        last: frozenset[str] = frozenset()
+        if settings.known_last and self.knowledge.known is not None:
+            near = self.knowledge.known.nearest_many(list(result.structures.values()), matcher)
+            pairs = zip(names, near, strict=True)
+            last = frozenset(name for name, one in pairs if one is not None and one.matches)
+        kept = likeliest(result.structures, found.together, n, matcher, last)
+
+        def expected(some: Sequence[str]) -> float:
+            return float(np.mean([chances[name] for name in some])) if some else 0.0
+
+        result.selection = Selection(
+            request.ranges,
+            len(names),
+            len(kept),
+            (expected(names), expected(kept)),
+            warnings,
+            {name: found.cells(names.index(name)) for name in kept},
+        )
+        result.structures = {name: result.structures[name] for name in kept}
+        result.plans = {name: result.plans[name] for name in kept}
+        result.originals = {k: v for k, v in result.originals.items() if k in result.plans}
+        # Candidates that were given up matter only where too few are left to choose from.
+        result.missing = dict(list(result.missing.items())[: max(0, n - len(kept))])
+        clock.lap("select")
+        result.seconds.update(clock.seconds)
+        return {name: reports[name] for name in kept}
 
     def make(
         self,
@@ -217,6 +293,11 @@ class CrystalGenerator:
         check_numbers(n, first, seed)
         validator = settings.validator or PhysicsValidator()
         clock = Clock()
+        told = None
+        if request.ranges:
+            from crystal_diffusion.generation.told import told_denoiser
+
+            told = told_denoiser(self.model, request.ranges, settings.guidance)
         pools: dict[str, Pool] = {}
         planner = self._planner(request, seed, settings, wanted, pools)
         pending = planner.plans([(i, 0) for i in range(first, first + n)])
@@ -230,7 +311,7 @@ class CrystalGenerator:
             again: list[tuple[int, int]] = []
             tasks = batches(pending, workers)
             drawn = side_by_side(
-                [partial(sample_plans, self.model, b, settings) for b in tasks], workers
+                [partial(sample_plans, self.model, b, settings, told) for b in tasks], workers
             )
             try:
                 for batch, structures in zip(tasks, drawn, strict=True):
@@ -341,7 +422,7 @@ class CrystalGenerator:
 
         return template_source(
             request,
-            self.knowledge.skeletons,
+            self._skeletons(request, settings),
             self.known_elements,
             cells.drawn,
             largest=largest,
@@ -349,6 +430,16 @@ class CrystalGenerator:
             default=self.knowledge.symmetric,
             types=self.knowledge.types if cells.drawn else None,
         )
+
+    def _skeletons(self, request: Request, settings: GenerationSettings) -> SkeletonModel:
+        """The model of skeletons, told what is asked of properties."""
+        base = self.knowledge.skeletons
+        if not request.ranges:
+            return base
+        from crystal_diffusion.generation.told import told_skeletons
+
+        own = self.knowledge.skeletons_file is not None
+        return told_skeletons(base, request.ranges, settings.guidance, adapted=own)
 
     def _like_training(
         self, request: Request, seed: int, settings: GenerationSettings
@@ -464,6 +555,10 @@ class CrystalGenerator:
             )
             for name, structure in result.structures.items()
         ]
+        result.rows = [
+            replace(row, more=result.predictions(name))
+            for name, row in zip(result.structures, result.rows, strict=True)
+        ]
         result.interrupted = True
 
     def describe(
@@ -504,10 +599,18 @@ class CrystalGenerator:
             group=settings.group,
             matcher=matcher,
         )
+        if result.selection is not None:
+            # Where properties were asked for the likeliest inside come first.
+            stands = {place.name: place for place in order}
+            order = [replace(stands[name], rank=i) for i, name in enumerate(names, start=1)]
         for place in order:
             score = None if place.score is None else round(place.score, 5)
             rows[place.name] = replace(
-                rows[place.name], score=score, rank=place.rank, group=place.group
+                rows[place.name],
+                score=score,
+                rank=place.rank,
+                group=place.group,
+                more=result.predictions(place.name),
             )
         result.structures = {place.name: result.structures[place.name] for place in order}
         result.rows = [rows[place.name] for place in order]

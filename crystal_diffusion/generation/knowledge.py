@@ -17,6 +17,7 @@ from crystal_diffusion.ranking.scorers import LearnedScorer, ResidualScorer, Sco
 if TYPE_CHECKING:
     from crystal_diffusion.data.tables import CrystalArrays
     from crystal_diffusion.diffusion.joint import JointDiffusion
+    from crystal_diffusion.generation.asking import PropertyJudge
     from crystal_diffusion.generation.reference import KnownIndex
     from crystal_diffusion.generation.type_opinion import TypeOpinion
     from crystal_diffusion.proposals.library import ReferenceLibrary
@@ -46,6 +47,7 @@ class Knowledge:
         symmetric: share of the noise starts that get a space group and Wyckoff positions first,
             where the user does not say.
         skeletons_file: of the learned space groups and Wyckoff positions; None for the shipped.
+        open_properties: makes what predicts properties; None where the model predicts none.
         like_training: how near crystals of no given composition stay to the user's own, 0 to 1,
             where the user does not say; None draws them from noise alone.
     """
@@ -59,6 +61,12 @@ class Knowledge:
     like_training: float | None = None
     symmetric: float = 0.0
     skeletons_file: Path | None = None
+    open_properties: Callable[[], PropertyJudge | None] = lambda: None
+
+    @cached_property
+    def properties(self) -> PropertyJudge | None:
+        """What predicts properties."""
+        return self.open_properties()
 
     @cached_property
     def skeletons(self) -> SkeletonModel:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from crystal_diffusion.generation.symmetric import TemplateProjection
+    from crystal_diffusion.generation.told import ToldDenoiser
 
 #: Tokens per network call: large enough for full matrix products, small enough for the caches.
 TOKENS_PER_CALL = 1024
@@ -104,9 +105,16 @@ def _distance_table(share: float, pair_error: float, min_distance: float) -> Ten
 
 
 def sample_plans(
-    model: JointDiffusion, plans: Sequence[Plan], settings: GenerationSettings
+    model: JointDiffusion,
+    plans: Sequence[Plan],
+    settings: GenerationSettings,
+    told: ToldDenoiser | None = None,
 ) -> list[Structure]:
-    """One structure for each plan; all of one request, of the same kind and size."""
+    """One structure for each plan; all of one request, of the same kind and size.
+
+    Args:
+        told: asked instead of the model, where properties are asked for.
+    """
     one = plans[0]
     prototype = one.kind == "prototype"
     if prototype and settings.prototype_level <= 0:
@@ -125,6 +133,7 @@ def sample_plans(
         volumes=guards.volume_limits,
         projection=projection,
         decode_elements=neutral_decoder(one.allowed, one.given) if one.charge_neutral else None,
+        denoise=None if told is None else told.guided(len(plans)),
     )
     if projection is not None:
         return projection.structures(batch, [plan.cell for plan in plans])

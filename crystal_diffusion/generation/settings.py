@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from crystal_diffusion.deprecated import renamed
 from crystal_diffusion.diffusion.sampler import SamplerSettings
 from crystal_diffusion.errors import InputError
+from crystal_diffusion.generation.asking import Selection
 from crystal_diffusion.generation.finishing import Original
 from crystal_diffusion.generation.plan import Plan
 from crystal_diffusion.physics.validator import PhysicsValidator
@@ -43,6 +44,9 @@ class GenerationSettings:
         group: group duplicates by structure matching.
         like_training: 0 to 1, how near crystals of no given composition stay to the user's own;
             None leaves the choice to the model.
+        guidance: how strongly properties that are asked for steer what is made: 0 not at all, 1 as
+            learned, more exaggerates.
+        select: candidates made for each crystal kept where properties are asked for; 1 keeps all.
     """
 
     sampler: SamplerSettings = field(default_factory=SamplerSettings)
@@ -57,6 +61,8 @@ class GenerationSettings:
     group: bool = True
     validator: PhysicsValidator | None = None
     like_training: float | None = None
+    guidance: float = 1.5
+    select: int = 4
 
     def __post_init__(self) -> None:
         if self.noise_share is not None and not 0 <= self.noise_share <= 1:
@@ -65,6 +71,10 @@ class GenerationSettings:
             raise InputError(
                 f"like_training is {self.like_training}; give a number between 0 and 1."
             )
+        if not 0 <= self.guidance <= 20:
+            raise InputError(f"guidance is {self.guidance}; give a number from 0 to 20.")
+        if not 1 <= self.select <= 1000:
+            raise InputError(f"select is {self.select}; give a whole number from 1 to 1000.")
         if self.max_attempts < 1:
             raise InputError(f"max_attempts is {self.max_attempts}; give at least 1.")
         if not 0 <= self.idealise <= 1:
@@ -86,6 +96,7 @@ class GenerationResult:
         originals: crystals as sampled, by id, where their symmetry was made exact.
         pools: prototype candidates that those of a reduced formula are judged against.
         formula_units: numbers of formula units per cell that were tried, where a formula was given.
+        selection: what was asked of properties and how candidates were chosen; None for nothing.
     """
 
     structures: dict[str, Structure]
@@ -98,6 +109,11 @@ class GenerationResult:
     originals: dict[str, Original] = field(default_factory=dict)
     pools: dict[str, Pool] = field(default_factory=dict)
     formula_units: tuple[int, ...] = ()
+    selection: Selection | None = None
+
+    def predictions(self, name: str) -> Mapping[str, float | None]:
+        """Columns of what was predicted of a crystal; none where nothing was asked."""
+        return {} if self.selection is None else self.selection.cells[name]
 
     def __len__(self) -> int:
         return len(self.structures)

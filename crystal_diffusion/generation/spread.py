@@ -7,7 +7,7 @@ every executor; grouping and ranking look at all of them together and are done a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -78,6 +78,9 @@ def run_spread(
     if model is None:
         raise InputError("the model is in no file; save it before workers can load it.")
     settings = settings or GenerationSettings()
+    request = generator.understood(request)
+    times = settings.select if request.ranges else 1
+    kept, n, first = n, n * times, first * times
     parts = {
         str(start): Part(
             model,
@@ -103,7 +106,8 @@ def run_spread(
             else:
                 answers[part.first] = outcome.value
             if progress:
-                progress(sum(len(a) + len(a.missing) for a, _ in answers.values()) + len(missing))
+                count = sum(len(a) + len(a.missing) for a, _ in answers.values()) + len(missing)
+                progress(count // times)
     except KeyboardInterrupt:
         # What other workers have finished is kept, as without an executor.
         if not answers:
@@ -115,12 +119,28 @@ def run_spread(
         left = set(range(first, first + n)) - done - set(missing)
         missing.update(dict.fromkeys(sorted(left), "the run was interrupted"))
     whole = GenerationResult({}, [], {}, missing, {}, {}, interrupted)
+    reports = _join(whole, [answers[start] for start in sorted(answers)], first + n)
+    if request.ranges:
+        reports = generator.select(whole, reports, request, kept, settings)
+    if reports:
+        try:
+            generator.describe(whole, reports, settings)
+        except KeyboardInterrupt:
+            generator.describe_briefly(whole, reports)
+    return whole
+
+
+def _join(
+    whole: GenerationResult,
+    parts: Sequence[tuple[GenerationResult, dict[str, ValidationReport]]],
+    end: int,
+) -> dict[str, ValidationReport]:
+    """Put the parts into one result; the reports of all crystals by their ids in it."""
     reports: dict[str, ValidationReport] = {}
     rejected: Counter[str] = Counter()
-    for start in sorted(answers):
-        result, found = answers[start]
+    for result, found in parts:
         for name, plan in result.plans.items():
-            own = crystal_id(plan.index, first + n)
+            own = crystal_id(plan.index, end)
             whole.structures[own] = result.structures[name]
             whole.plans[own] = plan
             if name in result.originals:
@@ -133,9 +153,4 @@ def run_spread(
         for stage, seconds in result.seconds.items():
             whole.seconds[stage] = whole.seconds.get(stage, 0.0) + seconds
     whole.rejected = dict(rejected)
-    if reports:
-        try:
-            generator.describe(whole, reports, settings)
-        except KeyboardInterrupt:
-            generator.describe_briefly(whole, reports)
-    return whole
+    return reports

@@ -72,7 +72,7 @@ class ConditionEmbedding(nn.Module):
                 torch.ones_like(asked),
             ],
             -1,
-        )
+        ).to(self.first.dtype)
         hidden = nn.functional.silu(torch.einsum("cpf,pfd->cpd", numbers, self.first))
         out: Tensor = torch.einsum("cpd,pde,cp->ce", hidden, self.last, asked)
         return out

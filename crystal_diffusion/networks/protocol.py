@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 
@@ -28,6 +29,10 @@ class Conditions:
     def none_asked(self) -> Conditions:
         """The same shapes with nothing asked: the other half of classifier-free guidance."""
         return Conditions(self.low, self.high, self.asked & False)
+
+    def part(self, rows: slice, device: torch.device) -> Conditions:
+        """Those of some of the crystals, on a device."""
+        return Conditions(*(x[rows].to(device) for x in (self.low, self.high, self.asked)))
 
 
 @dataclass(frozen=True, eq=False)

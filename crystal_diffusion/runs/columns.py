@@ -13,6 +13,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+from crystal_diffusion.properties import PROPERTIES
+from crystal_diffusion.runs.predicted import (
+    INSIDE,
+    INSIDE_ALL,
+    PREFIX,
+    inside_column,
+    is_interval_end,
+    is_prediction,
+    prediction_column,
+)
+
 Kind = Literal["number", "flag", "text", "list", "mapping"]
 Place = Literal["table", "card", "query"]
 
@@ -102,6 +113,30 @@ _ROW: tuple[Place, ...] = ("table", "card")
 _ASK: tuple[Place, ...] = ("card", "query")
 _ALL: tuple[Place, ...] = ("table", "card", "query")
 
+
+def _predictions() -> Iterator[Column]:
+    """Predicted properties: values in tables, the ends of their intervals on cards."""
+    yield _number(
+        INSIDE_ALL, "Chance to be inside all that was asked", digits=2, short="inside", places=_ROW
+    )
+    for known in PROPERTIES:
+        digits = 1 if known.unit == "GPa" else 3
+        title, unit = known.title[0].upper() + known.title[1:], known.unit
+        yield _number(
+            prediction_column(known.name),
+            f"{title}, predicted",
+            unit,
+            digits,
+            short=known.name,
+            places=_ROW,
+        )
+        for end, word in (("low", "at least"), ("high", "at most")):
+            name = prediction_column(known.name, end)
+            yield _number(name, f"{title}, {word} (90 %)", unit, digits)
+        chance = f"Chance of the {known.title} asked for"
+        yield _number(inside_column(known.name), chance, digits=2)
+
+
 #: In the order in which a report shows them.
 COLUMNS: tuple[Column, ...] = (
     _number("rank", "Rank", short="#", places=("table", "query")),
@@ -111,6 +146,7 @@ COLUMNS: tuple[Column, ...] = (
     _number("space_group_0.1", "Space group", "at 0.1 Å", short="SG", places=_TOP),
     _number("space_group_relaxed", "Space group, relaxed", "at 0.1 Å", places=_TOP),
     _number("space_group_0.01", "Space group", "at 0.01 Å", places=_FILE),
+    *_predictions(),
     _number("energy_above_hull_eV_atom", "Above hull", "eV/atom", 3, short="hull", places=_ALL),
     _number(
         "formation_energy_eV_atom", "Formation energy", "eV/atom", 3, short="formation", places=_ALL
@@ -212,9 +248,32 @@ def listed(name: str) -> bool:
 
 
 def used_columns(rows: Iterable[Mapping[str, Any]]) -> list[Column]:
-    """Columns of a report's table in which at least one row has a value."""
-    filled = {name for row in rows for name, value in row.items() if value not in (None, "")}
-    return [c for c in COLUMNS if "table" in c.places and c.name in filled]
+    """Columns of a report's table in which at least one row has a value.
+
+    Of predicted properties those that were asked for, with the chance to be inside; all of them
+    where nothing was asked.
+    """
+    names: dict[str, None] = {}
+    for row in rows:
+        names |= {name: None for name, value in row.items() if value not in (None, "")}
+    chances = (name for name in names if name.startswith(INSIDE))
+    asked = {prediction_column(name.removeprefix(INSIDE)) for name in chances}
+    return [
+        c
+        for c in (*COLUMNS, *unlisted_predictions(names))
+        if "table" in c.places
+        and c.name in names
+        and not (asked and c.name.startswith(PREFIX) and c.name not in asked)
+    ]
+
+
+def unlisted_predictions(names: Iterable[str]) -> list[Column]:
+    """Columns of predicted properties of the user's own, without the ends of their intervals."""
+    return [
+        column(name)
+        for name in names
+        if is_prediction(name) and not listed(name) and not is_interval_end(name)
+    ]
 
 
 def named(name: str, *, optional: bool = False, with_field: str = "") -> Any:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from crystal_diffusion import chemistry
 from crystal_diffusion.errors import InputError, RequestError
+from crystal_diffusion.skeletons.conditional import GuidedSkeletonNetwork
 from crystal_diffusion.skeletons.feasible import (
     Fixed,
     Open,
@@ -28,7 +29,7 @@ from crystal_diffusion.skeletons.feasible import (
     groups_that_fit,
     shelf,
 )
-from crystal_diffusion.skeletons.fitting import Skeletons, nats
+from crystal_diffusion.skeletons.fitting import AnySkeletonNetwork, Skeletons, nats
 from crystal_diffusion.skeletons.network import CONDITIONS, UNKNOWN, Question, SkeletonNetwork
 from crystal_diffusion.skeletons.patterns import Known, Trust, known_skeletons
 from crystal_diffusion.skeletons.tokens import (
@@ -136,6 +137,7 @@ class SkeletonModel:
         header: what the file says of itself.
         prior: known patterns, whose opinion on a composition is mixed with the network's.
         trust: how much they are believed; without it the network speaks alone.
+        guided: scores the choices in place of the network, where properties are asked for.
     """
 
     def __init__(
@@ -144,9 +146,11 @@ class SkeletonModel:
         header: Mapping[str, Any] | None = None,
         prior: WyckoffPrior | None = None,
         trust: Trust | None = None,
+        guided: GuidedSkeletonNetwork | None = None,
     ) -> None:
         # In double precision a draw does not depend on what is drawn beside it.
         self.network = network.freeze()
+        self._scores: AnySkeletonNetwork = self.network if guided is None else guided.freeze()
         self.header = dict(header or {})
         self.prior, self.trust = prior, trust
         self._listed = lru_cache(maxsize=64)(self._search)
@@ -212,7 +216,7 @@ class SkeletonModel:
         only_known = [a for a in list(known.chances)[:width] if a not in of_network]
         found = dict(of_network)
         if only_known:
-            read = nats(self.network, _sequences(only_known))
+            read = nats(self._scores, _sequences(only_known))
             whole = math.log(self._network_groups(wish)[1])
             scores = -(read.group + read.letters) - whole
             found |= dict(zip(only_known, scores.tolist(), strict=True))
@@ -274,7 +278,7 @@ class SkeletonModel:
         """The same skeleton with its probability under both opinions."""
         score = drawn.log_probability
         if math.isnan(score):
-            read = nats(self.network, _sequences([drawn.skeleton]))
+            read = nats(self._scores, _sequences([drawn.skeleton]))
             score = -float(read.group[0] + read.letters[0])
             score -= math.log(self._network_groups(wish)[1])
         return Drawn(drawn.skeleton, _log_mix(share, known.chances.get(drawn.skeleton, 0.0), score))
@@ -321,7 +325,7 @@ class SkeletonModel:
         Of the network's chance only that of the canonical description counts.
         """
         chosen = [canonical_skeleton(assignment) for assignment in assignments]
-        read = nats(self.network, _sequences(chosen))
+        read = nats(self._scores, _sequences(chosen))
         out = []
         for skeleton, group, letters in zip(chosen, -read.group, -read.letters, strict=True):
             known, share = self._known(SkeletonWish.of(composition_of(skeleton)))
@@ -355,7 +359,7 @@ class SkeletonModel:
         totals = []
         for counts in compositions:
             likely = [drawn.skeleton for drawn in self.likeliest(counts, 20, groups)]
-            found = nats(self.network, _sequences(likely), composition=False)
+            found = nats(self._scores, _sequences(likely), composition=False)
             totals.append(np.logaddexp.reduce(-(found.group + found.letters + found.elements)))
         weights = np.exp(np.array(totals) - max(totals))
         out: np.ndarray = weights / weights.sum()
@@ -378,7 +382,7 @@ class SkeletonModel:
         return out
 
     def _start(self, wish: SkeletonWish, crystals: int) -> _Front:
-        past = self.network.read_question(_question(wish))
+        past = self._scores.read_question(_question(wish))
         past = past.expand(-1, -1, crystals, -1, -1, -1)
         return _Front([_Partial()] * crystals, np.zeros(crystals), past)
 
@@ -387,7 +391,7 @@ class SkeletonModel:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """All ways to go on: index of the partial skeleton, choice ``(n, 2)``, log-probability."""
         rows = torch.tensor([part.row for part in front.parts])
-        states, front.past = self.network.step(rows, front.place, front.past)
+        states, front.past = self._scores.step(rows, front.place, front.past)
         front.place += 1
         parents: list[np.ndarray] = []
         choices: list[np.ndarray] = []
@@ -395,7 +399,7 @@ class SkeletonModel:
         letter_rows = [i for i, p in enumerate(front.parts) if _wants_letter(p)]
         if letter_rows:
             masks = [_letter_mask(wish, front.parts[i]) for i in letter_rows]
-            table = self.network.letter_scores(states[letter_rows], rows[letter_rows, 4])
+            table = self._scores.letter_scores(states[letter_rows], rows[letter_rows, 4])
             gains = _masked_log(table, _bits(masks, LETTERS))
             which, what = np.nonzero(np.isfinite(gains))
             parents.append(np.array(letter_rows)[which])
@@ -417,7 +421,7 @@ class SkeletonModel:
         """The groups, or the next elements with their counts."""
         if part.kind == START:
             mask = _bits([_group_mask(wish)], 230)
-            gains = _masked_log(self.network.group_scores(state)[None], mask)[0]
+            gains = _masked_log(self._scores.group_scores(state)[None], mask)[0]
             what = np.flatnonzero(np.isfinite(gains))
             return np.stack([what + 1, np.zeros_like(what)], 1), gains[what]
         if wish.counts:
@@ -447,14 +451,14 @@ class SkeletonModel:
         allowed[0, list(fitting)] = True
         done = part.place >= 0 and part.total >= low and rest.elements <= 0
         allowed[0, 0] = done and not (wish.elements and fitting)
-        gains = _masked_log(self.network.element_scores(state)[None], allowed)[0]
+        gains = _masked_log(self._scores.element_scores(state)[None], allowed)[0]
         out, scores = ([(0, 0)], [gains[0]]) if allowed[0, 0] else ([], [])
         if fitting:
             fits = np.zeros((len(fitting), LARGEST_COUNT + 1), bool)
             for row, found in enumerate(fitting.values()):
                 fits[row, found] = True
             numbers = torch.tensor(list(fitting))
-            table = self.network.count_scores(state.expand(len(fitting), -1), numbers)
+            table = self._scores.count_scores(state.expand(len(fitting), -1), numbers)
             of_counts = _masked_log(table, fits)
             for row, (z, found) in enumerate(fitting.items()):
                 out += [(z, n) for n in found]

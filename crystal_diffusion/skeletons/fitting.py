@@ -10,7 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from crystal_diffusion.errors import InputError
+from crystal_diffusion.networks.conditions import even_quantiles, random_conditions
+from crystal_diffusion.seeding import stream_seed
+from crystal_diffusion.skeletons.conditional import GuidedSkeletonNetwork
 from crystal_diffusion.skeletons.network import (
     CONDITIONS,
     UNKNOWN,
@@ -39,6 +42,9 @@ from crystal_diffusion.skeletons.tokens import Sequence as Skeleton
 from crystal_diffusion.symmetry.assignments import Assignment
 
 log = logging.getLogger(__name__)
+
+#: Plain, or guided by what is asked of properties.
+AnySkeletonNetwork = SkeletonNetwork | GuidedSkeletonNetwork
 
 #: Positions of a sequence that are trained on; what follows says little about the group.
 LONGEST = 40
@@ -268,13 +274,15 @@ def losses(network: SkeletonNetwork, batch: Batch) -> Losses:
     return Losses(at_group, at_letters, at_elements, crystals)
 
 
-def group_losses(network: SkeletonNetwork, batch: Batch, states: Tensor) -> Tensor:
+def group_losses(network: AnySkeletonNetwork, batch: Batch, states: Tensor) -> Tensor:
     """``(crystals,)`` nats of the space groups."""
     scores = network.group_scores(states[:, 0]).masked_fill(~batch.groups, _FAR)
     return cross_entropy(scores, batch.targets[:, 0, 0] - 1, reduction="none")
 
 
-def letter_losses(network: SkeletonNetwork, batch: Batch, states: Tensor) -> tuple[Tensor, Tensor]:
+def letter_losses(
+    network: AnySkeletonNetwork, batch: Batch, states: Tensor
+) -> tuple[Tensor, Tensor]:
     """``(letters,)`` which crystal each letter belongs to, and its nats."""
     kind, left = batch.inputs[..., 0], batch.inputs[..., 2]
     at = batch.real & ((kind == ELEMENT) | ((kind == LETTER) & (left > 0)))
@@ -284,7 +292,9 @@ def letter_losses(network: SkeletonNetwork, batch: Batch, states: Tensor) -> tup
     return at.nonzero()[:, 0], cross_entropy(scores, batch.targets[..., 0][at], reduction="none")
 
 
-def element_losses(network: SkeletonNetwork, batch: Batch, states: Tensor) -> tuple[Tensor, Tensor]:
+def element_losses(
+    network: AnySkeletonNetwork, batch: Batch, states: Tensor
+) -> tuple[Tensor, Tensor]:
     """Which crystal each choice of an element and its count belongs to, and its nats.
 
     Only where the composition was not told.
@@ -323,16 +333,19 @@ def fit(
     *,
     state: Path | None = None,
     progress: Callable[[int, float], None] | None = None,
+    labels: Tensor | None = None,
 ) -> SkeletonNetwork:
     """Train in place, resuming from ``state`` where it exists.
 
     Args:
+        labels: ``(crystals, properties)`` scaled, NaN where not known, for a network that is asked
+            for properties.
         state: file for weights and optimiser, written every ``save_every`` seconds.
         progress: called with the step and the mean loss since the last call, every 100 steps.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        return _fit(network, data, settings, state, progress)
+        return _fit(network, data, settings, state, progress, labels)
 
 
 def _fit(
@@ -341,11 +354,13 @@ def _fit(
     settings: FitSettings,
     state: Path | None,
     progress: Callable[[int, float], None] | None,
+    labels: Tensor | None,
 ) -> SkeletonNetwork:
     from crystal_diffusion.skeletons.weights import load_state, save_state
 
     optimiser = _optimiser(network, settings)
     step = load_state(state, network, optimiser) if state is not None else 0
+    quantiles = None if labels is None else even_quantiles(labels)
     network.train()
     begun = [p.detach().clone() for p in network.parameters()] if settings.pull else []
     saved, total, since = time.monotonic(), 0.0, 0
@@ -354,6 +369,10 @@ def _fit(
         for part in optimiser.param_groups:
             part["lr"] = _rate(number, settings)
         batch = make_batch(data, rows, SkeletonReport.drawn(rng, len(rows), settings.composition))
+        if labels is not None and quantiles is not None:
+            chance = torch.Generator().manual_seed(stream_seed(settings.seed, "asked", number))
+            asked = random_conditions(labels[torch.from_numpy(rows)], quantiles, chance)
+            batch = replace(batch, asked=replace(batch.asked, properties=asked))
         with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
             loss = losses(network, batch).mean
         for now, then in zip(network.parameters(), begun, strict=False):
@@ -424,7 +443,11 @@ class Nats:
 
 @torch.no_grad()
 def nats(
-    network: SkeletonNetwork, data: Skeletons, *, composition: bool = True, tokens: int = 8192
+    network: AnySkeletonNetwork,
+    data: Skeletons,
+    *,
+    composition: bool = True,
+    tokens: int = 8192,
 ) -> Nats:
     """How likely the crystals are, their composition told or else their elements alone."""
     out = Nats(np.zeros(len(data)), np.zeros(len(data)), np.zeros(len(data)))

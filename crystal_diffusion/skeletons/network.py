@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from crystal_diffusion import chemistry
-from crystal_diffusion.networks.embeddings import periodic_table_features
+from crystal_diffusion.networks.embeddings import ConditionEmbedding, periodic_table_features
+from crystal_diffusion.networks.protocol import Conditions
 from crystal_diffusion.skeletons.tokens import (
     ELEMENTS,
     LARGEST_COUNT,
@@ -42,12 +43,14 @@ class SkeletonConfig:
         layers: blocks.
         heads: attention heads.
         dropout: while training.
+        properties: how many can be asked for.
     """
 
     dim: int = 128
     layers: int = 4
     heads: int = 4
     dropout: float = 0.1
+    properties: int = 0
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ class Question:
         total: ``(crystals,)`` atoms of the primitive cell, :data:`UNKNOWN` where free.
         units: ``(crystals,)`` greatest common divisor of the counts, 0 where they are free.
         condition: ``(crystals, CONDITIONS)``.
+        properties: what is asked of properties; None for nothing.
     """
 
     elements: Tensor
@@ -67,6 +71,7 @@ class Question:
     total: Tensor
     units: Tensor
     condition: Tensor
+    properties: Conditions | None = None
 
 
 class _SkeletonBlock(nn.Module):
@@ -147,6 +152,8 @@ class SkeletonNetwork(nn.Module):
         self.total = nn.Embedding(LARGEST_COUNT + 2, dim)
         self.units = nn.Embedding(LARGEST_COUNT + 2, dim)
         self.condition = nn.Linear(CONDITIONS, dim, bias=False)
+        properties = config.properties
+        self.asked = ConditionEmbedding(properties, dim) if properties else None
         self.kind = nn.Embedding(5, dim)
         self.place = nn.Embedding(64, dim)
         self.blocks = nn.ModuleList(_SkeletonBlock(config) for _ in range(config.layers))
@@ -199,6 +206,10 @@ class SkeletonNetwork(nn.Module):
             + self.condition(asked.condition.to(self.condition.weight.dtype))
             + self.kind.weight[4]
         )
+        if asked.properties is not None:
+            if self.asked is None:
+                raise ValueError("this network was trained without properties; ask for none.")
+            whole = whole + self.asked(asked.properties).to(whole.dtype)
         of_elements = (
             self.element_vectors()[asked.elements]
             + self.count(asked.counts.clamp(max=UNKNOWN))

@@ -14,6 +14,7 @@ from crystal_diffusion.crystal import CrystalBatch
 from crystal_diffusion.diffusion.distillation import LongStep, long_levels, two_short_steps
 from crystal_diffusion.diffusion.joint import JointDiffusion, Levels, LossTerms, exchange_noise
 from crystal_diffusion.diffusion.penalty import training_penalty
+from crystal_diffusion.networks.protocol import Conditions
 from crystal_diffusion.seeding import stream_seed
 from crystal_diffusion.symmetry.cells import niggli_change
 from crystal_diffusion.symmetry.orbits import OrbitProjection, SymmetryTable
@@ -31,6 +32,7 @@ class StepInputs:
         subspace: what symmetric crystals have left free; None where all are free.
         target_level: ``(crystals,)`` where a long step ends, -1 for crystals that learn the
             velocity; None where all do.
+        conditions: what the network is told of properties; None for nothing.
     """
 
     batch: CrystalBatch
@@ -40,6 +42,7 @@ class StepInputs:
     mask_noise: Tensor
     subspace: OrbitProjection | None = None
     target_level: Tensor | None = None
+    conditions: Conditions | None = None
 
     def part(self, rows: slice | Tensor, device: torch.device) -> StepInputs:
         """Some of the crystals, on a device."""
@@ -58,6 +61,7 @@ class StepInputs:
             self.mask_noise[rows, :width].to(device),
             None if self.subspace is None else self.subspace.part(rows, width, device),
             None if self.target_level is None else self.target_level[rows].to(device),
+            None if self.conditions is None else self.conditions.part(rows, device),
         )
 
 
@@ -184,6 +188,7 @@ def _symmetric_step(
         inputs.mask_noise,
         subspace.in_basis(basis),
         inputs.target_level,
+        inputs.conditions,
     )
 
 
@@ -209,6 +214,7 @@ def denoising_objective(
         config.element_weight,
         bfloat16=bfloat16,
         subspace=inputs.subspace,
+        conditions=inputs.conditions,
     )
     if config.physics_weight:
         penalty = training_penalty(

@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from crystal_diffusion.errors import InputError
-from crystal_diffusion.runs.columns import COLUMNS, used_columns
+from crystal_diffusion.runs.columns import COLUMNS, unlisted_predictions, used_columns
 from crystal_diffusion.viewer import page, report_parts
 from crystal_diffusion.viewer.powder import powder_pattern
 from crystal_diffusion.viewer.report_data import ReportData, equals, gather
@@ -29,6 +29,7 @@ _SECTIONS = (
     ("funnel", "What was kept", report_parts.funnel),
 )
 _CHARTS = (
+    ("predicted", "Asked against predicted", report_parts.predicted),
     ("hull", "Stability", report_parts.hulls),
     ("distributions", "Against the training set", report_parts.distributions),
 )
@@ -66,7 +67,10 @@ def report_html(data: ReportData) -> str:
     columns = used_columns(data.rows)
     title = f"Crystals: {data.path.resolve().name}"
     sections = "\n".join(_section(*entry, data) for entry in _SECTIONS)
-    charts = "\n".join(_section(*entry, data) for entry in _CHARTS)
+    asked = bool(data.manifest.get("properties"))
+    charts = "\n".join(
+        _section(*entry, data) for entry in _CHARTS if asked or entry[0] != "predicted"
+    )
     gaps = "".join(f"<li>{page.escape(gap)}</li>" for gap in data.gaps)
     links = "".join(
         f'<a href="#{name}">{label}</a>'
@@ -185,7 +189,7 @@ def _crystals(data: ReportData) -> tuple[list[dict[str, Any]], list[str], np.nda
             "flags": _flags(row, seen),
             "facts": [
                 [strings(c.heading), strings(report_parts.shown(row.get(c.name), c))]
-                for c in _FACTS
+                for c in (*_FACTS, *unlisted_predictions(row))
                 if row.get(c.name) not in (None, "")
             ],
             "checks": [_check(check, strings) for check in row.get("checks") or []],

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from crystal_diffusion.runs.columns import Column, column, used_columns
+from crystal_diffusion.viewer.asked_chart import asked_chart
 from crystal_diffusion.viewer.charts import bars, empty, histogram, number
 from crystal_diffusion.viewer.hull_chart import hull_chart, hull_points
 from crystal_diffusion.viewer.page import escape, formula_html
@@ -200,6 +202,23 @@ def table(data: ReportData) -> str:
         f"opens the card.</caption><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>"
         "</div>"
     )
+
+
+def predicted(data: ReportData) -> str:
+    """A chart for each property that was asked for."""
+    found = data.manifest.get("properties") or {}
+    rows = sorted(data.rows, key=lambda row: row.get("rank") or math.inf)
+    parts = [
+        f"<figure>{chart}</figure>"
+        for name, ends in (found.get("asked") or {}).items()
+        if (chart := asked_chart(str(name), ends, rows)) is not None
+    ]
+    key = (
+        '<p class="key"><span class="k1"></span>predicted, with its 90 % interval '
+        '<span class="k3"></span>asked</p>'
+    )
+    notes = "".join(f'<p class="quiet">{escape(w)}</p>' for w in found.get("warnings") or ())
+    return f'{key}<div class="charts">{"".join(parts)}</div>{notes}'
 
 
 def distributions(data: ReportData) -> str:

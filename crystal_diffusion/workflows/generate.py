@@ -157,6 +157,7 @@ def write_result(folder: RunFolder, result: GenerationResult, manifest: Mapping[
         folder.write_manifest(
             {
                 **manifest,
+                **({} if result.selection is None else {"properties": result.selection.to_dict()}),
                 "made": len(result),
                 "formula_units": list(result.formula_units),
                 "interrupted": result.interrupted,
