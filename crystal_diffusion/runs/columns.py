@@ -121,10 +121,10 @@ def _predictions() -> Iterator[Column]:
     )
     for known in PROPERTIES:
         digits = 1 if known.unit == "GPa" else 3
-        title, unit = known.title[0].upper() + known.title[1:], known.unit
+        title, unit = f"Predicted {known.title}", known.unit
         yield _number(
             prediction_column(known.name),
-            f"{title}, predicted",
+            title,
             unit,
             digits,
             short=known.name,
