@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 
-class Predicted(Protocol):
+class PropertyPredictions(Protocol):
     """Predictions for some crystals, ``(crystals, properties)`` each; NaN where refused."""
 
     @property
@@ -78,7 +78,7 @@ class PropertyJudge(Protocol):
         """Smallest and largest label that it was trained on."""
         ...
 
-    def predict(self, structures: Sequence[Structure]) -> Predicted:
+    def predict(self, structures: Sequence[Structure]) -> PropertyPredictions:
         """Predictions for crystals."""
         ...
 
@@ -95,7 +95,7 @@ class Judged:
 
     names: tuple[str, ...]
     each: Floats
-    predicted: Predicted | None = None
+    predicted: PropertyPredictions | None = None
 
     def cells(self, row: int) -> dict[str, float | None]:
         """Columns of one crystal: predictions with their intervals, and the chances."""
@@ -113,7 +113,7 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Selection:
+class PropertySelection:
     """What was asked of properties, and what came of it.
 
     Attributes:

@@ -18,7 +18,7 @@ from crystal_diffusion.data.tables import CrystalArrays
 from crystal_diffusion.diffusion.joint import JointDiffusion
 from crystal_diffusion.errors import InputError, RequestError
 from crystal_diffusion.generation.asking import (
-    Selection,
+    PropertySelection,
     judged,
     label_warnings,
     likeliest,
@@ -251,7 +251,7 @@ class CrystalGenerator:
         def expected(some: Sequence[str]) -> float:
             return float(np.mean([chances[name] for name in some])) if some else 0.0
 
-        result.selection = Selection(
+        result.selection = PropertySelection(
             request.ranges,
             len(names),
             len(kept),

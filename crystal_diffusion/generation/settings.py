@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from crystal_diffusion.deprecated import renamed
 from crystal_diffusion.diffusion.sampler import SamplerSettings
 from crystal_diffusion.errors import InputError
-from crystal_diffusion.generation.asking import Selection
+from crystal_diffusion.generation.asking import PropertySelection
 from crystal_diffusion.generation.finishing import Original
 from crystal_diffusion.generation.plan import Plan
 from crystal_diffusion.physics.validator import PhysicsValidator
@@ -109,7 +109,7 @@ class GenerationResult:
     originals: dict[str, Original] = field(default_factory=dict)
     pools: dict[str, Pool] = field(default_factory=dict)
     formula_units: tuple[int, ...] = ()
-    selection: Selection | None = None
+    selection: PropertySelection | None = None
 
     def predictions(self, name: str) -> Mapping[str, float | None]:
         """Columns of what was predicted of a crystal; none where nothing was asked."""

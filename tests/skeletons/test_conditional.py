@@ -9,7 +9,7 @@ import torch
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.networks.protocol import Conditions
 from crystal_diffusion.skeletons.conditional import GuidedSkeletonNetwork
-from crystal_diffusion.skeletons.distribution import SkeletonModel, Wish
+from crystal_diffusion.skeletons.distribution import SkeletonModel, SkeletonWish
 from crystal_diffusion.skeletons.fitting import FitSettings, Skeletons, fit
 from crystal_diffusion.skeletons.network import Question, SkeletonConfig, SkeletonNetwork
 from crystal_diffusion.symmetry.assignments import parse_wyckoff
@@ -51,7 +51,7 @@ def pair() -> tuple[SkeletonNetwork, SkeletonNetwork]:
 def shares(model: SkeletonModel, n: int = 60) -> float:
     """Share of perovskite among draws."""
     rngs = [np.random.default_rng([1, i]) for i in range(n)]
-    drawn = model.draw(Wish(num_atoms=(1, 8)), rngs)
+    drawn = model.draw(SkeletonWish(num_atoms=(1, 8)), rngs)
     return float(np.mean([d.skeleton.space_group == 221 for d in drawn]))
 
 
@@ -95,4 +95,4 @@ def test_misuse_is_refused(pair: tuple[SkeletonNetwork, SkeletonNetwork]) -> Non
 def _question() -> Question:
     from crystal_diffusion.skeletons.distribution import _question
 
-    return _question(Wish.of({11: 1, 17: 1}))
+    return _question(SkeletonWish.of({11: 1, 17: 1}))
