@@ -209,11 +209,6 @@ class Request:
             asked_groups(self)
 
     @property
-    def ranges(self) -> Mapping[str, PropertyRange]:
-        """What is asked of properties."""
-        return self.properties
-
-    @property
     def symmetric(self) -> bool:
         """Whether a space group was asked for in any way."""
         return bool(self.spacegroup or self.crystal_system or self.point_group or self.wyckoff)

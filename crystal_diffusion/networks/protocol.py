@@ -30,7 +30,7 @@ class Conditions:
         """The same shapes with nothing asked: the other half of classifier-free guidance."""
         return Conditions(self.low, self.high, self.asked & False)
 
-    def part(self, rows: slice, device: torch.device) -> Conditions:
+    def part(self, rows: slice | Tensor, device: torch.device) -> Conditions:
         """Those of some of the crystals, on a device."""
         return Conditions(*(x[rows].to(device) for x in (self.low, self.high, self.asked)))
 
