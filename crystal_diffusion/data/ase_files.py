@@ -337,4 +337,15 @@ def read_extxyz_frames(text: str) -> Iterator[Any]:
             continue
         if name is not None:
             atoms.info["id"] = name
+        _other_cases(atoms)
         yield atoms
+
+
+def _other_cases(atoms: Any) -> None:
+    """Periodicity that the comment spells in another case than ASE knows (``PBC="F F F"``)."""
+    for key, value in atoms.info.items():
+        if key.lower() == "pbc":
+            words = value.split() if isinstance(value, str) else np.ravel(value).tolist()
+            flags = [str(word).lower() in ("t", "true", "1") for word in words]
+            if len(flags) in (1, 3):
+                atoms.pbc = flags * (3 // len(flags))

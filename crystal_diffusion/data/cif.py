@@ -123,6 +123,7 @@ def _statement(tags: Tags) -> Statement:
         tags.number("_cell_formula_units_z"),
         tags.number("_exptl_crystal_density_diffrn"),
         tags.number("_cell_volume"),
+        weight=tags.number("_chemical_formula_weight"),
     )
 
 
@@ -238,6 +239,17 @@ def _attempt(
     matches = (said == 0) | (said == counts) | (said * counts == len(operations))
     if comparison.agrees is None and not candidate.sure and (said > 0).any() and matches.all():
         comparison = Agreement(True)
+    elif comparison.agrees is None and (said > 1).any() and not matches.all():
+        row = int(np.flatnonzero(~matches)[0])
+        text = (
+            f"{sites.labels[row]} is {counts[row]} times in the cell, but its multiplicity in the "
+            f"file is {said[row]:g}"
+        )
+        comparison = Agreement(False, text)
+    group = next((i for i, r in enumerate(readings) if r.hydrogens < 0), None)
+    if group is not None and not comparison.agrees:
+        text = f"{sites.labels[group]} stands for several atoms, of which one has coordinates"
+        comparison = Agreement(False, text)
     moved = float(orbits.moved.max(initial=0.0))
     return _Attempt(
         candidate, crystal, readings, comparison, bool(matches.all()), moved, (*notes, *more)
@@ -373,8 +385,14 @@ def from_sites(structure: object, name: str, source: str) -> PlainCrystal:
             shares[number] = shares.get(number, 0.0) + float(share)
         ordered &= len(shares) == 1 and abs(sum(shares.values()) - 1) < 1e-6
         species.append(shares)
+    notes: tuple[str, ...] = ()
+    flags = getattr(structure.lattice, "pbc", (True, True, True))  # type: ignore[attr-defined]
+    if not all(flags):
+        said = " ".join("T" if flag else "F" for flag in flags)
+        notes = (f"not periodic in all directions (pbc {said}); it is read as if it were",)
     if ordered:
         numbers = np.array([next(iter(s)) for s in species], dtype=np.int64)
         frozen = frozen_of_structure(structure)
-        return PlainCrystal(name, lattice, coords, numbers, {}, source, frozen=frozen)
-    return PlainCrystal(name, lattice, source=source, occupancy=Occupancy(coords, tuple(species)))
+        return PlainCrystal(name, lattice, coords, numbers, {}, source, notes=notes, frozen=frozen)
+    occupancy = Occupancy(coords, tuple(species))
+    return PlainCrystal(name, lattice, source=source, occupancy=occupancy, notes=notes)

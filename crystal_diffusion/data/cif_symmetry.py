@@ -42,6 +42,10 @@ _MAGNETIC_LIST = (
     "_space_group_symop_magn_operation_mxmymz",
 )
 _MAGNETIC_CENTERING = "_space_group_symop_magn_centering_xyz"
+_MAGNETIC_NAMES = tuple(
+    f"_space_group_magn_{kind}_{system}" for kind in ("number", "name") for system in ("bns", "og")
+)
+_SUPERSPACE = ("_space_group_ssg_", "_space_group_symop_ssg_", "_cell_wave_vector_")
 _HALL_TAGS = ("_space_group_name_hall", "_symmetry_space_group_name_hall")
 _NAME_TAGS = (
     "_space_group_name_h-m_alt",
@@ -105,6 +109,16 @@ def symmetry_of(tags: Tags, lattice: np.ndarray) -> tuple[SymmetryReading, ...]:
     """
     said = _Statements.of(tags)
     listed = _listed(tags)
+    if any(tag.startswith(_SUPERSPACE) for tag in tags.values):
+        raise NoSymmetry(
+            "it is a modulated structure (superspace group), which no cell holds; give a "
+            "commensurate approximant, or the average structure without the modulation"
+        )
+    if not listed and not said.names and (magnetic := tags.text(*_MAGNETIC_NAMES)):
+        raise NoSymmetry(
+            f"the magnetic space group {magnetic!r} is named and no operations are listed; add "
+            "_space_group_symop_magn_operation.xyz"
+        )
     if listed:
         shifted = _off_origin(listed)
         if shifted is not None:

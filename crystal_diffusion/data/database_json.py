@@ -1,8 +1,8 @@
 """JSON as the public databases send it, unpacked to single entries.
 
 Envelopes (``{"data": [...]}``, ``{"entries": [...]}``, pandas tables, the two levels of MPtrj)
-become lists of entries; the entries that are no pymatgen structure (OPTIMADE, JARVIS, OQMD) become
-crystals here, the others in :mod:`crystal_diffusion.data.json_format`.
+become lists of entries; the entries that are no pymatgen structure (OPTIMADE, NOMAD, JARVIS, OQMD)
+become crystals here, the others in :mod:`crystal_diffusion.data.json_format`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 import gemmi
 import numpy as np
 
+from crystal_diffusion.data.nomad_entry import is_nomad, nomad_crystal
 from crystal_diffusion.data.optimade_entry import (
     is_optimade,
     optimade_crystal,
@@ -42,6 +43,8 @@ _ENTRY_KEYS = (
     "positions",
     "unit_cell",
     "positions_fractional",
+    "archive",
+    "run",
 )
 _OQMD_SITE = re.compile(r"\s*([A-Z][a-z]?)\S*\s*@\s*(\S+)\s+(\S+)\s+(\S+)\s*")
 
@@ -158,11 +161,13 @@ def _two_levels(data: Mapping[str, Any]) -> Unpacked | None:
 
 
 def database_entry(data: Any, name: str, source: str) -> PlainCrystal | None:
-    """The crystal of an OPTIMADE, JARVIS, OQMD or AFLOW entry; ``None`` for one of another kind."""
+    """The crystal of an entry of OPTIMADE, NOMAD, JARVIS, OQMD or AFLOW; ``None`` for another."""
     if not isinstance(data, Mapping):
         return None
     if is_optimade(data):
         return optimade_crystal(data, name, source)
+    if is_nomad(data):
+        return nomad_crystal(data, name, source)
     atoms = data.get("atoms", data)
     try:
         if isinstance(atoms, Mapping) and "lattice_mat" in atoms and "elements" in atoms:

@@ -332,6 +332,8 @@ def _sound_table(path: Path, max_atoms: int | None) -> CrystalArrays | None:
         return None
     if not (np.isfinite(arrays.frac_coords).all() and np.isfinite(arrays.lattice).all()):
         return None
+    if arrays.contradicted().any():
+        return None
     edges = np.linalg.norm(arrays.lattice, axis=-1)
     if edges.min() < EDGE_LIMITS[0] or edges.max() > EDGE_LIMITS[1]:
         return None

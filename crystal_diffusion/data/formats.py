@@ -272,7 +272,15 @@ def from_atoms(
         crystal = replace(crystal, frozen=frozen, notes=(*_periodicity(atoms), *notes))
     kinds = atoms.arrays.get("spacegroup_kinds")
     shares = atoms.info.get("occupancy")
-    if crystal.problem is not None or kinds is None or not isinstance(shares, Mapping):
+    if crystal.problem is not None:
+        return crystal
+    for key in ("occupancy", "occupancies", "occ"):
+        part = atoms.arrays.get(key)
+        if part is not None and part.ndim == 1 and part.dtype.kind in "fi":
+            numbers = crystal.atomic_numbers.tolist()
+            species = tuple({z: float(x)} for z, x in zip(numbers, part.tolist(), strict=True))
+            return _partial(crystal, species)
+    if kinds is None or not isinstance(shares, Mapping):
         return crystal
     return _with_occupancy(crystal, [shares.get(str(k), shares.get(k)) for k in kinds])
 
@@ -299,6 +307,11 @@ def _with_occupancy(crystal: PlainCrystal, shares: list[Any]) -> PlainCrystal:
         else {int(number): 1.0}
         for site, number in zip(shares, crystal.atomic_numbers, strict=True)
     )
+    return _partial(crystal, species)
+
+
+def _partial(crystal: PlainCrystal, species: tuple[dict[int, float], ...]) -> PlainCrystal:
+    """The crystal with these occupancies, where not all of them are 1."""
     if all(len(s) == 1 and abs(sum(s.values()) - 1) < 1e-6 for s in species):
         return crystal
     return replace(crystal, occupancy=Occupancy(crystal.frac_coords, species))

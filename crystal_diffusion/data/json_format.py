@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -123,10 +123,11 @@ def _pymatgen_dict(
     data: Mapping[str, Any], name: str, source: str, properties: dict[str, float]
 ) -> PlainCrystal:
     cell = data["lattice"]
-    matrix = cell["matrix"] if isinstance(cell, Mapping) else cell
+    matrix = _matrix(cell) if isinstance(cell, Mapping) else cell
+    sites = data["sites"]
     species: list[dict[int, float]] = []
     coords = []
-    for site in data["sites"]:
+    for site in sites:
         coords.append(site["abc"])
         shares: dict[int, float] = {}
         for part in site["species"]:
@@ -142,11 +143,39 @@ def _pymatgen_dict(
         species.append(shares)
     numbers = [next(iter(shares)) for shares in species]
     crystal = make_crystal(name, source, matrix, coords, numbers, properties)
+    crystal = replace(crystal, frozen=_frozen(sites), notes=_periodicity(cell))
     if all(len(s) == 1 and abs(sum(s.values()) - 1) < 1e-6 for s in species):
         return crystal
     if crystal.problem is not None:
         return crystal
     return replace(crystal, occupancy=Occupancy(crystal.frac_coords, tuple(species)))
+
+
+def _matrix(cell: Mapping[str, Any]) -> Any:
+    """The rows of pymatgen's lattice, or its lengths and angles where the rows are left out."""
+    if "matrix" in cell:
+        return cell["matrix"]
+    return [cell[key] for key in ("a", "b", "c", "alpha", "beta", "gamma")]
+
+
+def _frozen(sites: Sequence[Mapping[str, Any]]) -> np.ndarray | None:
+    """``(sites, 3)`` true where pymatgen's ``selective_dynamics`` is false; None where all move."""
+    free = [_mapping(site.get("properties")).get("selective_dynamics") for site in sites]
+    rows = [[True] * 3 if row is None else [bool(flag) for flag in row] for row in free]
+    if any(len(row) != 3 for row in rows):
+        raise ValueError("selective_dynamics is not three flags for each site")
+    table = ~np.array(rows, dtype=bool).reshape(-1, 3)
+    return table if table.any() else None
+
+
+def _periodicity(cell: Any) -> tuple[str, ...]:
+    """A note where pymatgen's lattice is not periodic in all directions."""
+    flags = cell.get("pbc") if isinstance(cell, Mapping) else None
+    if not isinstance(flags, list) or all(flags):
+        return ()
+    along = [axis for axis, flag in zip("abc", flags, strict=False) if flag]
+    where = f"periodic along {' and '.join(along)} only" if along else "not periodic"
+    return (f"{where}, says the lattice; it is read as if it were periodic",)
 
 
 def symbol_number(symbol: str) -> int:

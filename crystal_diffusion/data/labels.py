@@ -28,6 +28,8 @@ _CHARGE = r"(?:\d*\.?\d*[+-]+|[+-]\d+\.?\d*|\((?:[IVX]+|\d*[+-]|[+-]\d*)\)|\d+)?
 _SYMBOL = re.compile(rf"([A-Za-z]{{1,2}}){_CHARGE}")
 _ISOTOPE = re.compile(rf"\(?\d{{1,3}}\)?([A-Za-z]{{1,2}}){_CHARGE}")
 _LETTERS = re.compile(r"[A-Za-z]+")
+#: ``0.615(5)Cu`` in ``0.615(5)Cu + 0.385(5)Al``, as the Pauling File writes mixed sites.
+_SHARE_FIRST = re.compile(r"(\d*\.\d+)(?:\(\d+\))?\s*([A-Z][a-z]?)(?:\d*[+-])?")
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Reading:
 
     Attributes:
         shares: atomic numbers and their parts of the site, which sum to 1; empty for no atom.
-        hydrogens: hydrogens that belong to the site and have no coordinates; -1: some.
+        hydrogens: hydrogens that belong to the site and have no coordinates; -1: other atoms.
         certain: whether the text is written as a symbol of exactly this.
         known_shares: whether the parts are given; else they are equal for want of better.
     """
@@ -76,15 +78,20 @@ def read_type(text: str) -> tuple[Reading, ...]:
     if symbol and (number := element_number(symbol[1])):
         rare = number >= _FIRST_RARE and not symbol[1][-1:].islower()
         plain = Reading(((number, 1.0),), certain=True)
+        # A number without a sign is no charge: PO4 is a phosphate before it is polonium.
+        several = bool(group) and re.fullmatch(r"[A-Z]{2}\d", text) is not None
         if rare and group:
             return group
+        if several:
+            return (*group, Reading(((number, 1.0),)))
         if len(symbol[1]) < 2 or not symbol[1].isupper():
             return (plain,)
         # CO, HO and the like in capitals are the element, unless the formula has none of it.
         first = element_number(symbol[1][0])
         return (plain, *(group or ((Reading(((first, 1.0),)),) if first else ())))
     if group:
-        return group
+        # As a type, H2O is water; only as a label it can be the second hydrogen of O.
+        return group[:1] if re.fullmatch(r"[HD]\d[ONC][+-]?", text, re.IGNORECASE) else group
     if text.lower() in _VACANCIES:
         return (Reading(()),)
     mixture = _mixture(text)
@@ -123,14 +130,23 @@ def read_label(text: str) -> tuple[Reading, ...]:
     head = letters[0]
     readings: list[Reading] = []
     two = element_number(head[:2]) if len(head) > 1 else 0
+    if len(head) > 2 and _DUMMY.fullmatch(head):
+        return (Reading(()),)
+    if re.fullmatch(r"[A-Z][a-z][A-Z][a-z]", head) and element_number(head[2:]) and two:
+        # SiAl, CaNa: both elements, in parts that only the formula can tell.
+        pair = tuple((element_number(part), 0.5) for part in (head[:2], head[2:]))
+        return (Reading(pair, known_shares=False), Reading(((two, 1.0),)))
     if head.title() == "Hw":
         return (Reading(((1, 1.0),), certain=True),)
-    if two and not (two >= _FIRST_RARE and (head[1].isupper() or len(head) > 2)):
+    if two >= _FIRST_RARE and (head[1].isupper() or len(head) > 2):
+        two = 0
+    if two:
         readings.append(Reading(((two, 1.0),), certain=head[1].islower()))
     readings += _group(text) if not (two and head[1].islower()) else ()
     if head.lower() in _VACANCIES or (_DUMMY.match(head) and not (two and head[1].islower())):
         readings.append(Reading(()))
-    one = element_number(head[0])
+    # T1, T2, T1(o) are tetrahedra of silicates; nobody labels tritium so.
+    one = 0 if head[0] == "T" else element_number(head[0])
     if one:
         certain = len(head) == 1 and not readings
         plain = Reading(((one, 1.0),), certain=certain)
@@ -158,13 +174,16 @@ def _group(text: str) -> tuple[Reading, ...]:
         return tuple(readings)
     large = _LARGE_GROUP.fullmatch(bare)
     if large:
-        return (Reading(((element_number(large[1][0]), 1.0),), hydrogens=0),)
+        return (Reading(((element_number(large[1][0]), 1.0),), hydrogens=-1),)
     return ()
 
 
 def _mixture(text: str) -> Reading | None:
     """``Fe/Mn``, ``Fe,Mn``, ``(Fe,Mn)``, ``Fe0.5Mn0.5``; None for what is no mixture."""
     bare = text.strip("()[]{} ")
+    leading = [_SHARE_FIRST.fullmatch(part) for part in re.split(r"\s*[+,;/]\s*", text.strip())]
+    if all(leading):
+        return _shared([(element_number(m[2]), float(m[1])) for m in leading if m])
     if re.search(r"[/,&;]|\s\+\s|[A-Za-z]\+[A-Z]", bare):
         parts = [p for p in re.split(r"[/,&;+\s]+", bare) if p and not p[0].isdigit()]
     elif re.search(r"\d?\.\d", bare):
@@ -184,8 +203,17 @@ def _mixture(text: str) -> Reading | None:
     if len({number for number, _ in found}) < 2:
         return None
     known = [share for _, share in found if share is not None]
-    if len(known) == len(found) and 0 < sum(known) <= 1.02:
-        total = max(sum(known), 1.0) if sum(known) > 0.98 else 1.0
-        return Reading(tuple((n, (s or 0.0) / total) for n, s in found), certain=True)
+    shared = _shared([(n, s or 0.0) for n, s in found]) if len(known) == len(found) else None
+    if shared is not None:
+        return shared
     equal = 1.0 / len(found)
     return Reading(tuple((n, equal) for n, _ in found), certain=True, known_shares=False)
+
+
+def _shared(found: list[tuple[int, float]]) -> Reading | None:
+    """The reading of elements with their parts of a site; None where they are no parts."""
+    total = sum(share for _, share in found)
+    if not all(number for number, _ in found) or not 0 < total <= 1.02:
+        return None
+    whole = max(total, 1.0) if total > 0.98 else 1.0
+    return Reading(tuple((number, share / whole) for number, share in found), certain=True)

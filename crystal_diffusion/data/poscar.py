@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+import gemmi
 import numpy as np
 
 from crystal_diffusion.data.bounds import MOST_ATOMS
@@ -106,6 +107,7 @@ def _parse(lines: list[str], name: str, source: str) -> PlainCrystal:
         notes = ("line 6 names no elements (VASP 4); those of the comment line were taken",)
     if kinds:
         numbers = [z for z, count in zip(kinds, counts, strict=True) for _ in range(count)]
+        _check_symbols(table, numbers, selective)
     else:
         numbers = [_last_symbol(line) for line in table]
         if 0 in numbers:
@@ -160,6 +162,26 @@ def _element(word: str) -> int:
     if not readings or not readings[0].certain or len(readings[0].shares) != 1:
         return 0
     return readings[0].shares[0][0]
+
+
+def _check_symbols(table: list[list[str]], numbers: list[int], selective: bool) -> None:
+    """Symbols behind the coordinates, where every atom has one, must be those of line 6.
+
+    Raises:
+        ValueError: when they are others.
+    """
+    # Words in lower case (at, in) are remarks; F is a flag only where there are flags.
+    flags = _FLAGS if selective else ()
+    first = [next((w for w in line[3:] if w.upper() not in flags), "") for line in table]
+    found = [_element(word) if word[:1].isupper() else 0 for word in first]
+    if 0 in found:
+        return
+    for row, (said, number) in enumerate(zip(found, numbers, strict=True), 1):
+        if said != number:
+            raise ValueError(
+                f"atom {row} is {gemmi.Element(number).name} by the order of the elements and "
+                f"{gemmi.Element(said).name} by the symbol on its line"
+            )
 
 
 def _last_symbol(words: list[str]) -> int:

@@ -22,11 +22,13 @@ from crystal_diffusion.data.disorder import settle_disorder
 from crystal_diffusion.data.formats import format_of, from_atoms, read_file, stem_of
 from crystal_diffusion.data.json_format import from_dict
 from crystal_diffusion.data.records import (
+    ID_KEYS,
     CrystalRecord,
     Disorder,
     LeftHanded,
     PlainCrystal,
     failed,
+    id_from,
     numbers_of,
     settle,
     shorten,
@@ -34,6 +36,7 @@ from crystal_diffusion.data.records import (
 )
 from crystal_diffusion.data.reduction import reduce_arrays
 from crystal_diffusion.data.tables import CifRow, csv_rows
+from crystal_diffusion.data.witness import settle_statement, statement_of
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.parallel import process_pool
 
@@ -291,10 +294,22 @@ def _from_object(item: Any, name: str, source: str) -> PlainCrystal:
         return replace(plain, properties=numbers_of(labels) if isinstance(labels, dict) else {})
     if hasattr(item, "cell") and hasattr(item, "positions"):
         return from_atoms(item, name, source)
+    if hasattr(item, "structure") and hasattr(item.structure, "frac_coords"):
+        return _from_document(item, name, source)
     raise InputError(
         f"{source} is a {type(item).__name__}; give dicts with positions, atom_types and lattice, "
         "pymatgen Structures, ASE Atoms, or paths."
     )
+
+
+def _from_document(item: Any, name: str, source: str) -> PlainCrystal:
+    """The crystal of a document with a structure, as the Materials Project's client has it."""
+    fields = item.model_dump() if hasattr(item, "model_dump") else dict(vars(item))
+    said = {key: str(value) if key in ID_KEYS else value for key, value in fields.items()}
+    label = id_from({k: v for k, v in said.items() if v not in ("None", "")}, name)
+    plain = from_sites(item.structure, label, source)
+    plain = settle_statement(plain, statement_of(said))
+    return replace(plain, properties=numbers_of(said))
 
 
 def _prepare(crystal: PlainCrystal, options: _Options | None) -> PlainCrystal:

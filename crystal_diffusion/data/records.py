@@ -45,6 +45,8 @@ _NOTES = (
     ("ordered", "partial occupancy"),
     ("not periodic", NOT_PERIODIC),
     ("periodic along", NOT_PERIODIC),
+    ("periodic in", NOT_PERIODIC),
+    ("multiplicities", "symmetry"),
     ("left out", "left out"),
     ("listed more than once", "left out"),
     ("the symmetry was open", "symmetry"),

@@ -21,11 +21,17 @@ METRIC_ROUNDING, METRIC_LIMIT = 0.003, 0.03
 #: Translations this near (fractional) are one: printed with four digits, or as fractions.
 SAME_TRANSLATION = 2e-3
 _CHOICE = re.compile(r"[:;]\s*([-\w]+)\s*$")
-_WORD_CHOICE = re.compile(r"\s+([12HRSZ]|HR|hex\w*|rhomb\w*)$")
+_WORD_CHOICE = re.compile(r"\s+([12HRSZ]|HR|RS|O[12]|hex\w*|rhomb\w*)$")
 _ORIGIN = re.compile(
     r"[\s,({\[]*\borigin\b\s*(?:choice|at|@|no\.?|number)?\s*[:=]?\s*([^)}\]]*)[)}\]]*\s*$", re.I
 )
 _BASIS = re.compile(r"\(([^()]*,[^()]*,[^()]*)\)\s*$")
+#: The number of the tables behind or in the place of a symbol: ``(225)``, ``(No. 225)``, ``#225``.
+_TABLE_NUMBER = re.compile(
+    r"[\s(\[]*(?:\bno\b\.?|\bnumber\b|#)\s*(\d{1,3})\s*[)\]]*\s*$|\((\d{1,3})\)\s*$", re.I
+)
+#: Overlined digits as texts have them: ``\\=3`` and ``3\\=`` (CIF), ``\\bar{3}`` (LaTeX).
+_OVERLINED = re.compile(r"\\bar\s*\{?([1-6])\}?|\\=([1-6])|([1-6])\\=|([1-6])\u0305|\u0305([1-6])")
 
 
 @dataclass(frozen=True)
@@ -208,14 +214,17 @@ def settings_named(name: str, code: str = "") -> tuple[Setting, ...]:
             ``P 1 21/c 1 (x,y,z+1/4)``, ``Fm3m``, ``R-3c {hexagonal axes}``, ``225``.
         code: coordinate system code of the CIF dictionary (``1``, ``h``, ``b1``, ``ba-c``).
     """
+    name, number = _without_number(name)
     bare, choice, basis = _dissect(name)
-    settings = _lookup(bare)
+    settings = _lookup(bare) if bare or not number else settings_numbered(number)
     # Letters glued to the symbol, as in R-3mH and Fd-3mZ.
     glued = re.fullmatch(r"(.*[^\s/])\s*([HRSZ])", bare)
     if not settings and glued:
         settings, choice = _lookup(glued[1]), choice or glued[2]
     if not settings:
         settings = _as_gemmi_knows(bare)
+    if number:
+        settings = tuple(s for s in settings if s.number == number)
     for wish in (choice, code):
         settings = _chosen(settings, wish) if wish else settings
     if basis and settings:
@@ -268,13 +277,21 @@ def settings_numbered(number: int, code: str = "") -> tuple[Setting, ...]:
     return tuple(standard)
 
 
+def _without_number(name: str) -> tuple[str, int]:
+    """A name without the number of the tables behind it, and that number; 0 for none."""
+    match = _TABLE_NUMBER.search(name)
+    if match is None or not 1 <= (number := int(match[1] or match[2])) <= 230:
+        return name, 0
+    return name[: match.start()].strip(), number
+
+
 def _dissect(name: str) -> tuple[str, str, str]:
     """Symbol, choice and change of basis of a name as files write it."""
     text = unicodedata.normalize("NFKC", name.strip().strip("'\"")).replace("\u2212", "-")
     text = text.replace("\u2013", "-").replace("*", "")
-    # Screw axes: 2(1), 2_1, 2~1~, 2sub1; overlined digits: 3 and a combining bar.
-    text = re.sub(r"(\d)\u0305", r"-\1", text)
-    text = re.sub(r"\u0305(\d)", r"-\1", text)
+    text = _OVERLINED.sub(lambda m: "-" + next(g for g in m.groups() if g), text)
+    text = text.replace("$", "").replace("\\", "")
+    # Screw axes: 2(1), 2_1, 2~1~, 2sub1.
     text = re.sub(r"([2346])(?:\(([1-5])\)|_\{?([1-5])\}?|~([1-5])~|sub([1-5]))", _screw, text)
     text = text.replace("_", " ")
     choice = basis = ""
@@ -331,7 +348,7 @@ def _as_gemmi_knows(bare: str) -> tuple[Setting, ...]:
 def _chosen(settings: tuple[Setting, ...], wish: str) -> tuple[Setting, ...]:
     """Those of the settings that a choice names; all of them when it names none."""
     code = wish.strip().lower()
-    code = {"s": "1", "z": "2", "hr": "h", "hex": "h", "rhomb": "r"}.get(code, code)
+    code = {"s": "1", "z": "2", "hr": "h", "rs": "r", "o1": "1", "o2": "2"}.get(code, code)
     if code.startswith("hex"):
         code = "h"
     if code.startswith("rh"):

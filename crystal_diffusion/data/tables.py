@@ -3,14 +3,18 @@
 Parquet columns: ``material_id``, ``a, b, c`` (Å), ``alpha, beta, gamma`` (degrees),
 ``atomic_numbers`` (list), ``frac_coords`` (flat list, three per atom); further columns of numbers
 are properties; ``provider`` and the other names of :data:`PROVENANCE_COLUMNS` are texts that say
-where a row comes from. CSV: ``cif`` or ``structure``, and ``material_id`` or another name of an
-id column.
+where a row comes from. Parquet of others has a column of CIF texts or structures, or the fields of
+OPTIMADE, as CSV has. CSV: ``cif`` or ``structure``, and ``material_id`` or another name of an id
+column. A column of formulas or of numbers of atoms is a witness: it is compared with the crystal.
 """
 
 from __future__ import annotations
 
+import ast
+import codecs
 import csv
 import io
+import json
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,16 +27,25 @@ import numpy as np
 from crystal_diffusion.data.bounds import LONGEST_ID, MIB, MOST_COLUMNS, expand_gzip
 from crystal_diffusion.data.cif import parse_cif
 from crystal_diffusion.data.encodings import decode
-from crystal_diffusion.data.json_format import parse_json
+from crystal_diffusion.data.json_format import parse_json, structure_entry
+from crystal_diffusion.data.poscar import parse_poscar
 from crystal_diffusion.data.provenance import NOT_KNOWN, PROVENANCE_COLUMNS, Provenance
 from crystal_diffusion.data.records import (
+    LAST_ELEMENT,
     PlainCrystal,
     failed,
     lattice_from_parameters,
     shorten,
     to_float,
 )
-from crystal_diffusion.data.witness import Statement, settle_statement, statement_of
+from crystal_diffusion.data.witness import (
+    COUNT_KEYS,
+    FORMULA_KEYS,
+    Statement,
+    read_formula,
+    settle_statement,
+    statement_of,
+)
 from crystal_diffusion.errors import InputError
 
 CELL_COLUMNS = ("a", "b", "c", "alpha", "beta", "gamma")
@@ -55,9 +68,21 @@ _READ_COLUMNS = (
     "frac_coords",
     *_ID_COLUMNS,
     *PROVENANCE_COLUMNS,
+    *FORMULA_KEYS,
+    *COUNT_KEYS,
 )
+#: Columns of OPTIMADE that make a crystal, as tables of its entries have them.
+_OPTIMADE_COLUMNS = ("lattice_vectors", "cartesian_site_positions", "species_at_sites", "species")
+#: Rows of a table that are made into Python objects at once.
+_ROWS_AT_ONCE = 256
+#: Parts of an element by which a crystal may differ from the formula of its row.
+_FORMULA_ROUNDING = 2e-3
 #: CSV columns that are numbers but no labels: indices, and what the crystal itself says.
 _NO_LABEL = ("", "index", "unnamed: 0", "spacegroup.number", "spacegroup_number", "num_sites")
+#: Characters of a structure in Python's notation; its parser is slow.
+_LONGEST_LITERAL = 2 * MIB
+#: Lines before the first atom of a POSCAR.
+_POSCAR_LINES = 7
 #: What a Parquet table may grow to: this much, and this many times its size, bytes.
 PARQUET_FREE, PARQUET_TIMES = 64 * MIB, 100
 csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
@@ -75,6 +100,8 @@ class CrystalArrays:
         offsets: ``(crystals + 1,)``; crystal i has the atoms ``offsets[i]:offsets[i + 1]``.
         properties: ``(crystals,)`` float64 by name; NaN where not known.
         provenance: one a crystal; empty when none says where it comes from.
+        formulas: what the table says is in each crystal, empty where it does not; () when nowhere.
+        num_sites: ``(crystals,)`` atoms that the table says; 0 where it does not; None nowhere.
     """
 
     ids: tuple[str, ...]
@@ -84,6 +111,8 @@ class CrystalArrays:
     offsets: np.ndarray
     properties: Mapping[str, np.ndarray]
     provenance: tuple[Provenance, ...] = ()
+    formulas: tuple[str, ...] = ()
+    num_sites: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -92,6 +121,33 @@ class CrystalArrays:
     def num_atoms(self) -> np.ndarray:
         """``(crystals,)``."""
         return np.diff(self.offsets)
+
+    def statement(self, index: int) -> Statement:
+        """What the table says is in one of the crystals."""
+        formula = self.formulas[index] if self.formulas else ""
+        count = int(self.num_sites[index]) if self.num_sites is not None else 0
+        return Statement(read_formula(formula) if formula else None, num_atoms=count or None)
+
+    def contradicted(self) -> np.ndarray:
+        """``(crystals,)`` where the composition is not that of the table's formula or number."""
+        wrong = np.zeros(len(self), bool)
+        if self.num_sites is not None:
+            wrong |= (self.num_sites > 0) & (self.num_sites != self.num_atoms)
+        if not self.formulas:
+            return wrong
+        texts, places = np.unique(np.array(self.formulas), return_inverse=True)
+        stated = np.zeros((len(texts), LAST_ELEMENT + 2))
+        for row, text in enumerate(texts.tolist()):
+            for number, amount in (read_formula(text) or {}).items():
+                stated[row, min(number, LAST_ELEMENT + 1)] += amount
+        total = stated.sum(1)
+        parts = stated / np.maximum(total, 1e-300)[:, None]
+        found = np.zeros((len(self), LAST_ELEMENT + 2))
+        crystal = np.repeat(np.arange(len(self)), self.num_atoms)
+        np.add.at(found, (crystal, np.clip(self.atomic_numbers, 0, LAST_ELEMENT + 1)), 1.0)
+        found /= np.maximum(self.num_atoms, 1)[:, None]
+        off = np.abs(found - parts[places.reshape(-1)]).max(1)
+        return np.asarray(wrong | ((off > _FORMULA_ROUNDING) & (total[places.reshape(-1)] > 0)))
 
     def crystal(self, index: int, source: str = "") -> PlainCrystal:
         """One of the crystals."""
@@ -121,6 +177,8 @@ class CrystalArrays:
             offsets,
             {name: values[rows] for name, values in self.properties.items()},
             tuple(self.provenance[i] for i in rows) if self.provenance else (),
+            tuple(self.formulas[i] for i in rows) if self.formulas else (),
+            None if self.num_sites is None else self.num_sites[rows],
         )
 
     @classmethod
@@ -216,7 +274,21 @@ def parquet_arrays(path: str | Path) -> CrystalArrays:
         np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         labels,
         _provenance(table, path),
+        *_said(table, path),
     )
+
+
+def _said(table: Any, path: str | Path) -> tuple[tuple[str, ...], np.ndarray | None]:
+    """The formulas and numbers of atoms that a table states; () and None where it has none."""
+    formula = next((key for key in FORMULA_KEYS if key in table.column_names), None)
+    count = next((key for key in COUNT_KEYS if key in table.column_names), None)
+    formulas: tuple[str, ...] = ()
+    if formula is not None:
+        formulas = tuple("" if text == "None" else text for text in _texts(table[formula], path))
+    if count is None:
+        return formulas, None
+    stated = np.nan_to_num(_numbers(table, count), nan=0.0, posinf=0.0, neginf=0.0)
+    return formulas, np.where((stated > 0) & (stated == np.round(stated)), stated, 0).astype(int)
 
 
 def _whole(numbers: np.ndarray, path: str | Path) -> np.ndarray:
@@ -291,12 +363,27 @@ def _bounded_table(path: str | Path) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    names, schema = _bounded_columns(path, ())
+    texts = [n for n in names if pa.types.is_string(schema.field(n).type)]
+    return pq.read_table(str(path), columns=names, read_dictionary=texts)
+
+
+def _bounded_columns(path: str | Path, more: Sequence[str]) -> tuple[list[str], Any]:
+    """The names of the columns to read, ``more`` among them, and the schema.
+
+    Raises:
+        InputError: when they announce more than the bounds allow.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     with pq.ParquetFile(str(path)) as file:
         schema, about = file.schema_arrow, file.metadata
         names = [
             field.name
             for field in schema
-            if field.name in _READ_COLUMNS
+            if field.name in more
+            or (field.name in _READ_COLUMNS and _fits(field))
             or (
                 field.name not in PARQUET_COLUMNS
                 and (pa.types.is_floating(field.type) or pa.types.is_integer(field.type))
@@ -313,8 +400,19 @@ def _bounded_table(path: str | Path) -> Any:
                 f"{most // MIB} MiB are the most for a file of this size. Write it again with less "
                 "compression if you trust it."
             )
-        texts = [n for n in names if pa.types.is_string(schema.field(n).type)]
-    return pq.read_table(str(path), columns=names, read_dictionary=texts)
+    return names, schema
+
+
+def _fits(field: Any) -> bool:
+    """Whether a column of formulas holds texts, and one of numbers of atoms numbers."""
+    import pyarrow as pa
+
+    kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+    if field.name in FORMULA_KEYS:
+        return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+    if field.name in COUNT_KEYS:
+        return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+    return True
 
 
 def _provenance(table: Any, path: str | Path) -> tuple[Provenance, ...]:
@@ -352,14 +450,79 @@ def read_parquet(path: Path, name: str) -> Iterator[PlainCrystal]:
         yield failed(name, str(path), "Parquet is compressed already; unzip it first")
         return
     try:
+        columns = _crystal_columns(path)
+        if columns:
+            yield from _entries(path, name, columns)
+            return
         arrays = parquet_arrays(path)
     except InputError as error:
         yield failed(name, str(path), str(error).removeprefix(f"{path} ").rstrip("."))
         return
     for index in range(len(arrays)):
-        yield arrays.crystal(index, f"{path} row {index + 1}")
+        crystal = arrays.crystal(index, f"{path} row {index + 1}")
+        yield settle_statement(crystal, arrays.statement(index))
     if not len(arrays):
         yield failed(name, str(path), "the table has no rows; remove it", "empty")
+
+
+def _crystal_columns(path: Path) -> tuple[str, ...]:
+    """The columns that hold whole crystals; empty for a table of cells and coordinates."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(str(path)) as file:
+            names = file.schema_arrow.names
+    except (pa.ArrowException, OSError):
+        # The reader of arrays says what is wrong with the file.
+        return ()
+    if all(column in names for column in (*CELL_COLUMNS, "atomic_numbers", "frac_coords")):
+        return ()
+    if all(column in names for column in _OPTIMADE_COLUMNS[:3]):
+        return tuple(column for column in _OPTIMADE_COLUMNS if column in names)
+    return next(((column,) for column in _CIF_COLUMNS if column in names), ())
+
+
+def _entries(path: Path, name: str, columns: tuple[str, ...]) -> Iterator[PlainCrystal]:
+    """The crystals of a Parquet table with CIF texts, structures or entries of OPTIMADE.
+
+    Raises:
+        InputError: when it announces more than the bounds allow, or breaks off.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    number = 0
+    try:
+        names, _ = _bounded_columns(path, columns)
+        with pq.ParquetFile(str(path)) as file:
+            for batch in file.iter_batches(_ROWS_AT_ONCE, columns=names):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield from _entry(row, columns, f"{name}#{number}", f"{path} row {number}")
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise InputError(f"{path} breaks off after row {number} ({error}); write it again.") from (
+            error
+        )
+    if not number:
+        yield failed(name, str(path), "the table has no rows; remove it", "empty")
+
+
+def _entry(
+    row: Mapping[str, Any], columns: tuple[str, ...], name: str, source: str
+) -> list[PlainCrystal]:
+    label = next((row[key] for key in _ID_COLUMNS if row.get(key) not in (None, "")), name)
+    label = str(label)[:LONGEST_ID]
+    if columns[0] in _OPTIMADE_COLUMNS:
+        return [structure_entry({**row, "id": label}, label, source)]
+    value = row.get(columns[0])
+    found = {key: to_float(v) for key, v in row.items() if key.lower() not in _NO_LABEL}
+    labels = {k: v for k, v in found.items() if v is not None and k not in _READ_COLUMNS}
+    said = statement_of(row)
+    if isinstance(value, Mapping):
+        crystal = settle_statement(structure_entry(value, label, source), said)
+        return [replace(crystal, id=label, properties={**crystal.properties, **labels})]
+    return CifRow(label, source, str(value or ""), labels, said).parse()
 
 
 @dataclass(frozen=True)
@@ -378,10 +541,7 @@ class CifRow:
             text = "the cell of the CIF column is empty; fill it"
             return [failed(self.id, self.source, text, "empty")]
         try:
-            if self.cif.lstrip()[:1] in "{[":
-                crystals = list(parse_json(self.cif, self.id, self.source))
-            else:
-                crystals = parse_cif(self.cif, self.id, self.source)
+            crystals = _parse_cell(self.cif, self.id, self.source)
         # One damaged text must not cost the rows after it.
         except Exception as error:
             text = f"cannot be read ({shorten(error)}); correct it"
@@ -394,6 +554,21 @@ class CifRow:
             )
             for c in crystals
         ]
+
+
+def _parse_cell(text: str, name: str, source: str) -> list[PlainCrystal]:
+    """The crystals of one cell: a CIF, a POSCAR, or a structure as JSON or as Python prints it."""
+    if text.lstrip()[:1] in "{[":
+        try:
+            return list(parse_json(text, name, source))
+        except json.JSONDecodeError:
+            # What pandas writes of a dict: Python's own notation, which is read as data only.
+            if len(text) > _LONGEST_LITERAL:
+                raise
+            return list(parse_json(json.dumps(ast.literal_eval(text.strip())), name, source))
+    if "data_" not in text.lower() and len(text.splitlines()) > _POSCAR_LINES:
+        return [parse_poscar(text, name, source)]
+    return parse_cif(text, name, source)
 
 
 def csv_rows(path: Path, name: str) -> Iterator[CifRow]:
@@ -450,11 +625,23 @@ def _open(path: Path) -> TextIO:
         except ValueError as error:
             raise InputError(f"{path} cannot be unpacked: {error}.") from error
         return io.StringIO(decode(raw.getvalue()), newline="")
-    with path.open("rb") as file:
-        head = file.read(4096)
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in head:
+    if not _is_utf8(path):
         return io.StringIO(decode(path.read_bytes()), newline="")
     return path.open(encoding="utf-8-sig", errors="replace", newline="")
+
+
+def _is_utf8(path: Path) -> bool:
+    """Whether a file is text in UTF-8; else it is read whole, in the encoding that it has."""
+    checker = codecs.getincrementaldecoder("utf-8")()
+    with path.open("rb") as file:
+        while block := file.read(MIB):
+            if b"\0" in block:
+                return False
+            try:
+                checker.decode(block)
+            except UnicodeDecodeError:
+                return False
+    return True
 
 
 def _delimiter(file: TextIO) -> str:

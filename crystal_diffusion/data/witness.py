@@ -6,6 +6,7 @@ more. What they say is compared with what was read; a disagreement is a problem 
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,9 @@ EXACT = (0.02, 0.05)
 ROUNDED = (0.05, 0.1)
 #: Parts of the stated density and volume by which the crystal may differ.
 DENSITY_PART, VOLUME_PART = 0.1, 0.05
+#: Part of the stated mass by which the atoms may differ, and the least that may be there where
+#: hydrogens are missing.
+WEIGHT_PART, MISSING_PART = 0.02, 0.8
 #: g/cm3 of one atomic mass unit per Å3.
 _GRAMS = 1.66053907
 #: Names under which tables and databases say formula and number of atoms of an entry.
@@ -30,10 +34,14 @@ FORMULA_KEYS = (
     "formula_pretty", "pretty_formula", "chemical_formula_reduced", "full_formula", "formula",
 )  # fmt: skip
 COUNT_KEYS = ("nsites", "num_sites", "num_atoms", "n_atoms")
+_LONGEST_COMPOSITION = 4096
 _AMOUNT = r"(\d*\.?\d+|\d+\.)?"
 _TOKEN = re.compile(rf"([A-Za-z]{{1,2}}){_AMOUNT}")
 _BRACKET = re.compile(rf"\(([^()]*)\)\s*{_AMOUNT}")
 _PART = re.compile(rf"([A-Z][a-z]?){_AMOUNT}")
+_HYDRATE = re.compile(
+    r"(?<=[\w)\]])\s*(?:[·•*]|\.(?=\s*\d*\.?\d*\s*[HD]2O))\s*(\d*\.?\d*)\s*(?=[A-Z(])"
+)
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,7 @@ class Statement:
         density: g/cm3, as computed from the crystal.
         volume: Å3 of the cell.
         num_atoms: atoms in the cell.
+        weight: molar mass of the formula, g/mol.
     """
 
     formula: Mapping[int, float] | None = None
@@ -53,6 +62,7 @@ class Statement:
     density: float | None = None
     volume: float | None = None
     num_atoms: int | None = None
+    weight: float | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +84,14 @@ class Agreement:
 
 def read_formula(text: str) -> dict[int, float] | None:
     """Amounts by atomic number of ``C26 H26 O``, ``Al2O3``, ``NA1 CL1``; None if it is none."""
+    water = _HYDRATE.search(text)
+    if water:
+        # CaSO4.2H2O: everything behind the dot counts as often as the number says.
+        dry, wet = read_formula(text[: water.start()]), read_formula(text[water.end() :])
+        times = float(water[1] or 1.0)
+        if dry is None or wet is None:
+            return None
+        return {z: dry.get(z, 0.0) + times * wet.get(z, 0.0) for z in {*dry, *wet}}
     bracket = _BRACKET.search(text)
     if bracket:
         inner, rest = read_formula(bracket[1]), text[: bracket.start()] + text[bracket.end() :]
@@ -88,6 +106,9 @@ def read_formula(text: str) -> dict[int, float] | None:
     capitals = len(words) > 1 and text.isupper()
     for word in words:
         token = _TOKEN.fullmatch(word)
+        if re.match(r"[nxy](?![a-z])", word):
+            # n(C2 H4), x H2 O: an amount that nobody knows.
+            return None
         if token and (len(token[1]) == 1 or not token[1].isupper() or capitals):
             tokens = [token]
         else:
@@ -108,9 +129,31 @@ def read_formula(text: str) -> dict[int, float] | None:
 def statement_of(labels: Mapping[str, Any]) -> Statement:
     """What the labels of a database entry or the columns of a table say of its crystal."""
     formula = next((v for k in FORMULA_KEYS if isinstance(v := labels.get(k), str) and v), None)
+    read = read_formula(formula) if formula else _composition(labels.get("composition"))
     count = next((n for k in COUNT_KEYS if (n := to_float(labels.get(k))) is not None), None)
     whole = int(count) if count is not None and count > 0 and count == int(count) else None
-    return Statement(read_formula(formula) if formula else None, num_atoms=whole)
+    return Statement(read, num_atoms=whole)
+
+
+def _composition(value: Any) -> dict[int, float] | None:
+    """Amounts of ``{"Na": 4.0, "Cl": 4.0}``, as pymatgen's entries have it, or of its text."""
+    if isinstance(value, str) and len(value) < _LONGEST_COMPOSITION:
+        try:
+            value = ast.literal_eval(value) if value[:1] == "{" else value
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return None
+        if isinstance(value, str):
+            return read_formula(value)
+    if not isinstance(value, Mapping):
+        return None
+    found: dict[int, float] = {}
+    for symbol, amount in value.items():
+        match = re.fullmatch(r"([A-Z][a-z]?)(?:\d*\.?\d*[+-])?", str(symbol))
+        number, count = element_number(match[1]) if match else 0, to_float(amount)
+        if not number or count is None or count < 0:
+            return None
+        found[number] = found.get(number, 0.0) + count
+    return {z: n for z, n in found.items() if n > 0} or None
 
 
 def settle_statement(crystal: PlainCrystal, statement: Statement) -> PlainCrystal:
@@ -197,12 +240,29 @@ def _missing(amounts: Mapping[int, float], stated: Mapping[int, float] | None) -
 def _by_density(amounts: Mapping[int, float], volume: float, statement: Statement) -> Agreement:
     off = _off(amounts, volume, statement.density)
     if off is None:
-        return Agreement()
+        return _by_weight(amounts, statement)
     if off <= DENSITY_PART:
         return Agreement(True)
     text = (
         f"the atoms ({formula_text(amounts)}) give {_density(amounts, volume):.3f} g/cm3, "
         f"the file says {statement.density:g}"
+    )
+    return Agreement(False, text)
+
+
+def _by_weight(amounts: Mapping[int, float], statement: Statement) -> Agreement:
+    """Compare the mass of the cell with Z times the molar mass; hydrogens may be missing."""
+    if not (statement.weight and statement.units):
+        return Agreement()
+    stated = statement.weight * statement.units
+    part = _mass(amounts) / stated
+    if abs(part - 1) <= WEIGHT_PART:
+        return Agreement(True)
+    if MISSING_PART < part < 1:
+        return Agreement()
+    text = (
+        f"the atoms ({formula_text(amounts)}) weigh {_mass(amounts):.2f} g/mol, the file says "
+        f"{statement.weight:g} g/mol with Z = {statement.units:g}"
     )
     return Agreement(False, text)
 
@@ -238,8 +298,11 @@ def _is_multiple(factor: float, stated: Mapping[int, float], units: float) -> bo
 
 
 def _density(amounts: Mapping[int, float], volume: float) -> float:
-    mass = sum(n * float(gemmi.Element(int(z)).weight) for z, n in amounts.items())
-    return _GRAMS * mass / volume
+    return _GRAMS * _mass(amounts) / volume
+
+
+def _mass(amounts: Mapping[int, float]) -> float:
+    return sum(n * float(gemmi.Element(int(z)).weight) for z, n in amounts.items())
 
 
 def _off(amounts: Mapping[int, float], volume: float, density: float | None) -> float | None:

@@ -381,6 +381,8 @@ def _amounts(part: str, text: str) -> Mapping[str, float]:
             f"formula {text!r} does not parse ({error}); write element symbols and numbers, as "
             "in LiFePO4."
         ) from error
+    if re.search(r"(?<![\d.])0+(?:\.0*)?(?![\d.])", part):
+        raise InputError(f"formula {text!r} has an amount of 0; leave that element out.")
     if not amounts:
         raise InputError(f"formula {text!r} is empty; write for example LiFePO4.")
     for symbol in amounts:
