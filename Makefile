@@ -25,10 +25,10 @@ FUZZ ?= --readers 1000000 --runs 20000 --models 5000 --arguments 2000
 fuzz: install
 	$(BIN)/python tests/fuzz/fuzz.py $(FUZZ) --state fuzz.json
 
-# Kills, Ctrl-C, full disks and two writers; ROUNDS kills of train, generate and screen.
-ROUNDS ?= 100
+# Kills, Ctrl-C, full disks, read-only folders and two writers; KILLS kills of each verb.
+KILLS ?= 100
 faults: install
-	$(BIN)/python tests/faults/faults.py --rounds $(ROUNDS)
+	$(BIN)/python tests/faults/faults.py --kills $(KILLS)
 
 # The documentation as pages that open from disk; links and names in it are checked.
 site: install

@@ -47,13 +47,15 @@ class SecondOpinion:
     Attributes:
         potential: the one that judges.
         known: index of known crystals, whose table says which phases count.
-        energies: evaluates structures with the potential.
+        energies: evaluates known crystals with the potential, or recalls what it said.
+        evaluate: the same for crystals that are new.
         references: what has been evaluated.
     """
 
     potential: Potential
     known: KnownCrystals
     energies: Energies
+    evaluate: Energies
     references: ReferenceEnergies = field(init=False)
     _systems: set[frozenset[str]] = field(default_factory=set)
 

@@ -12,14 +12,14 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from crystal_diffusion.discovery import ordering, proposing
-from crystal_diffusion.discovery.judging import SecondOpinion
+from crystal_diffusion.discovery.judging import Energies, SecondOpinion
 from crystal_diffusion.discovery.proposing import Proposed, Proposing
 from crystal_diffusion.discovery.wish import STRATEGIES, Budget, Wish
 from crystal_diffusion.energy.hull import HullBuilder, doubt
@@ -187,7 +187,8 @@ class Discovery:
                 f"potential: {self.potential.name} gives no energies, so nothing can be discovered "
                 "with it; type: pip install diep"
             )
-        self.second_potential = get_potential(settings.second) if settings.second else None
+        name = settings.second
+        self.second_potential = (name, get_potential(name)) if name else None
         self.proposing = Proposing(generator, settings.wish)
         references = ReferenceEnergies.load(self.potential, folder / "references", known)
         if references.table is None:
@@ -492,7 +493,7 @@ class Discovery:
         if self.second is None:
             verdict["accepted"] = True
             return
-        own = self._evaluate({"candidate": structure})["candidate"]
+        own = self.second.evaluate({"candidate": structure})["candidate"]
         opinion = self.second.ask(counts, own, limit)
         verdict["second"], verdict["agrees"] = rounded(opinion.above_hull), opinion.agrees
         verdict["note"] = opinion.reason
@@ -517,23 +518,24 @@ class Discovery:
         """The potential that must agree."""
         if self.second_potential is None:
             return None
-        return SecondOpinion(self.second_potential, self.known, self._kept_points)
+        name, potential = self.second_potential
+        evaluate = partial(self._evaluate, name)
+        return SecondOpinion(potential, self.known, partial(self._kept_points, evaluate), evaluate)
 
-    def _evaluate(self, structures: Mapping[str, Structure]) -> dict[str, float | None]:
+    def _evaluate(self, name: str, structures: Mapping[str, Structure]) -> dict[str, float | None]:
         """Single-point energies with the second potential, eV/atom."""
-        assert self.settings.second is not None
         point = RelaxLimits(max_steps=0, time_limit_s=self.settings.limits.time_limit_s)
         executor = make_executor("here", 1, 2 * point.time_limit_s)
-        found = relax_many(
-            list(structures.items()), self.settings.second, limits=point, executor=executor
-        )
+        found = relax_many(list(structures.items()), name, limits=point, executor=executor)
         return {k: None if r.problem else rounded(r.energy_per_atom) for k, r in found}
 
-    def _kept_points(self, structures: Mapping[str, Structure]) -> Mapping[str, float | None]:
+    def _kept_points(
+        self, evaluate: Energies, structures: Mapping[str, Structure]
+    ) -> Mapping[str, float | None]:
         """The same for known crystals, each only once in a folder."""
         missing = {k: s for k, s in structures.items() if k not in self.points.rows}
         if missing:
-            found = self._evaluate(missing)
+            found = evaluate(missing)
             self.points.add_many({k: {"energy_per_atom_eV": e} for k, e in found.items()})
         return {k: self.points.rows[k]["energy_per_atom_eV"] for k in structures}
 

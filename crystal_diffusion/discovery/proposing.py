@@ -12,13 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crystal_diffusion.discovery.wish import Wish
-from crystal_diffusion.errors import CrystalDiffusionError
+from crystal_diffusion.errors import CrystalDiffusionError, InputError
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from crystal_diffusion.generation.generator import CrystalGenerator
-    from crystal_diffusion.proposals.library import ReferenceLibrary
 
 log = logging.getLogger(__name__)
 
@@ -49,17 +48,20 @@ class Proposing:
     Args:
         generator: the model in the box, or one that brings a library.
         wish: what is looked for.
+
+    Raises:
+        InputError: when the model brings no library.
     """
 
     def __init__(self, generator: CrystalGenerator, wish: Wish) -> None:
+        library, proposer = generator.library, generator.proposer
+        if library is None or proposer is None:
+            raise InputError(
+                "model: it brings no library of known structure types, which candidates are made "
+                "of; leave --model out to use the model in the box."
+            )
         self.generator, self.wish = generator, wish
-
-    @property
-    def library(self) -> ReferenceLibrary:
-        """Known structure types."""
-        library = self.generator.library
-        assert library is not None
-        return library
+        self.library, self.proposer = library, proposer
 
     @cached_property
     def elements(self) -> list[int]:
@@ -103,8 +105,6 @@ class Proposing:
 
     def prototypes(self, rng: np.random.Generator, count: int) -> Iterator[Proposed]:
         """Compositions of known proportions, each in the prototypes that suit its elements best."""
-        proposer = self.generator.proposer
-        assert proposer is not None
         made = 0
         for kind, numbers in self._draw(rng, 20 * count):
             roles = self.library.type_counts[kind]
@@ -112,7 +112,7 @@ class Proposing:
             if not neutral(content) and rng.random() < 0.7:
                 continue
             try:
-                found = proposer.propose(content, n=4, known=False)
+                found = self.proposer.propose(content, n=4, known=False)
             except CrystalDiffusionError as error:
                 log.debug("no prototype for %s: %s", content, error)
                 continue

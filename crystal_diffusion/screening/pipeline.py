@@ -10,6 +10,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -154,12 +155,12 @@ class _Screen:
         work: dict[str, Callable[[], None]] = {
             "validate": self.validate,
             "group": self.group,
-            "relax": self.relax,
             "energies": self.energies,
-            "hull": self.hull,
             "novelty": self.novelty,
             "rank": self.rank,
         }
+        if (main := self.main) is not None:
+            work |= {"relax": partial(self.relax, main), "hull": partial(self.hull, main)}
         self.tell_about_energies()
         for stage in STAGES:
             if self.wants(stage) and stage in work:
@@ -319,17 +320,16 @@ class _Screen:
         found.add_many(rows)
         self.progress("group", len(keys), len(keys))
 
-    def relax(self) -> None:
+    def relax(self, main: Potential) -> None:
         """Relax the first of every group with the first potential."""
-        assert self.main is not None
         found = self.logs["relax"]
         wanted = self.usable()
         missing = [key for key in wanted if key not in found.rows]
         pairs = ((key, self.candidates.structures[key]) for key in missing)
         done = len(wanted) - len(missing)
         self.progress("relax", done, len(wanted))
-        for key, result in self._relax_all(self.main, pairs, self.settings.limits):
-            found.add(key, relaxed_row(result, has_energy(self.main)))
+        for key, result in self._relax_all(main, pairs, self.settings.limits):
+            found.add(key, relaxed_row(result, has_energy(main)))
             done += 1
             self.progress("relax", done, len(wanted))
         self.bind_later_stages()
@@ -360,14 +360,13 @@ class _Screen:
                 done += 1
                 self.progress(f"energies {extra.name}", done, len(structures))
 
-    def hull(self) -> None:
+    def hull(self, main: Potential) -> None:
         """Formation energy, energy above hull, and the spread between potentials."""
-        assert self.main is not None
         structures, relaxed = self.relaxed(), self.logs["relax"].rows
         if not structures:
             return
         systems = {frozenset(s.composition.get_el_amt_dict()) for s in structures.values()}
-        builder = HullBuilder(self._references(self.main, systems))
+        builder = HullBuilder(self._references(main, systems))
         others = {
             extra.name: HullBuilder(
                 self._references(extra, {frozenset({e}) for s in systems for e in s})
@@ -394,7 +393,7 @@ class _Screen:
         energies = {key: relaxed[key]["energy_per_atom_eV"] for key in structures}
         write_text(
             self.folder / "hull.json",
-            hull_text(self.main, builder, structures, energies, rows),
+            hull_text(main, builder, structures, energies, rows),
         )
 
     def _known(self) -> KnownCrystals:

@@ -1,6 +1,6 @@
 """The fault campaign: kills, Ctrl-C, full disks, read-only folders and two writers at a time.
 
-``python tests/faults/faults.py --rounds 100``
+``python tests/faults/faults.py --kills 100 --verbs train,fetch``
 
 Every verb is stopped at random moments and started again with the same words until it ends by
 itself; what it leaves must be what an undisturbed run leaves (crystals, ids, energies; weights bit
@@ -10,14 +10,15 @@ anything was lost, mixed up or read as complete.
 
 from __future__ import annotations
 
-import argparse
-import hashlib
-import json
 import os
+
+# Before numpy: a process that is forked may not have threads.
+os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
+
+import argparse
+import json
 import random
-import resource
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,243 +26,222 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-from pymatgen.core import Lattice, Structure
+sys.path.insert(0, str(Path(__file__).parent))
 
-from crystal_diffusion.errors import CrystalDiffusionError
-from crystal_diffusion.runs.folder import RunFolder
-from crystal_diffusion.runs.reading import read_rows
-from crystal_diffusion.viewer.report_data import gather
+from children import Child, quiet, run, start
+from database import database
+from verbs import VERBS, Verb
 
-#: Starts of one round before it counts as never ending.
-_MOST_STARTS = 60
+#: Kills of one round before the command may end.
+_MOST_KILLS = 3
 
 
 @dataclass
-class Verb:
-    """A command that is disturbed.
+class Campaign:
+    """What is disturbed, and what came of it.
 
     Attributes:
-        name: of the row of the table.
-        words: the command line below a folder.
-        result: what it leaves, as something that can be compared.
-        whole: raises or says False where the folder is not a whole result.
+        verb: the command.
+        address: of the database.
+        wanted: what it leaves when nothing disturbs it.
+        seconds: that it then takes.
+        rng: when to stop it.
+        stops: signals that reached it while it ran.
+        answers: of the rounds.
     """
 
-    name: str
-    words: Callable[[Path], list[str]]
-    result: Callable[[Path], object]
-    whole: Callable[[Path], bool]
-    seconds: float = 10.0
-    counts: Counter[str] = field(default_factory=Counter)
+    verb: Verb
+    address: str
+    wanted: Any
+    seconds: float
+    rng: random.Random
+    stops: int = 0
+    answers: Counter[str] = field(default_factory=Counter)
+
+    def begin(self, folder: Path, more: tuple[str, ...] = (), **limits: Any) -> Child:
+        """The command with its output in a folder."""
+        return start([*self.verb.words(folder, self.address), *more], folder / "said", **limits)
+
+    def finish(self, folder: Path, more: tuple[str, ...] = ()) -> str:
+        """Run it to its end: ``same``, or what is wrong."""
+        child = self.begin(folder, more)
+        child.wait()
+        if child.code not in (0, 1) or "Traceback" in child.text():
+            return f"exit code {child.code}: {child.text()[-600:]}"
+        return "same" if self.verb.result(folder) == self.wanted else "another result"
 
 
-def sources(folder: Path) -> Path:
-    """Six small crystals as CIFs."""
-    place = folder / "cifs"
-    if not place.is_dir():
-        place.mkdir()
-        for number in range(6):
-            cell = Lattice.orthorhombic(5.5 + 0.1 * number, 5.6, 5.7)
-            structure = Structure.from_spacegroup(
-                1, cell, ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5 + 0.01 * number]]
-            )
-            structure.to(filename=str(place / f"x{number}.cif"))
-    return place
-
-
-def tensors(path: Path) -> str:
-    """The weights of a model file, without its header."""
-    raw = path.read_bytes()
-    return hashlib.sha256(raw[8 + int.from_bytes(raw[:8], "little") :]).hexdigest()
-
-
-def run_of(path: Path) -> object:
-    """Ids and cells of a run."""
-    found = RunFolder.open(path).structures()
-    return {k: np.round(s.lattice.matrix, 6).tolist() for k, s in found.items()}
-
-
-def screened(path: Path) -> object:
-    """Ids, validity and steps of a screening."""
-    keys = ("id", "valid", "converged", "steps", "problem")
-    return [{k: row.get(k) for k in keys} for row in read_rows(path / "screening.jsonl")]
-
-
-def readable(path: Path) -> bool:
-    """Whether a folder passes for a whole run."""
-    try:
-        RunFolder.open(path).structures()
-        return not any("incomplete" in gap for gap in gather(path).gaps)
-    except CrystalDiffusionError:
-        return False
-
-
-VERBS = [
-    Verb(
-        "train",
-        lambda f: ["train", str(sources(f)), "--steps", "60", "--dim", "16", "--layers", "1",
-                   "--from-scratch", "--device", "cpu", "--out", str(f / "out"), "--quiet"],
-        lambda f: tensors(f / "out" / "model.safetensors"),
-        lambda f: (f / "out" / "model.md").is_file(),
-    ),
-    Verb(
-        "generate",
-        lambda f: ["generate", "--formula", "NaCl", "-n", "6", "--seed", "1", "--steps", "4",
-                   "--device", "cpu", "--out", str(f / "out"), "--quiet"],
-        lambda f: run_of(f / "out"),
-        lambda f: readable(f / "out"),
-    ),
-    Verb(
-        "screen",
-        lambda f: ["screen", str(sources(f)), "--stages", "validate,group,relax,rank",
-                   "--potentials", "pair", "--executor", "here", "--steps", "5",
-                   "--profile", "permissive", "--out", str(f / "out"), "--quiet"],
-        lambda f: screened(f / "out"),
-        lambda f: readable(f / "out"),
-    ),
-]  # fmt: skip
-
-
-def start(words: list[str], limit: int | None = None) -> subprocess.Popen[bytes]:
-    """The command in a process group of its own; files may not grow beyond the limit."""
-
-    def prepare() -> None:
-        os.setsid()
-        if limit is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-
-    return subprocess.Popen(
-        [sys.executable, "-m", "crystal_diffusion", *words], stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE, preexec_fn=prepare,
-    )  # fmt: skip
-
-
-def ended(process: subprocess.Popen[bytes]) -> tuple[int, str]:
-    """Exit code and what was said."""
-    _, said = process.communicate()
-    return process.returncode, said.decode("utf-8", "replace")
-
-
-def disturbed(verb: Verb, kind: int, wanted: object, rng: random.Random) -> str:
-    """One round: stop at random moments until the command ends by itself; what came of it."""
+def stopped(campaign: Campaign, kind: int) -> str:
+    """One round: stop at one to three random moments, then let it end; what came of it."""
+    verb, rng = campaign.verb, campaign.rng
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        words = verb.words(folder)
-        for _ in range(_MOST_STARTS):
-            process = start(words)
-            try:
-                process.wait(rng.uniform(0.3, 1.0) * verb.seconds)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, kind)
-            code, said = ended(process)
-            if "Traceback" in said:
-                return f"traceback: {said[-600:]}"
-            if code == 0:
-                return "same" if verb.result(folder) == wanted else "another result"
-            if (
-                code == 2
-                and (folder / "out" / "manifest.json").exists()
-                and verb.name == "generate"
-            ):
-                # Ctrl-C kept what was finished: a whole run of fewer crystals.
-                kept = verb.result(folder)
-                assert isinstance(kept, dict) and isinstance(wanted, dict)
-                return "same" if all(wanted.get(k) == v for k, v in kept.items()) else "mixed up"
-            if kind == signal.SIGKILL and verb.whole(folder) and verb.result(folder) != wanted:
+        for _ in range(rng.randint(1, _MOST_KILLS)):
+            child = campaign.begin(folder)
+            if not child.wait(rng.uniform(0.0, 1.0) * campaign.seconds):
+                campaign.stops += 1
+                child.stop(kind)
+                child.wait()
+            if "Traceback" in child.text():
+                return f"traceback: {child.text()[-600:]}"
+            if verb.whole(folder):
+                found = verb.result(folder)
+                if found == campaign.wanted:
+                    return "same"
+                if kind == signal.SIGINT and verb.keeps:
+                    same = all(campaign.wanted.get(k) == v for k, v in found.items())
+                    return "same" if found and same else "mixed up"
                 return "a part was read as the whole"
-            if code not in (-kind, 130, 1) and code != 0:
-                return f"exit code {code}: {said[-300:]}"
-    return "did not end"
+        return campaign.finish(folder)
 
 
-def full_disk(verb: Verb, wanted: object, rng: random.Random) -> str:
+def full_disk(campaign: Campaign) -> str:
     """Writes fail from some size on; the error is one sentence, then the command completes."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        words = verb.words(folder)
-        code, said = ended(start(words, rng.choice((200, 1_000, 4_000, 20_000))))
-        if "Traceback" in said:
-            return f"traceback: {said[-600:]}"
-        if code == 0 and verb.result(folder) != wanted:
+        child = campaign.begin(folder, limit=campaign.rng.choice((200, 1_000, 4_000, 20_000)))
+        child.wait()
+        if "Traceback" in child.text():
+            return f"traceback: {child.text()[-600:]}"
+        if child.code in (0, 1) and campaign.verb.result(folder) != campaign.wanted:
             return "lost without a word"
-        code, said = ended(start([*words, *(["--overwrite"] if verb.name == "generate" else [])]))
-        if code != 0:
-            return f"exit code {code}: {said[-300:]}"
-        return "same" if verb.result(folder) == wanted else "another result"
+        if child.code in (0, 1):
+            return "same"
+        return campaign.finish(folder, ("--overwrite",) if campaign.verb.keeps else ())
 
 
-def two_writers(verb: Verb, wanted: object, rng: random.Random) -> str:
+def two_writers(campaign: Campaign) -> str:
     """Two of the same command at once: one ends well, the other is refused or does the same."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        words = verb.words(folder)
-        first = start(words)
-        time.sleep(rng.uniform(0, 0.5) * verb.seconds)
-        second = start(words)
-        answers = [ended(first), ended(second)]
-        if any("Traceback" in said for _, said in answers):
-            return f"traceback: {answers}"
-        if sorted(code for code, _ in answers)[0] != 0:
-            return f"none ended well: {answers}"
-        return "same" if verb.result(folder) == wanted else "another result"
+        first = campaign.begin(folder)
+        time.sleep(campaign.rng.uniform(0, 0.5) * campaign.seconds)
+        second = campaign.begin(folder)
+        for child in (first, second):
+            child.wait()
+        if "Traceback" in first.text() or not {first.code, second.code} & {0, 1}:
+            return f"none ended well: {first.code}, {second.code}: {first.text()[-600:]}"
+        return "same" if campaign.verb.result(folder) == campaign.wanted else "another result"
 
 
-def no_folder(verb: Verb, wanted: object, rng: random.Random) -> str:
-    """The output cannot be a folder: a file is there, or the name is too long."""
+def no_folder(campaign: Campaign) -> str:
+    """The output cannot be made: a file is in its way, or the name is too long."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "file").write_text("x")
-        place = rng.choice((folder / "file", folder / "file" / "x", folder / ("n" * 300)))
-        words = [str(place) if w == str(folder / "out") else w for w in verb.words(folder)]
-        code, said = ended(start(words))
-        if "Traceback" in said or code != 2 or not said.strip():
-            return f"exit code {code}: {said[-600:]}"
+        place = campaign.rng.choice((folder / "file" / "x", folder / ("n" * 300)))
+        words = [
+            word.replace(str(folder / "out"), str(place))
+            for word in campaign.verb.words(folder, campaign.address)
+        ]
+        child = start(words, folder / "said")
+        child.wait()
+        if "Traceback" in child.text() or child.code != 2 or not child.text().strip():
+            return f"exit code {child.code}: {child.text()[-600:]}"
         return "same" if (folder / "file").read_text() == "x" else "overwrote a file"
+
+
+def read_only(campaign: Campaign) -> str:
+    """A folder that may be read and not written: one sentence, and nothing has changed."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        words = campaign.verb.words(folder, campaign.address)
+        said = folder / "said"
+        said.touch()
+        said.chmod(0o666)
+        folder.chmod(0o555)
+        before = sorted(path.name for path in folder.rglob("*"))
+        child = start(words, said, nobody=True)
+        child.wait()
+        after = sorted(path.name for path in folder.rglob("*"))
+        folder.chmod(0o755)
+        if "Traceback" in child.text() or child.code != 2 or not child.text().strip():
+            return f"exit code {child.code}: {child.text()[-600:]}"
+        return "same" if before == after else "wrote all the same"
+
+
+KINDS: dict[str, Callable[[Campaign], str]] = {
+    "kill": lambda c: stopped(c, signal.SIGKILL),
+    "Ctrl-C": lambda c: stopped(c, signal.SIGINT),
+    "full disk": full_disk,
+    "two writers": two_writers,
+    "no folder": no_folder,
+    "read-only": read_only,
+}
+#: Of the kills that are asked for: signals for the first two, rounds for the others.
+_SHARE = {
+    "kill": 1.0, "Ctrl-C": 0.3, "full disk": 0.1, "two writers": 0.1, "no folder": 0.05,
+    "read-only": 0.05,
+}  # fmt: skip
+
+
+def undisturbed(verb: Verb, address: str) -> tuple[Any, float]:
+    """What a verb leaves, and the shorter of two times that it takes."""
+    times = []
+    for _ in range(2):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            began = time.monotonic()
+            child = start(verb.words(folder, address), folder / "said")
+            child.wait()
+            times.append(time.monotonic() - began)
+            if child.code not in (0, 1):
+                raise SystemExit(f"{verb.name} fails undisturbed: {child.text()}")
+            wanted = verb.result(folder)
+    return wanted, min(times)
+
+
+def disturb(campaign: Campaign, kind: str, amount: int) -> None:
+    """Rounds of one kind until there were enough."""
+    done = 0
+    while done < amount:
+        before = campaign.stops
+        answer = KINDS[kind](campaign)
+        campaign.answers["same" if answer == "same" else "wrong"] += 1
+        done += campaign.stops - before if kind in ("kill", "Ctrl-C") else 1
+        # A command that ends before it can be stopped must not go on for ever.
+        if campaign.answers.total() > 20 * amount + 20:
+            return
+        if answer != "same":
+            print(f"{campaign.verb.name}, {kind}: {answer}", flush=True)
 
 
 def main() -> int:
     """Run the campaign of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=100, help="kills of each verb")
-    parser.add_argument("--verbs", default="train,generate,screen")
+    parser.add_argument("--kills", type=int, default=100, help="of each verb")
+    parser.add_argument("--verbs", default=",".join(verb.name for verb in VERBS))
+    parser.add_argument("--kinds", default=",".join(KINDS))
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    kinds: dict[str, Callable[[Verb, object, random.Random], str]] = {
-        "kill": lambda v, w, r: disturbed(v, signal.SIGKILL, w, r),
-        "Ctrl-C": lambda v, w, r: disturbed(v, signal.SIGINT, w, r),
-        "full disk": full_disk,
-        "two writers": two_writers,
-        "no folder": no_folder,
-    }
-    share = {"kill": 1.0, "Ctrl-C": 0.5, "full disk": 0.1, "two writers": 0.1, "no folder": 0.1}
-    found: dict[str, Counter[str]] = {}
-    for verb in VERBS:
-        if verb.name not in options.verbs.split(","):
-            continue
-        with tempfile.TemporaryDirectory() as name:
-            began = time.monotonic()
-            code, said = ended(start(verb.words(Path(name))))
-            verb.seconds = time.monotonic() - began
-            if code != 0:
-                raise SystemExit(f"{verb.name} fails undisturbed: {said}")
-            wanted = verb.result(Path(name))
-        for kind, attempt in kinds.items():
-            rng = random.Random(f"{options.seed} {verb.name} {kind}")
-            counts = found.setdefault(f"{verb.name}, {kind}", Counter())
-            for _ in range(max(1, round(options.rounds * share[kind]))):
-                answer = attempt(verb, wanted, rng)
-                counts["same" if answer == "same" else "wrong"] += 1
-                if answer != "same":
-                    print(f"{verb.name}, {kind}: {answer}", flush=True)
-            print(f"{verb.name}, {kind}: {dict(counts)}", flush=True)
-    print("| disturbed | rounds | same end | wrong or lost |\n|---|---|---|---|")
-    for row, counts in found.items():
-        print(f"| {row} | {counts.total()} | {counts['same']} | {counts['wrong']} |")
-    print(json.dumps({k: dict(v) for k, v in found.items()}))
-    return int(any(counts["wrong"] for counts in found.values()))
+    rows: dict[str, Campaign] = {}
+    with database() as address:
+        import crystal_diffusion.cli  # noqa: F401  imported once, for all children
+
+        for verb in VERBS:
+            if verb.name not in options.verbs.split(","):
+                continue
+            verb.prepare()
+            # Once in this process: what it imports and loads is there in all children.
+            with tempfile.TemporaryDirectory() as name, quiet():
+                run(verb.words(Path(name), address))
+            wanted, seconds = undisturbed(verb, address)
+            print(f"{verb.name}: {seconds:.2f} s undisturbed", flush=True)
+            for kind in options.kinds.split(","):
+                rng = random.Random(f"{options.seed} {verb.name} {kind}")
+                campaign = Campaign(verb, address, wanted, seconds, rng)
+                rows[f"{verb.name}, {kind}"] = campaign
+                disturb(campaign, kind, max(1, round(options.kills * _SHARE[kind])))
+                print(f"{verb.name}, {kind}: {campaign.stops} {dict(campaign.answers)}", flush=True)
+    print("| disturbed | signals | rounds | same end | wrong or lost |\n|---|---|---|---|---|")
+    for row, campaign in rows.items():
+        answers = campaign.answers
+        cells = (campaign.stops or "", answers.total(), answers["same"], answers["wrong"])
+        print(f"| {row} | {' | '.join(str(cell) for cell in cells)} |")
+    print(json.dumps({row: dict(campaign.answers) for row, campaign in rows.items()}))
+    return int(any(campaign.answers["wrong"] for campaign in rows.values()))
 
 
 if __name__ == "__main__":

@@ -102,6 +102,14 @@ class Worker:
         if not self.pipe.poll(STARTS_WITHIN_S) or self.pipe.recv()[1] != "ready":
             raise RuntimeError(f"a worker for {self.target} did not start; see above")
 
+    def doing(self) -> tuple[float, str]:
+        """Seconds of processor time that the process has had, and its state as Linux calls it."""
+        try:
+            fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return 0.0, "gone"
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"), fields[0]
+
     def stop(self) -> None:
         """End the process, whatever it does."""
         self.process.kill()
@@ -124,7 +132,13 @@ def campaign(
             while True:
                 # Far more than the timer of the worker: the machine may be busy.
                 patience = 40 * worker.hang_s
-                if not worker.pipe.poll(patience):
+                worked, _ = worker.doing()
+                while not worker.pipe.poll(patience):
+                    # A process that is paused, or waits for a busy machine, does not hang.
+                    so_far, state_now = worker.doing()
+                    if so_far - worked >= worker.hang_s or state_now not in "RTD":
+                        break
+                if not worker.pipe.poll(0):
                     word, detail = "hang", f"no answer for {patience:.0f} s"
                 else:
                     try:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import os
@@ -170,29 +171,32 @@ def _flipped(raw: bytes, rng: random.Random) -> bytes:
     return bytes(data)
 
 
-#: Verb → options that take a value; what is tried with them is drawn from ``_ODD``.
-_OPTIONS: dict[str, tuple[str, ...]] = {
-    "check": ("--disorder", "--left-handed", "--min-distance", "--rows", "--out"),
-    "validate": ("--profile", "--limits", "--rows", "--processes", "--out"),
-    "view": ("--id", "--out", "--most"),
-    "report": ("--out",),
-    "inspect": (),
-    "dft": ("--top", "--code", "--cutoff", "--kpoints", "--pseudo-dir", "--db", "--out"),
-    "screen": ("--stages", "--top", "--potentials", "--db", "--executor", "--processes",
-               "--fmax", "--smax", "--steps", "--profile", "--disorder"),
-    "relax": ("--potential", "--executor", "--fmax", "--steps", "--out"),
-    "generate": ("--formula", "--z", "--elements", "--exclude", "--natoms", "--lattice",
-                 "--spacegroup", "--crystal-system", "--point-group", "--wyckoff", "--cell",
-                 "--host", "--add", "--profile", "--seed", "--first", "-n", "--out",
-                 "--max-attempts", "--device", "--executor"),
-    "train": ("--network", "--coordinates", "--lattice", "--epochs", "--steps", "--minutes",
-              "--learning-rate", "--dim", "--layers", "--tokens", "--accumulate", "--precision",
-              "--physics-weight", "--patience", "--disorder", "--largest-volume", "--start-from",
-              "--seed", "--device", "--out"),
-    "benchmark": ("--split", "-n", "--candidates", "--predictors", "--steps", "--seed"),
-    "evaluate": ("--train",),
-    "cache": (),
-}  # fmt: skip
+#: Not drawn: it takes a minute whatever is asked of it.
+_LONG_VERBS = ("demo",)
+#: With these the app would begin to serve; without them it is given a file as its folder.
+_LEFT_OUT = {"app": ("--folder", "--browser", "--no-browser")}
+
+
+@functools.lru_cache(maxsize=1)
+def _options() -> dict[str, tuple[tuple[str, bool], ...]]:
+    """Every verb of the command line, and its options with whether they take a value."""
+    from typer.main import get_command
+
+    from crystal_diffusion.cli import verbs
+
+    commands = get_command(verbs).commands
+    return {
+        name: tuple(
+            (option, not getattr(parameter, "is_flag", False))
+            for parameter in command.params
+            for option in (*parameter.opts, *parameter.secondary_opts)
+            if option.startswith("-") and option not in _LEFT_OUT.get(name, ())
+        )
+        for name, command in commands.items()
+        if name not in _LONG_VERBS
+    }
+
+
 _ODD = (
     "", "0", "-1", "7", "nan", "inf", "-inf", "1e300", "1e-300", "99999999999999999999", "x",
     "x[/y]",
@@ -204,12 +208,20 @@ _ODD = (
 )  # fmt: skip
 
 
+#: What a verb is told first where that is no file of crystals.
+_FIRST = {
+    "benchmark": ("mp20", "x"),
+    "fetch": ("optimade", "icsd", "cod", "mp", "x"),
+}
+
+
 def arguments(number: int, folder: Path) -> str:
     """A command line with at least one odd word; only verbs and words that end soon."""
     from crystal_diffusion.cli import main
 
     rng = random.Random(f"arguments {number}")
-    verb = rng.choice(list(_OPTIONS))
+    options = _options()
+    verb = rng.choice(list(options))
     run, model, cif = folder / "run", folder / "model", folder / "one.cif"
     for name, raw in seeds.run_folder().items():
         (run / name).parent.mkdir(parents=True, exist_ok=True)
@@ -227,12 +239,12 @@ def arguments(number: int, folder: Path) -> str:
         return word
 
     source = {"dft": run, "report": run, "screen": run, "evaluate": run, "inspect": model}
-    first = str(source.get(verb, model if verb == "generate" else cif))
-    if verb == "benchmark":
-        first = "mp20"
+    first = str(source.get(verb, model if verb in ("generate", "distill") else cif))
+    if verb in _FIRST:
+        first = rng.choice(_FIRST[verb])
     if rng.random() < 0.2 or verb == "cache":
         first = odd()
-    words = [verb, first]
+    words = [verb] if verb in ("app", "discover", "doctor") else [verb, first]
     # A small run where nothing else is odd; the odd words come after and win.
     words += {
         "generate": ["-n", "1", "--steps", "2", "--max-attempts", "1", "--formula", "NaCl",
@@ -244,10 +256,18 @@ def arguments(number: int, folder: Path) -> str:
         "check": [], "view": ["--out", str(folder / "x.html")],
         "benchmark": ["--split", str(cif), "-n", "1", "--candidates", "1"],
         "cache": ["--folder", str(folder)],
+        "app": ["--folder", str(cif), "--no-browser"],
+        "discover": ["--budget", "1", "--batch", "1", "--most-atoms", "6", "--potential", "pair",
+                     "--executor", "here", "--out", str(folder / "new")],
+        "distill": ["--steps", "1", "--out", str(folder / "new")],
+        "fetch": ["all", "--provider", "http://127.0.0.1:9", "--out", str(folder / "new.parquet")],
     }.get(verb, [])  # fmt: skip
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
-        option = rng.choice(_OPTIONS[verb]) if _OPTIONS[verb] else ""
-        words += [option, odd()] if option and rng.random() < 0.9 else [odd()]
+        option, takes_value = rng.choice(options[verb] or (("", False),))
+        if option and rng.random() < 0.9:
+            words += [option, odd()] if takes_value else [option]
+        else:
+            words.append(odd())
     before = sys.argv, os.getcwd()
     captured = io.TextIOWrapper(io.BytesIO(), errors="backslashreplace")
     code: object = 0
