@@ -25,6 +25,9 @@ def demo(
     folder: Annotated[Path, typer.Option("--out", "-o", help="Where to write.")] = Path("run_demo"),
     n: Annotated[int, typer.Option("-n", help="Crystals to generate.")] = 24,
     seconds: Annotated[float, typer.Option(help="Training time, about.")] = 75.0,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Eight crystals after 15 seconds of training.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only errors.")] = False,
 ) -> None:
@@ -34,6 +37,8 @@ def demo(
     """
     from crystal_diffusion.workflows.demo import run_demo
 
+    if quick:
+        n, seconds = 8, 15.0
     bar = progress(quiet)
     task = bar.add_task("training", total=1)
     with bar:
@@ -51,4 +56,4 @@ def demo(
     out.print(crystal_table("New crystals", rows, _SHOWN))
     for line in demo_result.lines():
         out.print(line, highlight=False)
-    raise typer.Exit(OK if demo_result.new_valid >= min(16, n) else PARTIAL)
+    raise typer.Exit(OK if demo_result.new_valid >= 2 * n // 3 else PARTIAL)
