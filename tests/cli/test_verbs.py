@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from crystal_diffusion.cli import VERBS, app
+from crystal_diffusion.cli import VERBS, verbs
 from crystal_diffusion.data.demo import create_demo_dataset
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +33,7 @@ def shell(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProce
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_an_example(verb: str) -> None:
-    done = RUNNER.invoke(app, [verb, "--help"])
+    done = RUNNER.invoke(verbs, [verb, "--help"])
     assert done.exit_code == 0
     assert f"crystal-diffusion {verb}" in done.output
 
@@ -89,7 +89,7 @@ def test_train_and_generate_from_files(tmp_path: Path) -> None:
         cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
-    assert "samples are valid" in done.stdout and "about" in done.stderr
+    assert "samples are valid" in done.stdout and "About" in done.stderr
     assert {p.name for p in (tmp_path / "model").iterdir()} >= {
         "model.safetensors",
         "state.safetensors",
@@ -126,7 +126,7 @@ def test_train_and_generate_from_files(tmp_path: Path) -> None:
 
 
 def test_doctor() -> None:
-    done = RUNNER.invoke(app, ["doctor"])
+    done = RUNNER.invoke(verbs, ["doctor"])
     assert done.exit_code == 0 and "torch" in done.output
 
 
@@ -171,9 +171,17 @@ def test_ctrl_c_while_training_can_go_on(tmp_path: Path) -> None:
 
 def test_workers_and_an_accelerator_exclude_each_other(tmp_path: Path) -> None:
     done = RUNNER.invoke(
-        app,
+        verbs,
         ["generate", "--executor", "local", "--device", "cuda", "--out", str(tmp_path / "run")],
     )
     assert done.exit_code != 0
     assert "give one of them" in str(done.exception) + done.output
     assert not (tmp_path / "run").exists()
+
+
+def test_the_quick_demonstration_makes_eight_crystals(tmp_path: Path) -> None:
+    answer = RUNNER.invoke(verbs, ["demo", "--quick", "--out", str(tmp_path / "demo")])
+    assert answer.exit_code == 0, answer.output
+    rows = (tmp_path / "demo" / "run" / "structures.csv").read_text().splitlines()
+    assert len(rows) == 9
+    assert (tmp_path / "demo" / "run" / "picture.png").is_file()
