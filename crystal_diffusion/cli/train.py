@@ -80,11 +80,13 @@ def train(
     def announce(estimate: Estimate) -> None:
         nonlocal task
         if not quiet:
-            err.print(_forecast(estimate), highlight=False)
+            err.print(_forecast(estimate), highlight=False, soft_wrap=True)
         task = bar.add_task("training", total=estimate.steps)
 
     def advance(step: int, total: int, loss: float) -> None:
-        bar.update(task, completed=step, description=f"training, loss {loss:.3f}")
+        ended = step >= total  # what is made with the result is judged after the steps
+        words = "judging the result" if ended else f"training, loss {loss:.3f}"
+        bar.update(task, completed=step, description=words)
 
     with bar:
         generator, summary = run_training(
@@ -121,7 +123,7 @@ def train(
         )
     Workers.leave()
     if not quiet:
-        out.print(summary.verdict, highlight=False)
+        out.print(summary.verdict, highlight=False, soft_wrap=True)
         if summary.result.steps:
             plot = summary.out / "loss.png"
             out.print(
