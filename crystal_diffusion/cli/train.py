@@ -12,7 +12,7 @@ from crystal_diffusion.cli.console import OK, err, out, progress
 
 if TYPE_CHECKING:
     from crystal_diffusion.generation.generator import CrystalGenerator
-    from crystal_diffusion.workflows.estimate import Estimate
+    from crystal_diffusion.workflows.estimate import Estimate, TrainingSummary
 
 
 def train(
@@ -124,13 +124,8 @@ def train(
     Workers.leave()
     if not quiet:
         out.print(summary.verdict, highlight=False, soft_wrap=True)
-        if summary.result.steps:
-            plot = summary.out / "loss.png"
-            out.print(
-                f"{summary.result.steps} steps in {_time(summary.result.seconds)}, loss "
-                f"{summary.result.loss:.3f}{f', loss plot: {plot}' if plot.exists() else ''}",
-                highlight=False,
-            )
+        for line in _how(summary):
+            out.print(line, highlight=False, soft_wrap=True)
         for line in next_lines(generator, summary.out):
             out.print(line, highlight=False, soft_wrap=True)
     raise typer.Exit(OK)
@@ -147,6 +142,19 @@ def _forecast(estimate: Estimate) -> str:
         f"About {time} on this machine as it is now, for {steps}{beside}; "
         f"{estimate.memory_mb:.0f} MB of memory, {estimate.parameters / 1e6:.2f} M parameters."
     )
+
+
+def _how(summary: TrainingSummary) -> list[str]:
+    """How long it took; of one training its steps, loss and picture too."""
+    if not summary.result.steps:
+        return []
+    if summary.estimate.trainings > 1:
+        return [f"All of it took {_time(summary.result.seconds)}."]
+    plot = summary.out / "loss.png"
+    return [
+        f"{summary.result.steps} steps in {_time(summary.result.seconds)}, loss "
+        f"{summary.result.loss:.3f}{f', loss plot: {plot}' if plot.exists() else ''}"
+    ]
 
 
 def next_lines(generator: CrystalGenerator, folder: Path) -> list[str]:

@@ -98,21 +98,25 @@ def verdict(
 def _library(count: int, joined: Joined, before: int) -> str:
     crystals = f"{count} crystal{'s' if count > 1 else ''}"
     text = f"Learned: your {crystals} joined the library and the ranking of the pretrained model."
-    if joined.types:
-        kinds = f"{joined.types} structure type{'s' if joined.types > 1 else ''}"
-        new = (
-            "all known to the library"
-            if not joined.new
-            else f"{joined.new} of them new to the library"
-        )
+    if joined.types == 1:
+        known = "is new to it" if joined.new else "it has already"
+        text += f" {_all(count)} of one structure type, {joined.commonest}, which {known};"
+    elif joined.types:
+        new = f"{joined.new} of them new to it" if joined.new else "all of which it has already"
         most = f", most often {joined.commonest} ({joined.members})" if joined.members > 1 else ""
+        text += f" They belong to {joined.types} structure types{most}, {new};"
+    if joined.types:
         text += (
-            f" They belong to {kinds}{most}, {new}; from now on they are proposed for other "
-            "compositions and vote in the order of the answers."
+            " from now on they are proposed for other compositions and vote in the order of the "
+            "answers."
         )
     if before:
         text += f" The {before} crystals of the model that it started from stay in it."
     return text
+
+
+def _all(count: int) -> str:
+    return "It is" if count == 1 else "All are"
 
 
 def _answers(figures: LeaveOneOut, count: int) -> str:
@@ -157,13 +161,13 @@ def _network(selection: Selection, count: int) -> str:
         return (
             f"Not learned: the weights of the network are unchanged. Trained on {half}, none of "
             f"the ways that were tried ({tried}) was surely better on the {len(before.losses)} "
-            f"others than no change (error {before.loss:.3f}, {sum(before.found)} of "
+            f"others than no change (denoising error {before.loss:.3f}, {sum(before.found)} of "
             f"{len(before.found)} found from noise)."
         )
     after = selection.judged[selection.chosen.name]
     return (
         f"Learned: the weights of the network were adapted ({selection.chosen.name}). Trained on "
-        f"{half} and judged on the {len(before.losses)} others, its error fell from "
+        f"{half} and judged on the {len(before.losses)} others, its denoising error fell from "
         f"{before.loss:.3f} to {after.loss:.3f} (by {selection.gain:.3f} ± {selection.error:.3f}); "
         f"from noise alone it found {sum(before.found)} of {len(before.found)} before and "
         f"{sum(after.found)} after."

@@ -94,7 +94,7 @@ def test_elements_and_sizes_beyond_the_base_are_said() -> None:
         Copying(),
         {},
     )
-    assert "Po" in text and "up to 60 atoms" in text and "1 of them new to the library" in text
+    assert "Po" in text and "up to 60 atoms" in text and "1 of them new to it" in text
 
 
 @pytest.mark.parametrize(
