@@ -35,8 +35,9 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from crystal_diffusion import chemistry
+from crystal_diffusion.cell_geometry import wrap
 from crystal_diffusion.physics.crystal_geometry import CrystalGeometry
-from crystal_diffusion.physics.distances import reduce_cell, wrap
+from crystal_diffusion.physics.distances import reduce_cell
 from crystal_diffusion.physics.report import ValidationReport
 from crystal_diffusion.physics.validator import CHECKS, PhysicsValidator
 

@@ -31,22 +31,22 @@ def wrap_displacement(displacement: Tensor) -> Tensor:
 
 
 def lattice_from_parameters(parameters: Tensor) -> Tensor:
-    """Cells from ``(..., 6)`` a, b, c (Å), alpha, beta, gamma (degrees): a along x, b in xy.
+    """Cells from ``(..., 6)`` a, b, c (Å), alpha, beta, gamma (degrees): c along z, a in xz.
 
     Returns:
-        ``(..., 3, 3)`` row vectors, right-handed.
+        ``(..., 3, 3)`` row vectors, right-handed; as `cell_geometry.lattice_from_parameters`.
     """
     a, b, c = parameters[..., 0], parameters[..., 1], parameters[..., 2]
     alpha, beta, gamma = (torch.deg2rad(parameters[..., i]) for i in (3, 4, 5))
     cos_a, cos_b, cos_g = torch.cos(alpha), torch.cos(beta), torch.cos(gamma)
-    sin_g = torch.sin(gamma)
+    sin_a, sin_b = torch.sin(alpha), torch.sin(beta)
     zero = torch.zeros_like(a)
-    c_y = (cos_a - cos_b * cos_g) / sin_g
-    c_z = torch.sqrt((1 - cos_b**2 - c_y**2).clamp_min(1e-12))
+    star = (cos_a * cos_b - cos_g) / (sin_a * sin_b)
+    sin_star = torch.sqrt((1 - star**2).clamp_min(1e-12))
     rows = [
-        torch.stack([a, zero, zero], -1),
-        torch.stack([b * cos_g, b * sin_g, zero], -1),
-        torch.stack([c * cos_b, c * c_y, c * c_z], -1),
+        torch.stack([a * sin_b, zero, a * cos_b], -1),
+        torch.stack([-b * sin_a * star, b * sin_a * sin_star, b * cos_a], -1),
+        torch.stack([zero, zero, c], -1),
     ]
     return torch.stack(rows, -2)
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from pymatgen.core import Lattice
 from pymatgen.util.coord import pbc_shortest_vectors
 
-from crystal_diffusion import geometry
+from crystal_diffusion import cell_geometry, geometry
+from crystal_diffusion.physics.distances import distance_matrix, reduce_cell
 from crystal_diffusion.testing import named_crystals
 
 CRYSTALS = named_crystals()
@@ -71,3 +72,59 @@ def test_image_shifts_begin_with_zero() -> None:
     assert shifts[0].abs().sum() == 0
     vectors = pbc_shortest_vectors(Lattice.cubic(3), [[0, 0, 0]], [[0.9, 0, 0]])
     assert np.linalg.norm(vectors) == pytest.approx(0.3)
+
+
+EDGES = st.tuples(*[st.floats(2, 20)] * 3)
+ANGLES = st.tuples(*[st.floats(50, 118)] * 3).filter(
+    lambda a: max(a) < sum(a) - max(a) - 8 and sum(a) < 340
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(EDGES, ANGLES, st.integers(0, 2**32 - 1))
+def test_arrays_and_tensors_have_one_geometry(
+    edges: tuple[float, float, float], angles: tuple[float, float, float], seed: int
+) -> None:
+    """Triclinic cells: same cell in the same orientation, same way back, same images."""
+    parameters = np.array([*edges, *angles])
+    tensor = torch.from_numpy(parameters)
+    lattice = cell_geometry.lattice_from_parameters(parameters)
+    np.testing.assert_allclose(geometry.lattice_from_parameters(tensor).numpy(), lattice, atol=1e-9)
+    np.testing.assert_allclose(lattice, Lattice.from_parameters(*parameters).matrix, atol=1e-8)
+    assert np.linalg.det(lattice) > 0
+    np.testing.assert_allclose(cell_geometry.lattice_to_parameters(lattice), parameters, rtol=1e-7)
+    rng = np.random.default_rng(seed)
+    turned = lattice @ np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    np.testing.assert_allclose(
+        cell_geometry.lattice_to_parameters(turned),
+        geometry.lattice_to_parameters(torch.from_numpy(turned)).numpy(),
+        rtol=1e-9,
+    )
+    frac = rng.normal(scale=2, size=(5, 3))
+    np.testing.assert_array_equal(
+        cell_geometry.wrap(frac), geometry.wrap(torch.from_numpy(frac)).numpy()
+    )
+    step = cell_geometry.wrap_displacement(frac)
+    np.testing.assert_array_equal(step, geometry.wrap_displacement(torch.from_numpy(frac)).numpy())
+    # In a reduced cell the near images of the network are the true distances of the validator.
+    cell = reduce_cell(lattice).rows
+    wrapped = cell_geometry.wrap_displacement(frac[None] - frac[:, None])
+    near = geometry.near_image_distances(
+        torch.from_numpy(wrapped)[None], torch.from_numpy(cell @ cell.T)[None]
+    )
+    off = ~np.eye(5, dtype=bool)
+    np.testing.assert_allclose(
+        near[0].numpy()[off], distance_matrix(frac, cell)[off], rtol=1e-9, atol=1e-9
+    )
+
+
+def test_an_impossible_cell_is_no_number() -> None:
+    assert np.isnan(cell_geometry.lattice_from_parameters([4, 4, 4, 20, 30, 120])).any()
+
+
+def test_many_cells_at_once() -> None:
+    rng = np.random.default_rng(2)
+    cells = rng.normal(size=(3, 2, 3, 3)) * 3 + 5 * np.eye(3)
+    whole = cell_geometry.lattice_to_parameters(cells)
+    assert whole.shape == (3, 2, 6)
+    np.testing.assert_allclose(whole[1, 1], Lattice(cells[1, 1]).parameters)

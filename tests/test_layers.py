@@ -38,6 +38,7 @@ LAYERS = {
     "device": 1,
     "pretrained": 0,
     "geometry": 0,
+    "cell_geometry": 0,
     "chemistry": 0,
     "properties": 0,
     "seeding": 0,

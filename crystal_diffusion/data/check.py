@@ -12,6 +12,7 @@ from typing import Any, Literal
 import moyopy
 import numpy as np
 
+from crystal_diffusion.cell_geometry import cell_angles
 from crystal_diffusion.chemistry import covalent_radii
 from crystal_diffusion.data.duplicates import find_duplicates
 from crystal_diffusion.data.provenance import NOT_KNOWN, OriginSummary, Provenance, summarize
@@ -218,9 +219,7 @@ def formula_of(numbers: np.ndarray) -> str:
 def _odd_cell(crystal: PlainCrystal) -> list[Finding]:
     lattice = crystal.lattice
     findings = []
-    unit = lattice / np.linalg.norm(lattice, axis=-1, keepdims=True)
-    cosines = np.array([unit[1] @ unit[2], unit[0] @ unit[2], unit[0] @ unit[1]])
-    angles = np.degrees(np.arccos(np.clip(cosines, -1, 1)))
+    angles = cell_angles(lattice)
     if angles.min() < ANGLES[0] or angles.max() > ANGLES[1]:
         worst = angles.min() if angles.min() < ANGLES[0] else angles.max()
         findings.append(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import gemmi
 import numpy as np
 
+from crystal_diffusion.cell_geometry import lattice_from_parameters, wrap_displacement
 from crystal_diffusion.chemistry import covalent_radii
 from crystal_diffusion.data.bounds import MOST_IMAGES, TooMuch
 from crystal_diffusion.data.cif_sites import BadTable, Sites, read_sites
@@ -30,7 +31,6 @@ from crystal_diffusion.data.records import (
     PlainCrystal,
     cell_problem,
     failed,
-    lattice_from_parameters,
     shorten,
 )
 from crystal_diffusion.data.witness import Agreement, Statement, compare, read_formula
@@ -196,7 +196,7 @@ def _plausible(crystal: PlainCrystal) -> bool:
         crystal.lattice, crystal.frac_coords, CONTACT_PART * 2.0 * float(radii.max())
     )
     delta = crystal.frac_coords[pairs[:, 0]] - crystal.frac_coords[pairs[:, 1]]
-    distance = np.linalg.norm((delta - np.round(delta)) @ crystal.lattice, axis=-1)
+    distance = np.linalg.norm(wrap_displacement(delta) @ crystal.lattice, axis=-1)
     limit = CONTACT_PART * (radii[pairs[:, 0]] + radii[pairs[:, 1]])
     return not bool((distance < limit).any())
 

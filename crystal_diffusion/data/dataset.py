@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from crystal_diffusion.cell_geometry import wrap
 from crystal_diffusion.crystal import MAX_ATOMIC_NUMBER
 from crystal_diffusion.data.readers import ProgressCallback, Source, iter_plain
 from crystal_diffusion.data.records import (
@@ -24,7 +25,6 @@ from crystal_diffusion.data.records import (
     LeftHanded,
     PlainCrystal,
     kind_of_note,
-    wrap,
 )
 from crystal_diffusion.data.tables import CrystalArrays, parquet_arrays
 from crystal_diffusion.errors import InputError

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from crystal_diffusion.cell_geometry import wrap_displacement
 from crystal_diffusion.data.records import Occupancy
 
 #: Å; two groups with atoms nearer than this are not there at the same time.
@@ -130,4 +131,4 @@ def _overlap(one: _Unit, two: _Unit, occupancy: Occupancy, lattice: np.ndarray) 
     first = occupancy.frac_coords[list(one.sites)]
     second = occupancy.frac_coords[list(two.sites)]
     step = first[:, None] - second[None]
-    return bool((np.linalg.norm((step - np.round(step)) @ lattice, axis=-1) < OVERLAP_A).any())
+    return bool((np.linalg.norm(wrap_displacement(step) @ lattice, axis=-1) < OVERLAP_A).any())

@@ -7,12 +7,13 @@ and to send; callers of the library see :class:`CrystalRecord` with a pymatgen `
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from crystal_diffusion.cell_geometry import lattice_from_parameters, wrap, wrap_displacement
 from crystal_diffusion.data.bounds import LARGEST_COORDINATE, LONGEST_ID, MOST_ATOMS
 from crystal_diffusion.data.overlaps import IMPOSSIBLE_A, close_pairs
 from crystal_diffusion.data.provenance import NOT_KNOWN, Provenance
@@ -310,33 +311,6 @@ def _has_truth(values: list[Any]) -> bool:
     )
 
 
-def lattice_from_parameters(parameters: np.ndarray | Sequence[float]) -> np.ndarray:
-    """Cells from a, b, c (Å), alpha, beta, gamma (degrees), in pymatgen's orientation.
-
-    Args:
-        parameters: ``(..., 6)``.
-
-    Returns:
-        ``(..., 3, 3)`` with c along z and a in the xz plane; NaN where no such cell exists.
-    """
-    values = np.asarray(parameters, dtype=np.float64)
-    a, b, c = values[..., 0], values[..., 1], values[..., 2]
-    alpha, beta, gamma = (np.radians(values[..., i]) for i in (3, 4, 5))
-    cos_alpha, cos_beta, cos_gamma = np.cos(alpha), np.cos(beta), np.cos(gamma)
-    sin_alpha, sin_beta = np.sin(alpha), np.sin(beta)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        star = (cos_alpha * cos_beta - cos_gamma) / (sin_alpha * sin_beta)
-        star = np.where(np.abs(star) <= 1 + 1e-9, np.clip(star, -1, 1), np.nan)
-        gamma_star = np.arccos(star)
-    zero = np.zeros_like(a)
-    rows = [
-        np.stack([a * sin_beta, zero, a * cos_beta], -1),
-        np.stack([-b * sin_alpha * star, b * sin_alpha * np.sin(gamma_star), b * cos_alpha], -1),
-        np.stack([zero, zero, c], -1),
-    ]
-    return np.stack(rows, -2)
-
-
 def cell_problem(lattice: np.ndarray) -> tuple[str, ProblemKind] | None:
     """Why no crystal can be in this cell, left-handedness apart."""
     if not np.all(np.isfinite(lattice)):
@@ -391,7 +365,7 @@ def _problem_of(crystal: PlainCrystal) -> tuple[str, ProblemKind] | None:
     if len(pairs):
         one, two = pairs[0].tolist()
         step = coords[one] - coords[two]
-        apart = float(np.linalg.norm((step - np.round(step)) @ crystal.lattice))
+        apart = float(np.linalg.norm(wrap_displacement(step) @ crystal.lattice))
         text = (
             f"atoms {one + 1} and {two + 1} are on top of each other ({apart:.3f} Å apart, "
             f"{len(pairs)} such pairs); remove one of each"
@@ -423,12 +397,6 @@ def settle(crystal: PlainCrystal, left_handed: LeftHanded = "swap") -> PlainCrys
         lost = failed(crystal.id, crystal.source, *problem)
         return replace(lost, provenance=crystal.provenance)
     return replace(crystal, lattice=lattice, frac_coords=wrap(coords), notes=notes, frozen=frozen)
-
-
-def wrap(frac_coords: np.ndarray) -> np.ndarray:
-    """Fractional coordinates in [0, 1), also where ``x % 1`` would round up to 1."""
-    wrapped = frac_coords - np.floor(frac_coords)
-    return np.where(wrapped >= 1.0, 0.0, wrapped)
 
 
 def to_record(crystal: PlainCrystal) -> CrystalRecord:

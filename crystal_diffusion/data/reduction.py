@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import moyopy
 import numpy as np
 
-from crystal_diffusion.data.records import wrap
+from crystal_diffusion.cell_geometry import wrap
 from crystal_diffusion.errors import InputError
 
 if TYPE_CHECKING:

@@ -24,6 +24,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from crystal_diffusion.cell_geometry import lattice_from_parameters
 from crystal_diffusion.data.bounds import LONGEST_ID, MIB, MOST_COLUMNS, expand_gzip
 from crystal_diffusion.data.cif import parse_cif
 from crystal_diffusion.data.encodings import decode
@@ -34,7 +35,6 @@ from crystal_diffusion.data.records import (
     LAST_ELEMENT,
     PlainCrystal,
     failed,
-    lattice_from_parameters,
     shorten,
     to_float,
 )

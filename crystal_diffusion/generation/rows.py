@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from crystal_diffusion.cell_geometry import wrap_displacement
 from crystal_diffusion.generation.finishing import Original
 from crystal_diffusion.generation.plan import Plan
 from crystal_diffusion.generation.symmetric import symmetry_columns
@@ -82,7 +83,7 @@ def distance_moved(start: Structure | None, end: Structure, free: slice) -> floa
         return None
     difference = after - before
     difference -= difference[0]
-    difference -= np.round(difference)
+    difference = wrap_displacement(difference)
     difference -= difference.mean(0)
     cartesian = difference @ end.lattice.matrix
     return float(np.sqrt((cartesian**2).sum(1).mean()))

@@ -15,6 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from crystal_diffusion.cell_geometry import (
+    cell_angles,
+    edge_lengths,
+    lattice_from_parameters,
+    lattice_to_parameters,
+)
 from crystal_diffusion.matching.reduced import Floats, Ints, ReducedCrystal
 
 #: Below this the original stops looking for a better assignment.
@@ -208,8 +214,7 @@ def near_bases(cell_one: Floats, cell_two: Floats, tolerances: Tolerances) -> Fl
     """
     from pymatgen.optimization.neighbors import find_points_in_spheres
 
-    lengths = _lengths(cell_two)
-    angles = _angles(cell_two, lengths)
+    lengths, angles = edge_lengths(cell_two), cell_angles(cell_two)
     origin = np.zeros((1, 3))
     _, _, images, distances = find_points_in_spheres(
         all_coords=origin,
@@ -223,7 +228,7 @@ def near_bases(cell_one: Floats, cell_two: Floats, tolerances: Tolerances) -> Fl
     inside = (relative < 1 + tolerances.ltol) & (relative > 1 / (1 + tolerances.ltol))
     whole = [np.asarray(images[rows]) for rows in inside]
     vectors = [rows @ cell_one for rows in whole]
-    long = [_lengths(rows) for rows in vectors]
+    long = [edge_lengths(rows) for rows in vectors]
 
     def close(j: int, k: int, angle: float) -> Any:
         cosines = vectors[j] @ vectors[k].T / long[j][:, None] / long[k]
@@ -240,39 +245,17 @@ def near_bases(cell_one: Floats, cell_two: Floats, tolerances: Tolerances) -> Fl
     return np.stack([vectors[0][a[one]], vectors[1][b[one]], vectors[2][c[one]]], 1)
 
 
-def _lengths(rows: Floats) -> Floats:
-    return np.asarray(np.sqrt(np.sum(rows**2, axis=-1)), np.float64)
-
-
 def _triple(rows: Floats) -> Floats:
     return np.asarray((np.cross(rows[..., 0, :], rows[..., 1, :]) * rows[..., 2, :]).sum(-1))
 
 
-def _angles(cells: Floats, lengths: Floats) -> Floats:
-    """``(..., 3)`` alpha, beta, gamma in degrees."""
-    after, last = cells[..., [1, 2, 0], :], cells[..., [2, 0, 1], :]
-    cosines = (after * last).sum(-1) / (lengths[..., [1, 2, 0]] * lengths[..., [2, 0, 1]])
-    return np.asarray(np.rad2deg(np.arccos(np.clip(cosines, -1, 1))), np.float64)
-
-
 def _mean_cells(bases: Floats, cell: Floats) -> tuple[Floats, Floats]:
     """Cells with the mean edges and angles of each basis and ``cell``, and their volumes."""
-    lengths, own = _lengths(bases), _lengths(cell)
-    angles = (_angles(bases, lengths) + _angles(cell, own)) / 2
-    a, b, c = ((lengths + own) / 2).T
-    radians = np.radians(angles)
-    (cos_a, cos_b, cos_c), (sin_a, sin_b, _) = np.cos(radians).T, np.sin(radians).T
-    star = np.arccos(np.clip((cos_a * cos_b - cos_c) / (sin_a * sin_b), -1, 1))
-    zero = np.zeros_like(a)
-    rows = (
-        (a * sin_b, zero, a * cos_b),
-        (-b * sin_a * np.cos(star), b * sin_a * np.sin(star), b * cos_a),
-        (zero, zero, c),
-    )
-    cells = np.ascontiguousarray(np.array(rows).transpose(2, 0, 1))
+    means = (lattice_to_parameters(bases) + lattice_to_parameters(cell)) / 2
+    cells = np.ascontiguousarray(lattice_from_parameters(means))
     return cells, np.abs(_triple(cells))
 
 
 def _inverse_spacings(cells: Floats) -> Floats:
     """Lengths of the reciprocal basis, 2 pi over the spacing of lattice planes, 1/Å."""
-    return np.asarray(_lengths(np.swapaxes(np.linalg.inv(cells), -1, -2) * 2 * np.pi))
+    return edge_lengths(np.swapaxes(np.linalg.inv(cells), -1, -2) * 2 * np.pi)

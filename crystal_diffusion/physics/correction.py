@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from crystal_diffusion.cell_geometry import wrap
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.physics.distances import (
     Floats,
@@ -23,7 +24,6 @@ from crystal_diffusion.physics.distances import (
     neighbour_pairs,
     reduce_cell,
     shortest_lattice_vector,
-    wrap,
 )
 
 Outcome = Literal["unchanged", "corrected", "impossible", "not found"]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crystal_diffusion import chemistry
+from crystal_diffusion.cell_geometry import cell_angles, edge_lengths
 from crystal_diffusion.chemistry import Floats
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.physics import bonding, contacts
@@ -64,14 +65,12 @@ class CrystalGeometry:
     @cached_property
     def edges(self) -> Floats:
         """``(3,)`` a, b, c in Å."""
-        return np.asarray(np.sqrt((self.lattice * self.lattice).sum(1)), np.float64)
+        return edge_lengths(self.lattice)
 
     @cached_property
     def angles(self) -> Floats:
         """``(3,)`` alpha, beta, gamma in degrees."""
-        unit = self.lattice / self.edges[:, None]
-        cosines = [unit[1] @ unit[2], unit[0] @ unit[2], unit[0] @ unit[1]]
-        return np.asarray(np.degrees(np.arccos(np.clip(cosines, -1, 1))), np.float64)
+        return cell_angles(self.lattice)
 
     @cached_property
     def flat(self) -> bool:

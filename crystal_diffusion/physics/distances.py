@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from crystal_diffusion.cell_geometry import wrap
 from crystal_diffusion.errors import InputError
 
 Floats = NDArray[np.float64]
@@ -58,13 +59,6 @@ class NeighbourPairs:
         frac = np.asarray(frac_coords, np.float64)
         step = frac[self.second] + self.image - frac[self.first]
         return np.asarray(step @ np.asarray(lattice, np.float64), np.float64)
-
-
-def wrap(frac_coords: ArrayLike) -> Floats:
-    """Fractional coordinates in [0, 1), also where ``x % 1`` would round up to 1."""
-    frac = np.asarray(frac_coords, np.float64)
-    wrapped = frac - np.floor(frac)
-    return np.where(wrapped >= 1.0, 0.0, wrapped)
 
 
 def _as_coords(frac_coords: ArrayLike) -> Floats:

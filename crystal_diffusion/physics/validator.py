@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from crystal_diffusion.cell_geometry import wrap
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.parallel import process_pool, usable_cores
 from crystal_diffusion.physics import contacts
@@ -17,7 +18,7 @@ from crystal_diffusion.physics.arrays import Crystals, same_kind, to_array
 from crystal_diffusion.physics.chemistry_checks import CHEMISTRY_CHECKS
 from crystal_diffusion.physics.correction import CorrectionResult, separate_atoms
 from crystal_diffusion.physics.crystal_geometry import CrystalGeometry
-from crystal_diffusion.physics.distances import Floats, minimum_distance, wrap
+from crystal_diffusion.physics.distances import Floats, minimum_distance
 from crystal_diffusion.physics.geometry_checks import GEOMETRY_CHECKS, Check
 from crystal_diffusion.physics.limits import Limits, make_limits
 from crystal_diffusion.physics.report import CheckResult, ValidationReport

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from crystal_diffusion.cell_geometry import cell_angles, edge_lengths
+
 EDGE_STEP_A = 0.001
 ANGLE_STEPS_PER_DEGREE = 300
 COORD_STEPS = 65536
@@ -28,10 +30,7 @@ def composition_code(elements: NDArray[Any], counts: NDArray[Any]) -> NDArray[np
 
 def encode_cell(lattice: NDArray[np.float64]) -> list[int]:
     """Quantised cell parameters of ``(3, 3)`` rows in Å."""
-    metric = lattice @ lattice.T
-    edges = np.sqrt(np.diag(metric))
-    cosines = [metric[i, j] / edges[i] / edges[j] for i, j in ((1, 2), (0, 2), (0, 1))]
-    angles = np.degrees(np.arccos(np.clip(cosines, -1, 1)))
+    edges, angles = edge_lengths(lattice), cell_angles(lattice)
     coded = np.concatenate([edges / EDGE_STEP_A, angles * ANGLE_STEPS_PER_DEGREE])
     return [int(value) for value in np.clip(np.rint(coded), 1, 65535)]
 

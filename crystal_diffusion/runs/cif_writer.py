@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import gemmi
 import numpy as np
 
+from crystal_diffusion.cell_geometry import wrap_displacement
 from crystal_diffusion.files import file_name
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def _orbits(
     first = np.arange(len(coords))
     for rotation, translation in zip(rotations, translations, strict=True):
         step = (coords @ rotation.T + translation)[:, None] - coords[None]
-        step -= np.round(step)
+        step = wrap_displacement(step)
         apart = np.linalg.norm(step @ lattice, axis=-1)
         target = apart.argmin(1)
         if apart.min(1).max() > EXACT_A or (numbers[target] != numbers).any():

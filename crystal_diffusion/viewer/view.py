@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from crystal_diffusion.cell_geometry import cell_angles, edge_lengths
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.viewer import page
 from crystal_diffusion.viewer.scene import Scene, element_table, make_scene
@@ -61,11 +62,7 @@ class CrystalView:
             framed: for a small frame: the picture takes the height that is left.
         """
         scene = self.scene
-        edges = np.linalg.norm(scene.lattice, axis=1)
-        unit = scene.lattice / edges[:, None]
-        angles = np.rad2deg(
-            np.arccos(np.clip([unit[1] @ unit[2], unit[0] @ unit[2], unit[0] @ unit[1]], -1, 1))
-        )
+        edges, angles = edge_lengths(scene.lattice), cell_angles(scene.lattice)
         facts = (
             f"{len(scene.numbers)} atoms · a, b, c = "
             + ", ".join(f"{e:.3f}" for e in edges)

@@ -2,8 +2,9 @@
 
 ``list.toml`` holds the errors: signs, transpositions, numbers off by one, swapped branches, each
 as an exact piece of source text and what stands there instead. The package is copied to a
-temporary folder, one error is put in, its tests run until the first fails. An error that no test
-notices is named; a text that is no longer found stops the run at once, so the list cannot rot.
+temporary folder, one error is put in, its tests run until the first fails: first the test that
+noticed it when the list was made, then all others of its group. An error that no test notices is
+named; a text that is no longer found stops the run at once, so the list cannot rot.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def read_mutants(path: Path = LIST) -> list[Mutant]:
     found = []
     for entry in data["mutant"]:
         tests = [test for name in entry["tests"] for test in groups.get(name, [name])]
-        unique = tuple(dict.fromkeys(tests))
+        unique = tuple(dict.fromkeys([*([entry["first"]] if "first" in entry else []), *tests]))
         found.append(Mutant(entry["name"], entry["file"], entry["old"], entry["new"], unique))
     return found
 

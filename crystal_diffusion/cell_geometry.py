@@ -1,0 +1,74 @@
+"""Lattice algebra on arrays: what `geometry` does on tensors, with the same conventions.
+
+A lattice is ``(..., 3, 3)`` with rows a, b, c in Å; made of parameters it has c along z and a in
+the xz plane (pymatgen's orientation). Fractional coordinates are row vectors, angles in degrees.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+#: Edges that alpha, beta and gamma lie between.
+_PAIRS = ((1, 2), (0, 2), (0, 1))
+
+
+def wrap(frac_coords: ArrayLike) -> Floats:
+    """Fractional coordinates in [0, 1), also where ``x % 1`` would round up to 1."""
+    frac = np.asarray(frac_coords, np.float64)
+    wrapped = frac - np.floor(frac)
+    return np.where(wrapped >= 1.0, 0.0, wrapped)
+
+
+def wrap_displacement(displacement: ArrayLike) -> Floats:
+    """The nearest periodic image of a fractional displacement, each component in [-0.5, 0.5]."""
+    step = np.asarray(displacement, np.float64)
+    return np.asarray(step - np.round(step), np.float64)
+
+
+def edge_lengths(lattice: ArrayLike) -> Floats:
+    """``(..., 3)`` a, b, c in Å."""
+    rows = np.asarray(lattice, np.float64)
+    return np.asarray(np.sqrt((rows * rows).sum(-1)), np.float64)
+
+
+def cell_angles(lattice: ArrayLike) -> Floats:
+    """``(..., 3)`` alpha, beta, gamma in degrees."""
+    rows = np.asarray(lattice, np.float64)
+    unit = rows / edge_lengths(rows)[..., None]
+    cosines = np.stack([(unit[..., i, :] * unit[..., j, :]).sum(-1) for i, j in _PAIRS], -1)
+    return np.asarray(np.degrees(np.arccos(np.clip(cosines, -1, 1))), np.float64)
+
+
+def lattice_to_parameters(lattice: ArrayLike) -> Floats:
+    """``(..., 6)`` a, b, c (Å), alpha, beta, gamma (degrees) of ``(..., 3, 3)`` cells."""
+    return np.concatenate([edge_lengths(lattice), cell_angles(lattice)], -1)
+
+
+def lattice_from_parameters(parameters: ArrayLike) -> Floats:
+    """Cells from a, b, c (Å), alpha, beta, gamma (degrees), in pymatgen's orientation.
+
+    Args:
+        parameters: ``(..., 6)``.
+
+    Returns:
+        ``(..., 3, 3)``, right-handed; NaN where no such cell exists.
+    """
+    values = np.asarray(parameters, dtype=np.float64)
+    a, b, c = values[..., 0], values[..., 1], values[..., 2]
+    alpha, beta, gamma = (np.radians(values[..., i]) for i in (3, 4, 5))
+    cos_alpha, cos_beta, cos_gamma = np.cos(alpha), np.cos(beta), np.cos(gamma)
+    sin_alpha, sin_beta = np.sin(alpha), np.sin(beta)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        star = (cos_alpha * cos_beta - cos_gamma) / (sin_alpha * sin_beta)
+        star = np.where(np.abs(star) <= 1 + 1e-9, np.clip(star, -1, 1), np.nan)
+        gamma_star = np.arccos(star)
+    zero = np.zeros_like(a)
+    rows = [
+        np.stack([a * sin_beta, zero, a * cos_beta], -1),
+        np.stack([-b * sin_alpha * star, b * sin_alpha * np.sin(gamma_star), b * cos_alpha], -1),
+        np.stack([zero, zero, c], -1),
+    ]
+    return np.stack(rows, -2)
