@@ -29,9 +29,11 @@ if TYPE_CHECKING:
     from crystal_diffusion.networks.unet import DenoisingNetwork
     from crystal_diffusion.physics.advanced import AdvancedPhysicsValidator
     from crystal_diffusion.physics.validator import PhysicsValidator
+    from crystal_diffusion.prediction.predictor import PropertyPredictor
     from crystal_diffusion.viewer import visualize_crystal
     from crystal_diffusion.workflows.demo import main
     from crystal_diffusion.workflows.distill import distill
+    from crystal_diffusion.workflows.predict import predict
     from crystal_diffusion.workflows.train import train
     from crystal_diffusion.workflows.training_settings import (
         DataSettings,
@@ -57,6 +59,7 @@ _HOMES = {
     "JointDiffusion": "diffusion.joint",
     "ModelSettings": "workflows.training_settings",
     "PhysicsValidator": "physics.validator",
+    "PropertyPredictor": "prediction.predictor",
     "Request": "generation.request",
     "SamplerSettings": "diffusion.sampler",
     "SinusoidalPositionEmbeddings": "networks.embeddings",
@@ -67,6 +70,7 @@ _HOMES = {
     "load": "generation.loading",
     "load_materials_project_data": "data.sources.fetching",
     "main": "workflows.demo",
+    "predict": "workflows.predict",
     "progressive_distillation": "diffusion.progressive",
     "read_text": "generation.words",
     "train": "workflows.train",
@@ -87,6 +91,7 @@ __all__ = [
     "JointDiffusion",
     "ModelSettings",
     "PhysicsValidator",
+    "PropertyPredictor",
     "Request",
     "SamplerSettings",
     "SinusoidalPositionEmbeddings",
@@ -97,6 +102,7 @@ __all__ = [
     "load",
     "load_materials_project_data",
     "main",
+    "predict",
     "progressive_distillation",
     "read_text",
     "train",

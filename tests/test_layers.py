@@ -17,6 +17,7 @@ LAYERS = {
     "generation": 5,
     "training": 4,
     "ranking": 4,
+    "prediction": 4,
     "skeletons": 4,
     "screening": 4,
     "dft": 4,
@@ -57,6 +58,7 @@ SIDEWAYS = {
     ("known", "proposals"),
     ("screening", "ranking"),
     ("skeletons", "training"),
+    ("prediction", "training"),
 }
 TENSOR_WORLD = ("networks", "diffusion", "training")
 

@@ -82,6 +82,7 @@ VERBS: tuple[str, ...] = (
     "train",
     "distill",
     "generate",
+    "predict",
     "validate",
     "view",
     "report",

@@ -53,6 +53,13 @@ def train(
     from_scratch: Annotated[
         bool, typer.Option("--from-scratch", help="Learn from your crystals alone.")
     ] = False,
+    properties: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--property",
+            help="Column of numbers to learn too (30 labels or more); may be repeated.",
+        ),
+    ] = None,
     odd: Annotated[str, typer.Option(help="Odd crystals and duplicates: leave or keep.")] = "leave",
     seed: Annotated[int, typer.Option(help="Seed of weights and noise.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
@@ -117,6 +124,7 @@ def train(
                 start_from=start_from,
                 from_scratch=from_scratch,
             ),
+            properties=properties or (),
             data=DataSettings(disorder=disorder, largest_volume=largest_volume, odd=odd),
             on_estimate=announce,
             on_step=advance,
@@ -126,6 +134,8 @@ def train(
         out.print(summary.verdict, highlight=False, soft_wrap=True)
         for line in _how(summary):
             out.print(line, highlight=False, soft_wrap=True)
+        for learned in summary.properties:
+            out.print(learned.summary(), highlight=False, markup=False, soft_wrap=True)
         for line in next_lines(generator, summary.out):
             out.print(line, highlight=False, soft_wrap=True)
     raise typer.Exit(OK)

@@ -14,6 +14,7 @@ import torch
 
 from crystal_diffusion.crystal import CrystalBatch
 from crystal_diffusion.diffusion.joint import JointDiffusion
+from crystal_diffusion.prediction.own import OwnProperty
 from crystal_diffusion.training.config import TrainingConfig
 from crystal_diffusion.training.distributed import Workers
 from crystal_diffusion.training.loop import (
@@ -111,6 +112,7 @@ class TrainingSummary:
     validity: float
     copies: float
     out: Path
+    properties: tuple[OwnProperty, ...] = ()
 
 
 def batch_of(arrays: Any) -> CrystalBatch:

@@ -9,6 +9,7 @@ from typing import Any
 from crystal_diffusion.chemistry import symbol
 from crystal_diffusion.data.provenance import OriginSummary
 from crystal_diffusion.files import write_text
+from crystal_diffusion.prediction.own import read_own
 from crystal_diffusion.training.checkpoint import MODEL_FILE, file_hash, read_header
 
 CARD_FILE = "model.md"
@@ -55,10 +56,18 @@ def write_card(folder: Path) -> Path:
         "data sha256": header.get("data_sha256"),
     }
     table = [f"| {name} | {value} |" for name, value in rows.items() if value is not None]
-    text = "\n".join(["# Model card", "", "| | |", "|---|---|", *table, "", *_data(header), ""])
+    text = "\n".join(
+        ["# Model card", "", "| | |", "|---|---|", *table, "", *_data(header), *_own(folder), ""]
+    )
     card = folder / CARD_FILE
     write_text(card, text)
     return card
+
+
+def _own(folder: Path) -> list[str]:
+    """What the model says of properties of the user's own."""
+    learned = read_own(folder)
+    return ["", "## Properties", "", *(f"- {own.summary()}" for own in learned)] if learned else []
 
 
 def _data(header: Mapping[str, Any]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,14 @@ from crystal_diffusion.diffusion.joint import JointConfig, JointDiffusion, Latti
 from crystal_diffusion.files import locked, make_folder
 from crystal_diffusion.generation.generator import CrystalGenerator
 from crystal_diffusion.generation.loading import PRETRAINED, base_header, load
+from crystal_diffusion.prediction.model import default_properties
+from crystal_diffusion.prediction.own import (
+    OwnProperty,
+    check_labels,
+    labelled,
+    learn_property,
+    save_own,
+)
 from crystal_diffusion.training.checkpoint import checksum
 from crystal_diffusion.training.distributed import Workers
 from crystal_diffusion.training.loop import fit
@@ -65,6 +73,7 @@ def train(
     training: TrainingSettings | None = None,
     model: ModelSettings | None = None,
     data: DataSettings | None = None,
+    properties: Sequence[str] = (),
     on_estimate: Callable[[Estimate], None] | None = None,
     on_step: Callable[[int, int, float], None] | None = None,
     **single: Any,
@@ -80,6 +89,8 @@ def train(
         out: model folder.
         training: how, how long and on what device; model: which network, or which model to start
             from; data: which of the crystals.
+        properties: columns of numbers to learn to predict as well; see
+            :mod:`crystal_diffusion.prediction.own`.
         on_estimate: called once before training with the measured cost.
         on_step: called with steps done, steps in all and the running loss.
         **single: fields of the three settings by name, for example ``steps=200``.
@@ -94,11 +105,14 @@ def train(
     training, model, data = with_keywords(training, model, data, single)
     base = _base(model)
     dataset, left_out = _read(source, data)
+    for name in properties:
+        # Before hours of training, not after.
+        check_labels(name, labelled(dataset, name)[1])
     plain = training.learning_rate is not None
     plain |= training.length_given and base != PRETRAINED
     started = None if base is None else load(base, training.device)
     if started is not None and started.knows_pretrained and not plain:
-        return adapt_model(
+        generator, summary = adapt_model(
             dataset,
             started,
             Path(out),
@@ -108,9 +122,25 @@ def train(
             on_estimate=on_estimate,
             on_step=on_step,
         )
-    return _train_weights(
-        dataset, started, Path(out), training, model, left_out, on_estimate, on_step
-    )
+    else:
+        generator, summary = _train_weights(
+            dataset, started, Path(out), training, model, left_out, on_estimate, on_step
+        )
+    learned = _learn_properties(dataset, properties, summary.out, training.seed)
+    return generator, replace(summary, properties=learned)
+
+
+def _learn_properties(
+    dataset: CrystalStructureDataset, names: Sequence[str], folder: Path, seed: int
+) -> tuple[OwnProperty, ...]:
+    """The columns asked for, learned and written beside the weights by the first process."""
+    if not names or not Workers.is_first():
+        return ()
+    shipped = default_properties()
+    learned = tuple(learn_property(dataset, name, shipped, seed) for name in names)
+    save_own(folder, learned)
+    write_card(folder)
+    return learned
 
 
 def _train_weights(
