@@ -15,12 +15,16 @@ import sys
 import traceback
 import warnings
 from pathlib import PurePath
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn, get_args, get_type_hints
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from crystal_diffusion.cli.console import CRASHED, FAILED, err, say_badly
+from crystal_diffusion.cli import mistakes
+from crystal_diffusion.cli.console import CRASHED, FAILED, INTERRUPTED, OK, err, out, say_badly
+
+#: What typer raises for words it cannot take; it keeps its own copy of the class.
+Refused: type[Exception] = typer.BadParameter.__bases__[0]
 
 
 class _Verbs(TyperGroup):
@@ -35,17 +39,69 @@ class _Verbs(TyperGroup):
         with formatter.section("Commands"):
             formatter.write_dl([(name, _first_sentence(name)) for name in names])
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Words before the verb; a wrong first word is answered with an offer."""
+        own = {name for param in self.get_params(ctx) for name in param.opts}
+        if args and args[0] not in own and args[0] not in VERBS:
+            raise Refused(mistakes.wrong_verb(args, VERBS), ctx)
+        return super().parse_args(ctx, args)
+
 
 class _Verb(TyperCommand):
-    """One verb; numbers that are none and text that no system takes are refused by name."""
+    """One verb; words, options and values that cannot be meant are answered with an offer."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Other names of options are replaced by those that the verb has."""
+        params = [p for p in self.get_params(ctx) if p.param_type_name == "option"]
+        options = [name for p in params for name in (*p.opts, *p.secondary_opts)]
+        kinds = _kinds(self.callback)
+        takes = {
+            name: kinds.get(str(p.name), "")
+            for p in params
+            if not getattr(p, "is_flag", False)
+            for name in p.opts
+        }
+        places = [p for p in self.params if p.param_type_name == "argument"]
+        most = None if any(p.nargs < 0 for p in places) else sum(p.nargs for p in places)
+        example = mistakes.example_of(self.callback)
+        try:
+            args, words = mistakes.settled(str(self.name), args, options, takes)
+        except ValueError as error:
+            raise Refused(str(error), ctx) from error
+        if not {"--help", "-h"} & set(args):
+            wrong = mistakes.wrong_words(str(self.name), words, most, example)
+            if not wrong and places and places[0].required and not words:
+                wrong = f"{self.name} needs {str(places[0].name).upper()}; for example: {example}"
+            if wrong:
+                raise Refused(wrong, ctx)
+        try:
+            return super().parse_args(ctx, args)
+        except Refused as error:
+            said = error.format_message()  # type: ignore[attr-defined]
+            said = said.replace("Value error, ", "")
+            raise Refused(f"{said.rstrip('.')}; for example: {example}", ctx) from error
 
     def invoke(self, ctx: Any) -> Any:
         for name, value in ctx.params.items():
+            options = [p.opts for p in self.params if p.name == name and p.opts]
+            option = max(options[0], key=len) if options else name
             wrong = _wrong_value(value)
             if wrong:
-                options = [p.opts[0] for p in self.params if p.name == name and p.opts]
-                raise typer.BadParameter(wrong, ctx=ctx, param_hint=(options or [name])[0])
+                raise typer.BadParameter(wrong, ctx=ctx, param_hint=option)
+            wrong = mistakes.wrong_value(option, name, value)
+            if wrong:
+                raise Refused(wrong, ctx)
         return super().invoke(ctx)
+
+
+def _kinds(function: Any) -> dict[str, str]:
+    """Which parameters of a verb are numbers: "integer" or "float" by name."""
+    found = {}
+    for name, hint in get_type_hints(function).items():
+        kinds = {hint, *get_args(hint)}
+        if float in kinds or int in kinds:
+            found[name] = "float" if float in kinds else "integer"
+    return found
 
 
 def _wrong_value(value: object) -> str:
@@ -65,6 +121,8 @@ def _wrong_value(value: object) -> str:
 #: Characters of one argument.
 _LONGEST_TEXT = 10_000
 
+_HELP = {"help_option_names": ["-h", "--help"]}
+
 verbs = typer.Typer(
     name="crystal-diffusion",
     cls=_Verbs,
@@ -72,8 +130,28 @@ verbs = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
+    context_settings=_HELP,
     help="Learn from crystal structures and make new ones.",
 )
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        from crystal_diffusion import __version__
+
+        out.print(f"crystal-diffusion {__version__}", highlight=False)
+        raise typer.Exit(OK)
+
+
+@verbs.callback()
+def _before_the_verb(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Learn from crystal structures and make new ones."""
+
 
 #: verb -> file of that name in this folder; the function has the verb's name too.
 VERBS: tuple[str, ...] = (
@@ -107,7 +185,7 @@ def _first_sentence(verb: str) -> str:
 
 for _verb in VERBS:
     _module = importlib.import_module(f"crystal_diffusion.cli.{_verb}")
-    verbs.command(name=_verb, cls=_Verb)(getattr(_module, _verb))
+    verbs.command(name=_verb, cls=_Verb, context_settings=_HELP)(getattr(_module, _verb))
 
 
 def _refuse_empty(words: list[str]) -> None:
@@ -145,7 +223,12 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         _refuse_empty(sys.argv[1:])
-        verbs()
+        code = verbs(standalone_mode=False)
+        if code == INTERRUPTED:
+            _say_interrupted()
+        sys.exit(code if isinstance(code, int) else OK)
+    except Refused as error:
+        _fail(error.format_message())  # type: ignore[attr-defined]
     except CrystalDiffusionError as error:
         _fail(str(error))
     except MemoryError:
@@ -154,19 +237,6 @@ def main() -> None:
         if isinstance(error, BrokenPipeError):
             os._exit(FAILED)
         _fail(f"{str(error.filename or '')[:200]}: {error.strerror or error}.")
-    except SystemExit as stop:
-        # typer turns Ctrl-C into this code without a word.
-        if stop.code == 130:
-            kept = "; what was finished is kept, the same command goes on from there"
-            err.print(
-                "interrupted"
-                + (
-                    kept
-                    if sys.argv[1:2] in (["fetch"], ["train"], ["screen"], ["discover"])
-                    else ""
-                )
-            )
-        raise
     except Exception:
         traceback.print_exc()
         say_badly(
@@ -175,6 +245,12 @@ def main() -> None:
             "above.",
         )
         sys.exit(CRASHED)
+
+
+def _say_interrupted() -> None:
+    kept = "; what was finished is kept, the same command goes on from there"
+    resumes = sys.argv[1:2] in (["fetch"], ["train"], ["screen"], ["discover"])
+    err.print("interrupted" + (kept if resumes else ""))
 
 
 def _fail(text: str) -> NoReturn:

@@ -23,7 +23,10 @@ def benchmark(
     n: Annotated[
         int | None,
         typer.Option(
-            "--n", "-n", help="Targets, all if not given; for discovery candidates of each kind."
+            "-n",
+            "--number",
+            "--n",
+            help="Targets, all if not given; for discovery candidates of each kind.",
         ),
     ] = None,
     candidates: Annotated[int, typer.Option(help="Candidates for each target.")] = 20,
@@ -96,6 +99,11 @@ def benchmark(
         raise typer.Exit(OK)
     from crystal_diffusion.errors import InputError
 
+    known = ("mp20", "mpts52", "perov5", "carbon24", "small", "discovery")
+    if name not in known:
+        from crystal_diffusion.cli.mistakes import not_among
+
+        raise InputError(not_among("benchmark", name, known))
     if split is None:
         raise InputError(f"benchmark {name}: give the file with the true structures as --split")
     if name == "small":

@@ -23,7 +23,7 @@ _SHOWN = (
 
 def demo(
     folder: Annotated[Path, typer.Option("--out", "-o", help="Where to write.")] = Path("run_demo"),
-    n: Annotated[int, typer.Option("-n", help="Crystals to generate.")] = 24,
+    n: Annotated[int, typer.Option("-n", "--number", help="Crystals to generate.")] = 24,
     seconds: Annotated[float, typer.Option(help="Training time, about.")] = 75.0,
     quick: Annotated[
         bool, typer.Option("--quick", help="Eight crystals after 15 seconds of training.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -50,7 +51,10 @@ def generate(
     lattice: Annotated[
         str | None, typer.Option(help="Given cell: a,b,c,alpha,beta,gamma (Å, degrees).")
     ] = None,
-    spacegroup: Annotated[str | None, typer.Option(help="Number, symbol or any.")] = None,
+    spacegroup: Annotated[
+        str | None,
+        typer.Option("--spacegroup", "--space-group", help="Number, symbol or any."),
+    ] = None,
     crystal_system: Annotated[str | None, typer.Option(help="For example cubic.")] = None,
     point_group: Annotated[str | None, typer.Option(help="For example m-3m.")] = None,
     symmetry: Annotated[
@@ -78,7 +82,7 @@ def generate(
     select: Annotated[
         int, typer.Option(help="Candidates per crystal kept, where properties are asked; 1: all.")
     ] = 4,
-    n: Annotated[int, typer.Option("-n", help="Number of crystals.")] = 10,
+    n: Annotated[int, typer.Option("-n", "--number", help="Number of crystals.")] = 10,
     first: Annotated[int, typer.Option(help="Index of the first crystal of the seed.")] = 0,
     seed: Annotated[int, typer.Option(help="Crystal i of a seed is always the same.")] = 0,
     folder: Annotated[Path, typer.Option("--out", "-o", help="Run folder.")] = Path("run"),
@@ -141,6 +145,7 @@ def generate(
         Request,
         formula_as_taken,
         is_rewritten,
+        parse_formula,
         parse_lattice,
         parse_range,
     )
@@ -174,6 +179,14 @@ def generate(
         request = _with_text(request, text, quiet)
     if formula and is_rewritten(formula) and not quiet:
         out.print(f"{formula} is taken as {formula_as_taken(formula)}", highlight=False)
+    if formula and formula.isupper() and not quiet:
+        from crystal_diffusion.generation.spelling import meant_formula
+
+        meant, read = meant_formula(formula), parse_formula(formula)
+        if meant and len(parse_formula(meant)) < len(read) > 2:
+            out.print(
+                f"{formula} is read as {', '.join(read)}; did you mean {meant}?", highlight=False
+            )
     settings = GenerationSettings(
         sampler=(
             SamplerSettings(steps=steps, eta=eta, repulsion=repulsion)
@@ -256,7 +269,7 @@ def _show_cells(result: GenerationResult) -> None:
 
 
 def _symbols(text: str | None, option: str) -> tuple[str, ...]:
-    found = tuple(part.strip() for part in (text or "").split(",") if part.strip())
+    found = tuple(part for part in re.split(r"[,;/\s]+", text or "") if part)
     if text is not None and not found:
         raise InputError(f"{option} {text!r} names no element; give symbols such as Li,Fe.")
     return found

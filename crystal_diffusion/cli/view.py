@@ -56,7 +56,10 @@ def view(
     if not found:
         reason = f" ({problems[0]})" if problems else ""
         raise InputError(f"{source}: holds no crystal that can be drawn{reason}")
-    target = file or Path(f"{source.resolve().name.split('.')[0] or 'crystals'}.html")
+    stem = source.resolve().name.split(".")[0]
+    if any(sign in stem for sign in "*?["):
+        stem = source.resolve().parent.name
+    target = file or Path(f"{stem or 'crystals'}.html")
     if len(found) == 1:
         text = visualize_crystal(next(iter(found.values())), path=target).scene.description
     elif target.suffix.lower() == ".png":

@@ -17,7 +17,12 @@ import numpy as np
 
 from crystal_diffusion import chemistry
 from crystal_diffusion.errors import RequestError
-from crystal_diffusion.generation.request import Request, cell_volume, parse_formula
+from crystal_diffusion.generation.request import (
+    LARGEST_CELL,
+    Request,
+    cell_volume,
+    parse_formula,
+)
 
 if TYPE_CHECKING:
     from crystal_diffusion.proposals.prototypes import PrototypeProposer
@@ -122,6 +127,11 @@ def _fitting(
         one = expected_volume({chemistry.atomic_number(el): n for el, n in unit.items()})
         fits = volume / one
         offer = f"it has room for about {fits:.0f}" if fits >= 0.7 else "it is too small for one"
+        if round(fits) * sum(unit.values()) > LARGEST_CELL:
+            raise RequestError(
+                f"the given cell of {volume:.0f} Å3 has room for more than {LARGEST_CELL} atoms; "
+                f"one {request.formula} takes about {one:.0f} Å3. Give a smaller --lattice, in Å."
+            )
         asked = sorted({math.gcd(*content.values()) for content in contents})
         raise RequestError(
             f"the given cell of {volume:.1f} Å3 does not fit {request.formula} with "

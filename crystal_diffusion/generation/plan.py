@@ -18,6 +18,7 @@ from crystal_diffusion.errors import RequestError
 from crystal_diffusion.generation.cells import Cells, cells_of
 from crystal_diffusion.generation.neutral import refuse_charged_host
 from crystal_diffusion.generation.request import Request
+from crystal_diffusion.generation.spelling import meant_offer
 from crystal_diffusion.seeding import stream_seed
 
 if TYPE_CHECKING:
@@ -160,8 +161,10 @@ class Planner:
     def _refuse_unknown(self) -> None:
         missing = [name for z, name in sorted(self._named.symbols.items()) if z not in self.known]
         if missing:
+            offer = meant_offer(self.request.formula or "")
             raise RequestError(
-                f"the model has not met {', '.join(missing)} in training; use a model trained with "
+                f"the model has not met {', '.join(missing)} in training"
+                f"{f'{offer} Otherwise' if offer else ';'} use a model trained with "
                 f"{'these elements' if len(missing) > 1 else 'this element'}, such as the "
                 "pretrained one (leave the model argument out)."
             )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from crystal_diffusion import chemistry
 from crystal_diffusion.errors import InputError, RequestError
+from crystal_diffusion.generation.spelling import meant_element, meant_formula, meant_offer
 from crystal_diffusion.properties import PropertyRange, range_of
 
 if TYPE_CHECKING:
@@ -108,8 +109,12 @@ class Request:
                     "formula and elements exclude each other; a formula fixes the elements."
                 )
         for symbol in (*self.elements, *self.exclude):
-            if len(parse_formula(symbol)) != 1 or not symbol.strip().isalpha():
-                raise RequestError(f"{symbol!r} is no element; give symbols such as Li or Fe.")
+            check_element(symbol)
+        both = sorted(set(self.elements) & set(self.exclude))
+        if both:
+            raise RequestError(
+                f"{both[0]} stands in elements and in exclude; drop it from one of the two."
+            )
         self._check_sizes()
         self._check_choices()
         ranges = {name: range_of(name, value) for name, value in self.properties.items()}
@@ -327,6 +332,26 @@ class Request:
         return values
 
 
+def check_element(text: str) -> None:
+    """Refuse what is no symbol of an element.
+
+    Raises:
+        RequestError: with what may have been meant.
+    """
+    if text in chemistry.SYMBOLS[1:]:
+        return
+    word = text.strip()
+    meant = meant_element(word)
+    if meant:
+        offer = f"did you mean {meant}?"
+    elif re.fullmatch(r"(?:[A-Z][a-z]?\d*){2,}", word):
+        listed = ",".join(dict.fromkeys(re.findall(r"[A-Z][a-z]?", word)))
+        offer = f"did you mean the formula {word}, or the elements {listed}?"
+    else:
+        offer = "give symbols such as Li or Fe."
+    raise RequestError(f"{text!r} is no element; {offer}")
+
+
 def parse_formula(text: str) -> dict[str, int]:
     """Element symbols to whole counts.
 
@@ -344,6 +369,11 @@ def parse_formula(text: str) -> dict[str, int]:
             amounts[symbol] = amounts.get(symbol, 0.0) + times * amount
         printed = re.findall(r"\.(\d+)", part)
         decimals = max([decimals, *(len(digits) for digits in printed)])
+    if max(amounts.values()) >= 100 and (meant := meant_formula(text)):
+        raise InputError(
+            f"formula {text!r} asks for {max(amounts.values()):g} atoms of one element; did you "
+            f"mean {meant}?"
+        )
     return _whole(amounts, decimals, text)
 
 
@@ -369,25 +399,39 @@ def _parts_of(text: str) -> list[tuple[float, str]]:
 def _amounts(part: str, text: str) -> Mapping[str, float]:
     from pymatgen.core import Composition, Element
 
+    if "," in part or ";" in part:
+        listed = ",".join(re.findall(r"[A-Z][a-z]?", part))
+        raise InputError(
+            f"formula {text[:80]!r} is a list; give elements with --elements {listed}, or one "
+            "formula as in LiFePO4."
+        )
     if not part or len(part) > 500 or not re.fullmatch(r"[A-Za-z0-9.()\[\]{} ]+", part):
         raise InputError(
             f"formula {text[:80]!r} does not parse; write element symbols and numbers, as in "
-            "LiFePO4."
+            f"LiFePO4{meant_offer(part)}"
+        )
+    if re.search(r"(?<![\d.])0\d+(?![\d.])", part):
+        raise InputError(
+            f"formula {text[:80]!r} has a number that begins with 0{meant_offer(part)} Write "
+            "the letter O for oxygen, and whole numbers of atoms."
         )
     try:
         amounts: Mapping[str, float] = Composition(part, strict=True).get_el_amt_dict()
     except Exception as error:  # pymatgen raises several kinds for malformed text
         raise InputError(
             f"formula {text!r} does not parse ({error}); write element symbols and numbers, as "
-            "in LiFePO4."
+            f"in LiFePO4{meant_offer(part)}"
         ) from error
     if re.search(r"(?<![\d.])0+(?:\.0*)?(?![\d.])", part):
-        raise InputError(f"formula {text!r} has an amount of 0; leave that element out.")
+        raise InputError(f"formula {text!r} has an amount of 0; leave that element out{meant_offer(part)}")
     if not amounts:
         raise InputError(f"formula {text!r} is empty; write for example LiFePO4.")
     for symbol in amounts:
         if not Element.is_valid_symbol(symbol):
-            raise InputError(f"formula {text!r}: {symbol} is not an element; check the spelling.")
+            raise InputError(
+                f"formula {text!r}: {symbol} is not an element; check the spelling"
+                f"{meant_offer(part)}"
+            )
     return amounts
 
 
@@ -423,7 +467,10 @@ def parse_range(text: str, option: str) -> tuple[int, int]:
     """Two numbers from a text such as "8" or "8-16"."""
     match = re.fullmatch(r"\s*([0-9]{1,9})\s*(?:-\s*([0-9]{1,9}))?\s*", text)
     if not match:
-        raise InputError(f"{option} {text!r} is not a number or a range; give for example 8-16.")
+        example = "1-4" if option == "--z" else "8-16"
+        raise InputError(
+            f"{option} {text!r} is not a number or a range; give for example {example}."
+        )
     low = int(match[1])
     return low, int(match[2] or low)
 
@@ -461,6 +508,8 @@ def check_cell(values: tuple[float, ...]) -> None:
         raise RequestError(
             f"lattice {values} needs positive edges (Å) and angles between 0 and 180 degrees."
         )
+    if min(values[:3]) < 1:
+        raise RequestError(f"lattice {values} has an edge below 1 Å; the unit must be Å, not nm.")
     if max(values[:3]) > LONGEST_EDGE:
         raise RequestError(
             f"lattice {values} has an edge above {LONGEST_EDGE:g} Å; the unit must be Å."
