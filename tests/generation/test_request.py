@@ -37,7 +37,7 @@ def test_formula_units() -> None:
         ({"formula": "Li0.123O"}, "Li has amount 0.123, and no whole multiple"),
         ({"formula": ""}, "formula is empty"),
         ({"spacegroup": " "}, "spacegroup is empty"),
-        ({"formula": "Li O;"}, "does not parse"),
+        ({"formula": "Li O;"}, "is a list"),
         ({"formula": "LiO", "exclude": ("O",)}, "excluded element O"),
         ({"formula": "LiO", "elements": ("Li",)}, "exclude each other"),
         ({"num_atoms": (9, 3)}, "not a range"),
