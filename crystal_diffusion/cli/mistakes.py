@@ -362,8 +362,8 @@ def wrong_words(verb: str, words: Sequence[str], most: int | None, example: str)
         listed = ",".join(dict.fromkeys(re.findall(r"[A-Z][a-z]?", words[0])))
         return f"{words[0]!r} is a bare word; did you mean --elements {listed}?"
     for word in words:
-        pattern = any(sign in word for sign in "*?[")
-        if verb in (*_READERS, *_LOADERS) and not pattern and not Path(word).exists():
+        is_pattern = any(sign in word for sign in "*?[")
+        if verb in (*_READERS, *_LOADERS) and not is_pattern and not Path(word).exists():
             offer = missing_path(word)
             if offer:
                 what = "file or folder" if verb in _READERS else "model"

@@ -423,7 +423,9 @@ def _amounts(part: str, text: str) -> Mapping[str, float]:
             f"in LiFePO4{meant_offer(part)}"
         ) from error
     if re.search(r"(?<![\d.])0+(?:\.0*)?(?![\d.])", part):
-        raise InputError(f"formula {text!r} has an amount of 0; leave that element out{meant_offer(part)}")
+        raise InputError(
+            f"formula {text!r} has an amount of 0; leave that element out{meant_offer(part)}"
+        )
     if not amounts:
         raise InputError(f"formula {text!r} is empty; write for example LiFePO4.")
     for symbol in amounts:
