@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from crystal_diffusion.data.tables import CrystalArrays
 from crystal_diffusion.data.training_set import TRAINING_SET_FILE, load_training_set
@@ -30,6 +30,9 @@ from crystal_diffusion.training.checkpoint import (
     load_model,
     read_header,
 )
+
+if TYPE_CHECKING:
+    from crystal_diffusion.generation.asking import PropertyJudge
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +67,7 @@ def load(
 
         path = model_path()
         network, header = load_model(path, resolve_device(device))
-        knowledge = pretrained_knowledge(network)
+        knowledge = _with_properties(pretrained_knowledge(network), None)
         return CrystalGenerator(network, header, None, path, knowledge, PRETRAINED, library)
     path = Path(model)
     if not path.exists():
@@ -82,13 +85,24 @@ def load(
             folder,
             TRAINING_SET_FILE,
         )
-    knowledge = _knowledge(network, header, training, library)
+    knowledge = _with_properties(_knowledge(network, header, training, library), folder)
     own_skeletons = folder / SKELETONS_FILE
     if own_skeletons.is_file():
         share = 1.0 - FREE_SHARE
         knowledge = replace(knowledge, symmetric=share, skeletons_file=own_skeletons)
     address = str(path.resolve())
     return CrystalGenerator(network, header, training, folder, knowledge, address, library)
+
+
+def _with_properties(knowledge: Knowledge, folder: Path | None) -> Knowledge:
+    """What predicts properties: the shipped network, and what the folder has of the user's own."""
+
+    def judge() -> PropertyJudge:
+        from crystal_diffusion.prediction.model import load_properties
+
+        return load_properties(folder)
+
+    return replace(knowledge, open_properties=judge)
 
 
 def _knowledge(
