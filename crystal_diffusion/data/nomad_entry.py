@@ -59,6 +59,11 @@ def nomad_crystal(data: Mapping[str, Any], name: str, source: str) -> PlainCryst
     return replace(settle_statement(crystal, _statement(archive)), provenance=origin)
 
 
+def _list(value: Any) -> list[Any]:
+    """A list as it is, anything else as a list of one."""
+    return value if isinstance(value, list) else [value]
+
+
 def _mapping(data: Any, *keys: str) -> Mapping[str, Any]:
     for key in keys:
         data = data.get(key) if isinstance(data, Mapping) else None
@@ -67,11 +72,10 @@ def _mapping(data: Any, *keys: str) -> Mapping[str, Any]:
 
 def _system(archive: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Atoms of the system that stands for the entry: marked so, else the last of the last run."""
-    runs = archive.get("run")
     systems = [
         system
-        for run in (runs if isinstance(runs, list) else [runs])
-        for system in (_mapping(run).get("system") or [])
+        for run in _list(archive.get("run"))
+        for system in _list(_mapping(run).get("system"))
         if isinstance(system, Mapping) and isinstance(system.get("atoms"), Mapping)
     ]
     marked = [system for system in systems if system.get("is_representative") is True]
@@ -122,12 +126,11 @@ def _crystal(archive: Mapping[str, Any], name: str, source: str) -> PlainCrystal
 
 def _labels(archive: Mapping[str, Any]) -> dict[str, float]:
     """The total energy of the last step in eV, where there is one."""
-    runs = archive.get("run")
-    run = _mapping(runs[-1]) if isinstance(runs, list) and runs else _mapping(runs)
-    steps = run.get("calculation")
-    last = _mapping(steps[-1]) if isinstance(steps, list) and steps else {}
+    run = _mapping((_list(archive.get("run")) or [None])[-1])
+    last = (_list(run.get("calculation")) or [None])[-1]
     value = to_float(_mapping(last, "energy", "total").get("value"))
-    return {} if value is None else {"energy": value * _EV}
+    energy = None if value is None else to_float(value * _EV)
+    return {} if energy is None else {"energy": energy}
 
 
 def _statement(archive: Mapping[str, Any]) -> Statement:

@@ -304,7 +304,7 @@ def _from_object(item: Any, name: str, source: str) -> PlainCrystal:
 
 def _from_document(item: Any, name: str, source: str) -> PlainCrystal:
     """The crystal of a document with a structure, as the Materials Project's client has it."""
-    fields = item.model_dump() if hasattr(item, "model_dump") else dict(vars(item))
+    fields = item.model_dump() if hasattr(item, "model_dump") else getattr(item, "__dict__", {})
     said = {key: str(value) if key in ID_KEYS else value for key, value in fields.items()}
     label = id_from({k: v for k, v in said.items() if v not in ("None", "")}, name)
     plain = from_sites(item.structure, label, source)

@@ -494,10 +494,13 @@ def _entries(path: Path, name: str, columns: tuple[str, ...]) -> Iterator[PlainC
 
     number = 0
     try:
-        names, _ = _bounded_columns(path, columns)
-        with pq.ParquetFile(str(path)) as file:
+        names, schema = _bounded_columns(path, columns)
+        # A long text that is stored once is kept once, and made for one row at a time.
+        texts = [n for n in names if pa.types.is_string(schema.field(n).type)]
+        with pq.ParquetFile(str(path), read_dictionary=texts) as file:
             for batch in file.iter_batches(_ROWS_AT_ONCE, columns=names):
-                for row in batch.to_pylist():
+                for place in range(batch.num_rows):
+                    (row,) = batch.slice(place, 1).to_pylist()
                     number += 1
                     yield from _entry(row, columns, f"{name}#{number}", f"{path} row {number}")
     except (pa.ArrowException, OSError, ValueError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -386,3 +387,22 @@ def test_an_amount_of_nothing_is_refused(text: str) -> None:
 @pytest.mark.parametrize("text", ["NaCl10", "Li0.5CoO2", "Na10Cl", "C60"])
 def test_zeros_within_a_number_are_digits(text: str) -> None:
     assert parse_formula(text)
+
+
+@pytest.mark.parametrize("damage", [5, [5], None, [{"system": 5}], [{"system": [{"atoms": 5}]}]])
+def test_a_damaged_archive_costs_only_itself(tmp_path: Path, damage: Any) -> None:
+    bad = {**nomad("FK"), "run": damage}
+    good, lost = as_json(tmp_path, [nomad("FK"), bad])
+    assert good.structure is not None and lost.problem is not None
+
+
+def test_a_long_text_that_is_stored_once_is_not_made_for_all_rows(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    texts = pa.array(["data_a\n" + " " * 2**20]).take(pa.array([0] * 300))
+    pq.write_table(pa.table({"cif": texts}), path, compression="zstd")
+    tracemalloc.start()
+    records = list(iter_crystals(path))
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(records) == 300 and all(r.problem for r in records)
+    assert most < 100 * 2**20
