@@ -202,7 +202,7 @@ def _opinions(
 
     wanted = [row["id"] for row in rows if _fresh(row) and row["id"] in relaxed]
     own = evaluate({key: relaxed[key] for key in wanted})
-    opinion = SecondOpinion(get_potential(name), known, evaluate)
+    opinion = SecondOpinion(get_potential(name), known, evaluate, evaluate)
     missing = [key for key in wanted if key not in log.rows]
     opinion.prepare([frozenset(relaxed[k].composition.get_el_amt_dict()) for k in missing])
     for key in missing:
