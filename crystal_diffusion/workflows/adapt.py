@@ -51,6 +51,8 @@ REPLAY = 0.3
 _JUDGED, _ASKED, _TRIES, _STEPS = 60, 20, 3, 8
 #: Calls of the network for the losses of the crystals of one size, in calls of a crystal asked for.
 _LOSS_CALLS = 24
+#: What measuring copying takes, in crystals asked for.
+_COPYING_CALLS = 20
 _FOLDER = "adaptation"
 
 
@@ -228,7 +230,10 @@ class Adaptation:
         return model.eval().requires_grad_(False)
 
     def judging_seconds(self, strengths: Sequence[Strength]) -> float:
-        """What judging all candidates will take, from timing one crystal asked for from noise."""
+        """What judging all candidates will take, from timing one crystal asked for from noise.
+
+        Measuring copying in the end is counted too.
+        """
         row = int(np.argsort(self.own.num_atoms)[len(self.own) // 2])
         target = self.own.crystal(row).to_structure()
         model = _copy(self.base).eval().requires_grad_(False)
@@ -238,7 +243,7 @@ class Adaptation:
         one = time.perf_counter() - began
         sizes = len(np.unique(self.own.num_atoms))
         calls = min(_ASKED, len(self.halves[1])) + _LOSS_CALLS * sizes / _STEPS
-        return one * calls * (1 + len(strengths)) * len(self.directions)
+        return one * (calls * (1 + len(strengths)) * len(self.directions) + _COPYING_CALLS)
 
     def clean(self) -> None:
         """Remove what only a killed run needs."""

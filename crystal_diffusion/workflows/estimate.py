@@ -129,7 +129,7 @@ def batch_of(arrays: Any) -> CrystalBatch:
 def measure(
     model: JointDiffusion, data: CrystalBatch, config: TrainingConfig, workers: Workers
 ) -> Estimate:
-    """Time real forward and backward passes of this process's share; no weight changes.
+    """Time real steps of this process's share, at a rate of 0, so that no weight changes.
 
     The first pass is not counted: it does what is done once. The middle of the others is taken, so
     that one pass beside other work on the machine decides nothing.
@@ -137,8 +137,11 @@ def measure(
     plan = batch_plan(data, config)
     bf16 = use_bfloat16(config.precision, model.device)
     passes: list[float] = []
-    for parameter in model.parameters():
+    parameters = list(model.parameters())
+    for parameter in parameters:
         parameter.requires_grad_(True)
+    optimiser = torch.optim.AdamW(parameters, lr=0.0, fused=model.device.type == "cuda")
+    averages = [parameter.detach().clone() for parameter in parameters]
     for step in range(_MEASURED + 1):
         began = time.perf_counter()
         rows = plan.batch(step % plan.per_epoch)
@@ -146,17 +149,21 @@ def measure(
         for piece, _ in workers.slices(len(rows), config.accumulate):
             part = inputs.part(piece, model.device)
             denoising_objective(model, part, config, bf16).total.backward()
-        workers.add_gradients(model.parameters())
+        workers.add_gradients(parameters)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, config.clip)
+        if torch.isfinite(norm):  # else the weights would be lost even at a rate of 0
+            optimiser.step()
+        with torch.no_grad():
+            torch._foreach_lerp_(averages, [p.detach() for p in parameters], 0.01)
         if model.device.type == "cuda":
             torch.cuda.synchronize()
         passes.append(time.perf_counter() - began)
         model.zero_grad(set_to_none=True)
-    # Weights, averages, two moments and gradients are five copies, beside what is held now.
-    parameters = sum(p.numel() for p in model.parameters())
+    size = sum(p.numel() for p in parameters)
     scale = 1 if sys.platform == "darwin" else 1024
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6
     took = statistics.median(passes[1:])
-    return Estimate(1, took * 1.1, resident + 5 * 4 * parameters / 1e6, parameters)
+    return Estimate(1, took * 1.1, resident, size)
 
 
 def training_config(
