@@ -12,6 +12,7 @@ from crystal_diffusion.errors import InputError
 from crystal_diffusion.skeletons import SkeletonModel, adapting
 from crystal_diffusion.skeletons.adapting import fit_alone
 from crystal_diffusion.skeletons.weights import SKELETONS_FILE
+from crystal_diffusion.workflows import train as workflow
 from crystal_diffusion.workflows.own_skeletons import (
     learns_skeletons,
     write_own_skeletons,
@@ -60,3 +61,17 @@ def test_crystals_alone_teach_their_own_skeletons(
     with pytest.raises(InputError, match="20 are needed"):
         fit_alone(crystals[:12])
     assert not learns_skeletons(99) and learns_skeletons(100) and not learns_skeletons(20_000)
+
+
+def test_a_model_from_scratch_uses_what_it_learned_of_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapting, "_ALONE_ROUNDS", 1)
+    monkeypatch.setattr(workflow, "learns_skeletons", lambda crystals: crystals >= 20)
+    crystals = [odd_halide(a, x, 4.0 + 0.1 * k) for k in range(4) for a, x in PAIRS]
+    options = {"from_scratch": True, "dim": 32, "layers": 1, "device": "cpu", "odd": "keep"}
+    generator, _ = workflow.train(crystals, tmp_path / "m", steps=2, **options)
+    assert generator.knowledge.skeletons_file == tmp_path / "m" / SKELETONS_FILE
+    assert generator.knowledge.symmetric > 0.9
+    few, _ = workflow.train(crystals[:12], tmp_path / "few", steps=2, **options)
+    assert few.knowledge.symmetric == 0.0 and not (tmp_path / "few" / SKELETONS_FILE).exists()
