@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         ModelSettings,
         TrainingSettings,
     )
+    from crystal_diffusion.workflows.verbs import check, screen, validate
 
 __version__ = "0.2.0"
 
@@ -64,6 +65,7 @@ _HOMES = {
     "SamplerSettings": "diffusion.sampler",
     "SinusoidalPositionEmbeddings": "networks.embeddings",
     "TrainingSettings": "workflows.training_settings",
+    "check": "workflows.verbs",
     "create_demo_dataset": "data.demo",
     "distill": "workflows.distill",
     "fetch": "data.sources.fetching",
@@ -73,7 +75,9 @@ _HOMES = {
     "predict": "workflows.predict",
     "progressive_distillation": "diffusion.progressive",
     "read_text": "generation.words",
+    "screen": "workflows.verbs",
     "train": "workflows.train",
+    "validate": "workflows.verbs",
     "visualize_crystal": "viewer",
 }
 
@@ -96,6 +100,7 @@ __all__ = [
     "SamplerSettings",
     "SinusoidalPositionEmbeddings",
     "TrainingSettings",
+    "check",
     "create_demo_dataset",
     "distill",
     "fetch",
@@ -105,14 +110,24 @@ __all__ = [
     "predict",
     "progressive_distillation",
     "read_text",
+    "screen",
     "train",
+    "validate",
     "visualize_crystal",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__", "data"])
 
 
 def __getattr__(name: str) -> Any:
     if name == "data":
         return importlib.import_module(f"{__name__}.data")
     if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from difflib import get_close_matches
+
+        close = get_close_matches(name, __all__, 1, 0.6) if not name.startswith("_") else []
+        offer = f"; did you mean {close[0]}?" if close else ""
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}{offer}")
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

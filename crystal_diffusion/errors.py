@@ -5,6 +5,9 @@ Every message names the file or argument, the cause and the remedy, in that orde
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class CrystalDiffusionError(Exception):
     """Base of all errors this library raises on purpose."""
@@ -32,3 +35,32 @@ class SourceError(CrystalDiffusionError):
 
 class MissingDependencyError(CrystalDiffusionError, ImportError):
     """An optional package is needed; the message gives the command that installs it."""
+
+
+#: Other words for keywords, as they are on the command line or in other packages.
+_KEYWORDS = {
+    "space_group": "spacegroup",
+    "natoms": "num_atoms",
+    "number": "n",
+    "num_samples": "n",
+    "composition": "formula",
+    "potentials": "potential",
+    "properties": "property",
+    "cell_parameters": "lattice",
+}
+
+
+def refuse_unknown(function: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse keywords that a function does not have.
+
+    Raises:
+        InputError: with the nearest name.
+    """
+    names = list(known)
+    for name in given:
+        if name in names:
+            continue
+        meant = _KEYWORDS.get(name, name)
+        close = [meant] if meant in names else get_close_matches(name, names, 1, 0.6)
+        offer = f"did you mean {close[0]}?" if close else f"it takes {', '.join(names)}."
+        raise InputError(f"{function} has no keyword {name!r}; {offer}")

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crystal_diffusion.crystal import to_atoms
 from crystal_diffusion.data.tables import CrystalArrays
 from crystal_diffusion.diffusion.joint import JointDiffusion
-from crystal_diffusion.errors import InputError, RequestError
+from crystal_diffusion.errors import InputError, RequestError, refuse_unknown
 from crystal_diffusion.generation.asking import (
     PropertySelection,
     judged,
@@ -26,6 +25,7 @@ from crystal_diffusion.generation.asking import (
 )
 from crystal_diffusion.generation.cells import Cells, cells_of
 from crystal_diffusion.generation.clock import Clock
+from crystal_diffusion.generation.crystals import Crystals
 from crystal_diffusion.generation.finishing import Finished, finish
 from crystal_diffusion.generation.knowledge import (
     Knowledge,
@@ -56,6 +56,10 @@ log = logging.getLogger(__name__)
 
 #: Crystals of one run; they are held in memory until it ends.
 MOST_AT_ONCE = 1_000_000
+
+#: Fields of the settings that may be given as keywords, and the keywords of `generate` itself.
+_SETTINGS = tuple(name for name in GenerationSettings.__dataclass_fields__ if name != "symmetry")
+_OWN = ("n", "seed", "as_atoms", "settings", "symmetry", "text")
 
 #: Called with the number of crystals finished.
 ProgressCallback = Callable[[int], None]
@@ -124,8 +128,11 @@ class CrystalGenerator:
         symmetry: str | float | None = None,
         text: str | None = None,
         **request: Any,
-    ) -> list[Any]:
+    ) -> Crystals:
         """New crystals as pymatgen ``Structure`` (or ASE ``Atoms``), best first.
+
+        Each carries id, score, rank, start and confidence in ``.properties`` (``.info``); the list
+        has ``to_dataframe()``.
 
         Args:
             formula: exact composition; leave out for the other questions.
@@ -138,11 +145,16 @@ class CrystalGenerator:
             text: the request in words, alone or with fields that it does not name; what is ignored
                 of it is logged as a warning.
             **request: any other field of :class:`Request`, for example ``elements=("Li", "O")``,
-                ``num_atoms=(8, 16)``, ``lattice=(5, 5, 5, 90, 90, 90)``, ``spacegroup="225"``.
+                ``num_atoms=(8, 16)``, ``lattice=(5, 5, 5, 90, 90, 90)``, ``spacegroup="225"``;
+                or of :class:`GenerationSettings`, such as ``scorer="diep"``, ``noise_share=1``.
 
         Raises:
             RequestError: when no crystal can meet the request.
         """
+        chosen = {k: request.pop(k) for k in list(request) if k in _SETTINGS}
+        refuse_unknown("generate", request, [*Request.__dataclass_fields__, *_SETTINGS, *_OWN])
+        if chosen:
+            settings = replace(settings or GenerationSettings(), **chosen)
         asked = Request(formula=formula, **request)
         if text is not None:
             from crystal_diffusion.generation.words import read_text
@@ -154,8 +166,17 @@ class CrystalGenerator:
         if symmetry is not None:
             settings = replace(settings or GenerationSettings(), symmetry=symmetry)
         result = self.run(asked, n, seed=seed, settings=settings)
-        structures = list(result)
-        return [to_atoms(s) for s in structures] if as_atoms else structures
+        return Crystals(result, as_atoms)
+
+    def __repr__(self) -> str:
+        """What it knows, in a line."""
+        name = self.address or "a model in no file"
+        trained = self.header.get("trained_on")
+        known = f", trained on {trained}" if trained else ""
+        return (
+            f"CrystalGenerator({name}: {len(self.known_elements)} elements, up to "
+            f"{self.model.config.max_train_atoms} atoms{known}); ask it with generate(formula, n=…)"
+        )
 
     def run(
         self,

@@ -15,6 +15,7 @@ from crystal_diffusion.generation.plan import Plan
 from crystal_diffusion.physics.validator import PhysicsValidator
 
 if TYPE_CHECKING:
+    import pandas as pd
     from pymatgen.core import Structure
 
     from crystal_diffusion.generation.rows import GeneratedRow
@@ -81,7 +82,7 @@ class GenerationSettings:
             raise InputError(f"idealise is {self.idealise}; give a tolerance of 0 to 1 Å.")
 
 
-@dataclass
+@dataclass(repr=False)
 class GenerationResult:
     """What a run made.
 
@@ -120,6 +121,23 @@ class GenerationResult:
 
     def __iter__(self) -> Iterator[Structure]:
         return iter(self.structures.values())
+
+    def __getitem__(self, which: int | str) -> Structure:
+        """A structure by its place from 0, best first, or by its id."""
+        if isinstance(which, str):
+            return self.structures[which]
+        return list(self.structures.values())[which]
+
+    def __repr__(self) -> str:
+        from crystal_diffusion.generation.crystals import summary
+
+        return summary(self)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row for each crystal, columns as in ``structures.csv``."""
+        from crystal_diffusion.generation.crystals import table
+
+        return table(self.rows)
 
     def _repr_html_(self) -> str:
         """A gallery for notebooks."""

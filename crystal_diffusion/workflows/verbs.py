@@ -1,0 +1,120 @@
+"""Verbs of the command line for Python: check, validate, screen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crystal_diffusion.data.check import CheckTable, check_source
+from crystal_diffusion.errors import InputError, refuse_unknown
+from crystal_diffusion.physics.report import ValidationReport
+from crystal_diffusion.physics.validator import PhysicsValidator
+
+if TYPE_CHECKING:
+    from crystal_diffusion.screening.rows import ScreenOutcome
+
+
+def check(source: Any, **options: Any) -> CheckTable:
+    """What is wrong or odd with crystals, before training on them.
+
+    Args:
+        source: path, glob, folder, pymatgen ``Structure``, ASE ``Atoms``, or a list of these.
+        **options: ``disorder``, ``left_handed``, ``min_distance``, ``duplicates``, ``processes``;
+            see :func:`crystal_diffusion.data.check.check_source`.
+
+    Raises:
+        InputError: a source that cannot be read, or an unknown keyword.
+    """
+    known = ("disorder", "left_handed", "min_distance", "duplicates", "processes", "progress")
+    refuse_unknown("check", options, known)
+    return check_source(source, **options)
+
+
+def validate(
+    source: Any, *, profile: str = "default", limits: Any = None
+) -> dict[str, ValidationReport]:
+    """Check crystals from anywhere against physics and chemistry, in this process.
+
+    Args:
+        source: path, glob, folder, pymatgen ``Structure``, ASE ``Atoms``, or a list of these.
+        profile: "default", "strict" or "permissive"; limits: see :class:`PhysicsValidator`.
+
+    Returns:
+        A report for each crystal, by id.
+
+    Raises:
+        InputError: a crystal that cannot be read, with the reason.
+    """
+    validator = PhysicsValidator(profile=profile, limits=limits)
+    return {name: validator.validate(s) for name, s in _structures(source).items()}
+
+
+def screen(
+    source: Any,
+    out: str | Path | None = None,
+    *,
+    potential: str | Iterable[str] | None = None,
+    relax_steps: int = 100,
+    progress: Callable[[str, int, int], None] | None = None,
+    **settings: Any,
+) -> ScreenOutcome:
+    """From candidates to a short list: relax, energies, hull, novelty, rank.
+
+    Args:
+        source: a run folder, whatever :func:`check` reads, or crystals in memory (then ``out`` is
+            needed).
+        out: folder of the results; the run folder itself, else ``NAME-screened`` beside the source.
+        potential: name of one or more potentials, as ``--potentials``; the installed one if left
+            out.
+        relax_steps: most relaxation steps.
+        progress: called with stage, done, total.
+        **settings: other fields of :class:`~crystal_diffusion.screening.settings.ScreenSettings`,
+            for example ``top=10``, ``executor="here"``, ``stages=("validate", "rank")``.
+
+    With the default ``executor="local"`` a script needs ``if __name__ == "__main__":`` around this
+    call, as for all worker processes; ``executor="here"`` works without.
+
+    Raises:
+        InputError: settings or a source that cannot be used, or an unknown keyword.
+    """
+    from crystal_diffusion.energy.potentials import default_potential
+    from crystal_diffusion.energy.relaxation import RelaxLimits
+    from crystal_diffusion.screening.pipeline import screen as run
+    from crystal_diffusion.screening.settings import Candidates, ScreenSettings, read_candidates
+
+    refuse_unknown("screen", settings, ScreenSettings.__dataclass_fields__)
+    if potential is None:
+        names = tuple(name for name in [default_potential()] if name)
+    else:
+        names = (potential,) if isinstance(potential, str) else tuple(potential)
+    wanted = {"potentials": names, "limits": RelaxLimits(max_steps=relax_steps), **settings}
+    folder = None if out is None else Path(out)
+    if isinstance(source, str | Path):
+        candidates = read_candidates(Path(source), folder)
+    elif folder is None:
+        raise InputError("screen: crystals in memory need a folder; give it as out.")
+    else:
+        candidates = Candidates(_structures(source), {}, folder, False)
+    more = {} if progress is None else {"progress": progress}
+    return run(candidates, ScreenSettings(**wanted), **more)
+
+
+def _structures(source: Any) -> dict[str, Any]:
+    """Structures by id of any source; those that carry an id keep it."""
+    from crystal_diffusion.data.readers import iter_crystals
+
+    if isinstance(source, Mapping) and source and "lattice" not in source:
+        return dict(source)
+    found: dict[str, Any] = {}
+    listed = source if isinstance(source, list | tuple) else [source]
+    for one in listed:
+        for record in iter_crystals(one):
+            if record.structure is None:
+                raise InputError(f"{record.id}: {record.problem}")
+            carried = getattr(one, "properties", None) or getattr(one, "info", None) or {}
+            name = str(carried.get("id") or record.id)
+            while name in found:
+                name = f"{record.id}-{len(found)}"
+            found[name] = record.structure
+    return found
