@@ -25,7 +25,8 @@ from crystal_diffusion.cli.console import (
     say_badly,
 )
 from crystal_diffusion.errors import InputError
-from crystal_diffusion.runs.columns import column
+from crystal_diffusion.runs.columns import column, used_columns
+from crystal_diffusion.runs.predicted import is_prediction
 
 if TYPE_CHECKING:
     from crystal_diffusion.generation.request import Request
@@ -325,6 +326,8 @@ def _show(rows: Sequence[GeneratedRow], path: str) -> None:
 
     title = f"{len(rows)} crystals in {path}"
     special = {"score": score, "nearest_train_id": nearest}
-    out.print(crystal_table(title, rows[:20], _SHOWN, special))
+    names = list(_SHOWN)
+    names[-1:-1] = [c.name for c in used_columns(rows) if is_prediction(c.name)]
+    out.print(crystal_table(title, rows[:20], names, special))
     if len(rows) > 20:
         out.print(f"… and {len(rows) - 20} more in {path}/structures.csv", highlight=False)

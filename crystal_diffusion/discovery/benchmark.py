@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from math import sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from crystal_diffusion.discovery.wish import Budget, Wish
 from crystal_diffusion.energy.pooled_relaxation import relax_many
 from crystal_diffusion.energy.potentials import get_potential
 from crystal_diffusion.energy.relaxation import RelaxLimits
+from crystal_diffusion.evaluation.metrics import wilson
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.files import make_folder
 from crystal_diffusion.generation.generator import CrystalGenerator
@@ -282,15 +282,6 @@ def _lanthanides_only(structure: Structure, row: Mapping[str, Any], known: Known
     own = {site.specie.Z for site in structure}
     other = {int(z) for z in known.elements[place] if z}
     return all(57 <= z <= 71 for z in own ^ other)
-
-
-def wilson(count: int, n: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson 1927)."""
-    z = 1.959964
-    share, scale = count / n, 1 + z * z / n
-    middle = (share + z * z / (2 * n)) / scale
-    half = z * sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / scale
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def figures_table(figures: Sequence[SourceFigures], title: str) -> str:

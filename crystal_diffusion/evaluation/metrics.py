@@ -150,3 +150,12 @@ def wasserstein(
     low, high = _quantiles(np.array(drawn)) if len(sample) > 1 else (float("nan"), float("nan"))
     value = float(wasserstein_distance(sample, other))
     return MetricResult(name, value, low, high, len(sample), (), definition, unit)
+
+
+def wilson(count: int, n: int) -> tuple[float, float]:
+    """95 % interval of a share (Wilson 1927)."""
+    z = 1.959964
+    share, scale = count / n, 1 + z * z / n
+    middle = (share + z * z / (2 * n)) / scale
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / scale
+    return max(0.0, middle - half), min(1.0, middle + half)

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from crystal_diffusion import chemistry
 from crystal_diffusion.data.tables import CrystalArrays
-from crystal_diffusion.discovery.benchmark import wilson
 from crystal_diffusion.errors import InputError
+from crystal_diffusion.evaluation.metrics import wilson
 from crystal_diffusion.evaluation.other_judge import OtherJudge
 from crystal_diffusion.generation.asking import judged, likeliest
 from crystal_diffusion.generation.generator import CrystalGenerator

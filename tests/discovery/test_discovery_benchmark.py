@@ -12,8 +12,8 @@ from crystal_diffusion.discovery.benchmark import (
     benchmark_discovery,
     figures_table,
     type_label,
-    wilson,
 )
+from crystal_diffusion.evaluation.metrics import wilson
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.generation.loading import load
 from crystal_diffusion.known.index import load_known
