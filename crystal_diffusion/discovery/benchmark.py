@@ -21,8 +21,8 @@ from crystal_diffusion.discovery.wish import Budget, Wish
 from crystal_diffusion.energy.pooled_relaxation import relax_many
 from crystal_diffusion.energy.potentials import get_potential
 from crystal_diffusion.energy.relaxation import RelaxLimits
-from crystal_diffusion.evaluation.metrics import wilson
 from crystal_diffusion.errors import InputError
+from crystal_diffusion.evaluation.metrics import wilson
 from crystal_diffusion.files import make_folder
 from crystal_diffusion.generation.generator import CrystalGenerator
 from crystal_diffusion.known.index import KnownCrystals

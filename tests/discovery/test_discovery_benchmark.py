@@ -13,8 +13,8 @@ from crystal_diffusion.discovery.benchmark import (
     figures_table,
     type_label,
 )
-from crystal_diffusion.evaluation.metrics import wilson
 from crystal_diffusion.errors import InputError
+from crystal_diffusion.evaluation.metrics import wilson
 from crystal_diffusion.generation.loading import load
 from crystal_diffusion.known.index import load_known
 
