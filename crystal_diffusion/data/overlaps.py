@@ -40,7 +40,7 @@ def close_pairs(lattice: np.ndarray, frac_coords: np.ndarray, reach: float) -> n
         from scipy.spatial import cKDTree
 
         boxed = frac_coords - np.floor(frac_coords)
-        tree = cKDTree(np.where(boxed >= 1.0, 0.0, boxed), boxsize=1.0)
+        tree = cKDTree(np.where(boxed >= 1.0, 0.0, boxed), boxsize=np.ones(3))
         radius = min(float(window.max()), 0.5)
         # Many atoms on one spot would be a list of all their pairs.
         if tree.count_neighbors(tree, radius, p=np.inf) > MOST_NEIGHBORS * count:

@@ -67,7 +67,7 @@ def _from_espresso(folder: Path) -> tuple[float, Structure, bool]:
     text = (folder / "pw.out").read_text(errors="replace")
     if "JOB DONE" not in text:
         raise ValueError("pw.out does not say JOB DONE: the run was stopped or failed")
-    atoms = read(str(folder / "pw.out"), format="espresso-out", index=-1)
+    atoms: Any = read(str(folder / "pw.out"), format="espresso-out", index=-1)
     energy = float(atoms.get_potential_energy())
     atoms.calc = None
     converged = "convergence NOT achieved" not in text

@@ -98,7 +98,7 @@ class _RelaxJob:
         self.inbox.put(self)
 
 
-class _Asking(Calculator):  # type: ignore[misc]
+class _Asking(Calculator):
     """An ASE calculator that lets its job ask."""
 
     implemented_properties = ["energy", "forces", "stress"]
@@ -112,7 +112,8 @@ class _Asking(Calculator):  # type: ignore[misc]
     ) -> None:
         """Energy, forces and stress of ``atoms``."""
         super().calculate(atoms, properties, system_changes)
-        answer = self._job.ask(self.atoms)
+        asked: Any = self.atoms
+        answer = self._job.ask(asked)
         stress = answer.stress
         self.results = {
             "energy": answer.energy,

@@ -138,7 +138,7 @@ class HullBuilder:
         system = self.system(elements)
         atoms = sum(composition.values())
         target = np.array([composition[e] / atoms for e in sorted(elements)])
-        found = linprog(system.energies, A_eq=system.fractions, b_eq=target, method="highs")
+        found: Any = linprog(system.energies, A_eq=system.fractions, b_eq=target, method="highs")
         if not found.success:
             raise InputError(
                 f"no mixture of the references has the composition {dict(composition)} "

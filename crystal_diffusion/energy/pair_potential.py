@@ -74,7 +74,7 @@ def _switch(
     return value, slope
 
 
-class PairPotential(Calculator):  # type: ignore[misc]
+class PairPotential(Calculator):
     """Morse wells at sums of covalent radii plus a volume term, as an ASE calculator.
 
     ``E = Σ_pairs D (q² − 2q) s(r) + k Σ_atoms ln²(V/V0)`` with ``q = exp(−a (r − d))`` (Morse,
@@ -84,7 +84,12 @@ class PairPotential(Calculator):  # type: ignore[misc]
     exact derivatives. Energies in eV, forces in eV/Å, stress in eV/Å³ (ASE's sign and order).
     """
 
-    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "stress"]
+    implemented_properties: ClassVar[list[str]] = [  # type: ignore[misc]
+        "energy",
+        "free_energy",
+        "forces",
+        "stress",
+    ]
 
     def calculate(
         self,
@@ -98,7 +103,7 @@ class PairPotential(Calculator):  # type: ignore[misc]
             ValueError: an element beyond Pu, or a cell that is not periodic in three directions.
         """
         super().calculate(atoms, list(properties), list(system_changes))
-        cell = self.atoms
+        cell: Any = self.atoms
         numbers = np.asarray(cell.numbers, dtype=np.int64)
         if numbers.max() >= len(ATOMIC_VOLUMES) or numbers.min() < 1:
             raise ValueError("the pair potential knows the elements H to Pu only")

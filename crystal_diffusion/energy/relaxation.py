@@ -287,8 +287,12 @@ class _Run:
                 return
             # Strain energy grows with the number of atoms, so a strain is measured in √atoms Å.
             scale = _CELL_SCALE * float(np.sqrt(len(self.atoms)))
-            moving = self.atoms if self.fix_cell else UnitCellFilter(self.atoms, cell_factor=scale)
-            optimiser = LBFGS(moving, logfile=None, maxstep=_MAX_STEP, alpha=_CURVATURE)
+            # ASE takes filters and no log file, its annotations do not say so.
+            moving: Any = (
+                self.atoms if self.fix_cell else UnitCellFilter(self.atoms, cell_factor=scale)
+            )
+            silent: Any = None
+            optimiser = LBFGS(moving, logfile=silent, maxstep=_MAX_STEP, alpha=_CURVATURE)
             for _ in optimiser.irun(fmax=0.0, steps=self.limits.max_steps):
                 if optimiser.nsteps == 0:
                     continue

@@ -32,7 +32,7 @@ COPIED = (PACKAGE, "tests", "recipes", "benchmarks", "pyproject.toml")
 #: Least share of errors that must be noticed.
 WANTED = 0.95
 #: Seconds after which a run counts as stuck, which is noticed too.
-PATIENCE = 300.0
+PATIENCE = 900.0
 #: Exit status of such a run here.
 STUCK = -99
 #: Read once and shared by all runs: none of it is changed by an error.
