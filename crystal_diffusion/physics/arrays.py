@@ -41,7 +41,7 @@ def same_kind(array: Floats, like: Any) -> Any:
 
 
 @dataclass(frozen=True, eq=False)
-class Crystals:
+class PaddedCrystals:
     """Padded crystals as float64 arrays.
 
     Attributes:
@@ -60,7 +60,7 @@ class Crystals:
         return zip(self.positions, self.lattice, self.mask, strict=True)
 
     @classmethod
-    def of(cls, positions: Any, lattice: Any, mask: Any = None) -> Crystals:
+    def of(cls, positions: Any, lattice: Any, mask: Any = None) -> PaddedCrystals:
         """Anything array-like: ``(atoms, 3)`` or ``(crystals, atoms, 3)``, one or many lattices.
 
         Raises:

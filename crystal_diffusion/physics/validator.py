@@ -14,7 +14,7 @@ from crystal_diffusion.cell_geometry import wrap
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.parallel import process_pool, usable_cores
 from crystal_diffusion.physics import contacts
-from crystal_diffusion.physics.arrays import Crystals, same_kind, to_array
+from crystal_diffusion.physics.arrays import PaddedCrystals, same_kind, to_array
 from crystal_diffusion.physics.chemistry_checks import CHEMISTRY_CHECKS
 from crystal_diffusion.physics.correction import CorrectionResult, separate_atoms
 from crystal_diffusion.physics.crystal_geometry import CrystalGeometry
@@ -157,7 +157,7 @@ class PhysicsValidator:
 
     def minimum_distances(self, positions: Any, lattice: Any, mask: Any = None) -> Floats:
         """``(crystals,)`` smallest distance in Å, infinite for a crystal without atoms."""
-        crystals = Crystals.of(positions, lattice, mask)
+        crystals = PaddedCrystals.of(positions, lattice, mask)
         return np.array(
             [minimum_distance(frac[there], cell) for frac, cell, there in crystals], np.float64
         )
@@ -211,7 +211,7 @@ class PhysicsValidator:
         Returns:
             The same kind of array, in [0, 1).
         """
-        crystals = Crystals.of(positions, lattice, mask)
+        crystals = PaddedCrystals.of(positions, lattice, mask)
         out = wrap(crystals.positions)
         for index, (frac, cell, there) in enumerate(crystals):
             result = separate_atoms(

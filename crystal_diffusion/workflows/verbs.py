@@ -96,7 +96,7 @@ def screen(
         raise InputError("screen: crystals in memory need a folder; give it as out.")
     else:
         candidates = Candidates(_structures(source), {}, folder, False)
-    more = {} if progress is None else {"progress": progress}
+    more: dict[str, Any] = {} if progress is None else {"progress": progress}
     return run(candidates, ScreenSettings(**wanted), **more)
 
 
