@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from ase import Atoms
 from pymatgen.core import Lattice, Structure
@@ -136,6 +138,16 @@ def files() -> dict[str, bytes]:
     return out
 
 
+def _in_metres(structure: Structure) -> dict[str, object]:
+    """The atoms of an archive of NOMAD."""
+    return {
+        "labels": [site.specie.symbol for site in structure],
+        "positions": (structure.cart_coords * 1e-10).tolist(),
+        "lattice_vectors": (structure.lattice.matrix * 1e-10).tolist(),
+        "periodic": [True, True, True],
+    }
+
+
 def _from_elsewhere(found: dict[str, Structure], plain: dict[str, bytes]) -> dict[str, bytes]:
     """What databases and other generators hand out: responses, archives, tensors."""
     attributes = [
@@ -176,7 +188,28 @@ def _from_elsewhere(found: dict[str, Structure], plain: dict[str, bytes]) -> dic
         },
         tensors,
     )
+    archives = [
+        {
+            "entry_id": name,
+            "archive": {
+                "run": [{"system": [{"atoms": _in_metres(s)}]}],
+                "results": {
+                    "material": {"chemical_formula_reduced": s.composition.reduced_formula}
+                },
+            },
+        }
+        for name, s in found.items()
+    ]
+    texts, entries_of = io.BytesIO(), io.BytesIO()
+    cifs = {"id": list(found), "cif": [plain["plain.cif"].decode()] * len(found)}
+    pq.write_table(pa.table({**cifs, "formula": ["x"] * len(found)}), texts)
+    pq.write_table(
+        pa.Table.from_pylist([{"id": e["id"], **e["attributes"]} for e in entries]), (entries_of)
+    )
     return {
+        "nomad.json": json.dumps({"data": archives}).encode(),
+        "cifs.parquet": texts.getvalue(),
+        "entries.parquet": entries_of.getvalue(),
         "optimade.json": json.dumps(response).encode(),
         "cifs.zip": zipped.getvalue(),
         "cifs.tar.gz": gzip.compress(taped.getvalue(), mtime=0),
