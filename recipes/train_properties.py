@@ -34,7 +34,7 @@ from crystal_diffusion.networks.properties import (
     PropertyNetworkConfig,
     SiteBatch,
 )
-from crystal_diffusion.prediction.distribution import calibrated
+from crystal_diffusion.prediction.distribution import Calibration, calibrated
 from crystal_diffusion.prediction.model import (
     Head,
     NetworkAnswer,
@@ -387,6 +387,22 @@ def fit_scale(encoded: np.ndarray, errors: np.ndarray) -> np.ndarray:
     return np.append(weights, level - mean @ weights)
 
 
+def crossed(
+    head: Head, said: NetworkAnswer, values: np.ndarray, ends: Calibration
+) -> tuple[Head, Calibration]:
+    """Scale and intervals from one small set: each fifth is judged by a scale of the others."""
+    fold, plain = np.arange(len(values)) % 5, head.guess(said)
+    wrong, scales = np.log10(values) - plain.centre, np.ones(len(values))
+    for k in range(5):
+        made = replace(head, scale=fit_scale(said.encoded[fold != k], wrong[fold != k]))
+        scales[fold == k] = made.guess(said).scale[fold == k]
+    guess = replace(plain, scale=scales)
+    calibration = calibrated(
+        guess, values, guess, values, logarithmic=True, lowest=0.0, low=ends.low, high=ends.high
+    )
+    return replace(head, scale=fit_scale(said.encoded, wrong)), calibration
+
+
 def calibrate(args: argparse.Namespace) -> None:
     """Heads with intervals on a trained network, written as the shipped file."""
     weights = load_file(args.network)
@@ -434,6 +450,8 @@ def calibrate(args: argparse.Namespace) -> None:
             logarithmic=logarithmic, lowest=lowest,
             low=0.0 if zero >= 0 else float(span.min()), high=float(span.max()), groups=3,
         )  # fmt: skip
+        if logarithmic:
+            head, calibration = crossed(head, said, values, calibration)
         heads.append(replace(head, calibration=calibration))
         print(f"{name}: {len(values)} rows for errors, {len(truth)} for intervals", flush=True)
     model = PropertyModel(network, tuple(heads), frozenset(elements))
