@@ -51,6 +51,13 @@ def evaluate(
     left_handed: Annotated[
         LeftHandedChoice, typer.Option(help="Left-handed cells: swap a and b, or leave them out.")
     ] = LeftHandedChoice.swap,
+    likelihood: Annotated[
+        bool,
+        typer.Option("--likelihood", help="Also log density under the flow; it ranks badly."),
+    ] = False,
+    likelihood_model: Annotated[
+        str | None, typer.Option(help="Model whose flow it is; the pretrained one if not given.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
 ) -> None:
     """Measure a run against a reference, each figure with n, interval and definition.
@@ -128,7 +135,29 @@ def evaluate(
         err.print(f"left out: {problem}", highlight=False, markup=False)
     if target is not None and not quiet:
         err.print(f"figures and rows are in {target}", highlight=False, markup=False)
+    if likelihood:
+        _likelihood(structures, likelihood_model, target)
     raise typer.Exit(PARTIAL if bad_run or bad_reference or bad_others else OK)
+
+
+def _likelihood(structures: dict[str, Structure], model: str | None, folder: Path | None) -> None:
+    """Print the log density of each structure, and write it beside the figures."""
+    from crystal_diffusion.files import write_text
+    from crystal_diffusion.generation.loading import load
+    from crystal_diffusion.workflows.likelihood import likelihoods
+
+    found = likelihoods(load(model), structures)
+    lines = ["id,log_likelihood_nats_per_atom"]
+    lines += [f"{name},{value:.4f}" for name, value in found.items()]
+    if folder is not None:
+        write_text(folder / "likelihood.csv", "\n".join(lines) + "\n")
+    mean = sum(found.values()) / len(found)
+    out.print(
+        f"log likelihood, nats per atom, given the composition: mean {mean:.3f} of {len(found)}",
+        highlight=False,
+    )
+    for name, value in list(found.items())[:20]:
+        out.print(f"  {name}  {value:.3f}", highlight=False, markup=False)
 
 
 def _unseen(

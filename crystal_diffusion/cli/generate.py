@@ -235,6 +235,8 @@ def generate(
         _show_cells(result)
         for line in () if result.selection is None else result.selection.lines():
             out.print(line, highlight=False, markup=False)
+        for many in result.how_many[:3]:
+            out.print(f"Confidence, {many}", highlight=False)
     if result.rejected and not quiet:
         counted = ", ".join(f"{k} {v}" for k, v in sorted(result.rejected.items()))
         out.print(f"Redrawn candidates by reason: {counted}", highlight=False)
@@ -310,6 +312,7 @@ _SHOWN = (
     "volume_per_atom_A3",
     "start",
     "score",
+    "confidence",
     "nearest_train_id",
 )
 

@@ -45,10 +45,11 @@ if TYPE_CHECKING:
     from crystal_diffusion.generation.choices import ChoicePlanner
     from crystal_diffusion.generation.like_training import LikeTraining
     from crystal_diffusion.generation.symmetric import TemplateSource
+    from crystal_diffusion.generation.uncertainty import SampleSpread
     from crystal_diffusion.matching import NearestKnown
     from crystal_diffusion.proposals.library import ReferenceLibrary
     from crystal_diffusion.proposals.prototypes import Proposal, PrototypeProposer
-    from crystal_diffusion.ranking.candidates import Pool
+    from crystal_diffusion.ranking.candidates import Candidate, Pool
     from crystal_diffusion.ranking.scorers import Floats
     from crystal_diffusion.skeletons.distribution import SkeletonModel
 
@@ -177,6 +178,18 @@ class CrystalGenerator:
             f"CrystalGenerator({name}: {len(self.known_elements)} elements, up to "
             f"{self.model.config.max_train_atoms} atoms{known}); ask it with generate(formula, n=…)"
         )
+
+    def sample_with_uncertainty(
+        self, formula: str, n_samples: int = 10, *, seed: int = 0, **request: Any
+    ) -> SampleSpread:
+        """Mean and spread per site over samples of one composition.
+
+        A mean of coordinates as they are sampled is meaningless: see
+        :func:`.uncertainty.sample_with_uncertainty`, which aligns them first.
+        """
+        from crystal_diffusion.generation.uncertainty import sample_with_uncertainty
+
+        return sample_with_uncertainty(self, formula, n_samples, seed=seed, **request)
 
     def run(
         self,
@@ -527,24 +540,34 @@ class CrystalGenerator:
 
     def scores(self, result: GenerationResult, settings: GenerationSettings) -> Floats | None:
         """One score for each crystal of a result, in its order; None where none is asked for."""
-        from crystal_diffusion.ranking.candidates import Candidate, Pool
+        from crystal_diffusion.ranking.candidates import Pool
         from crystal_diffusion.ranking.scorers import scorer_for
 
         scorer = scorer_for(settings.scorer, self.knowledge.scorer, self.model)
         if scorer is None:
             return None
-        candidates = [
-            Candidate(
-                structure,
-                "prototype" if result.plans[name].kind == "prototype" else "noise",
-                result.plans[name].proposal,
-            )
-            for name, structure in result.structures.items()
-        ]
+        candidates = _candidates(result)
         # Where no types were looked up, a score must not depend on what else was made either.
         formulas = {c.structure.composition.reduced_formula for c in candidates}
         pools = {formula: result.pools.get(formula, Pool(())) for formula in formulas}
         return scorer.score(candidates, known_last=settings.known_last, pools=pools)
+
+    def _confidence(
+        self, result: GenerationResult, groups: Mapping[str, int | None], known_last: bool
+    ) -> dict[str, float | None]:
+        """Confidence of each crystal; how many to take goes into the result."""
+        from crystal_diffusion.generation.confidence import confidences
+
+        names = list(result.structures)
+        values, result.how_many = confidences(
+            _candidates(result),
+            [groups[name] for name in names],
+            result.pools,
+            self.knowledge.scorer,
+            self.proposer if self.knowledge.scorer.log_odds else None,
+            known_last=known_last,
+        )
+        return dict(zip(names, values, strict=True))
 
     def sizes(self) -> dict[int, int]:
         """How often each number of atoms occurs in the training set."""
@@ -633,10 +656,28 @@ class CrystalGenerator:
                 group=place.group,
                 more=result.predictions(place.name),
             )
+        groups = {place.name: place.group for place in order}
+        sure = self._confidence(result, groups, settings.known_last)
+        for name, value in sure.items():
+            rows[name] = replace(rows[name], confidence=value)
         result.structures = {place.name: result.structures[place.name] for place in order}
         result.rows = [rows[place.name] for place in order]
         clock.lap("describe")
         result.seconds.update(clock.seconds)
+
+
+def _candidates(result: GenerationResult) -> list[Candidate]:
+    """The crystals of a result as candidates, in its order."""
+    from crystal_diffusion.ranking.candidates import Candidate
+
+    return [
+        Candidate(
+            structure,
+            "prototype" if result.plans[name].kind == "prototype" else "noise",
+            result.plans[name].proposal,
+        )
+        for name, structure in result.structures.items()
+    ]
 
 
 def check_numbers(n: int, first: int, seed: int) -> None:

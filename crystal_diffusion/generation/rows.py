@@ -44,6 +44,7 @@ class GeneratedRow(CrystalFacts):
     score: float | None = None
     rank: int | None = None
     group: int | None = None
+    confidence: float | None = None
     symmetry: str | None = named("symmetry", optional=True)
     space_group_requested: int | None = named(
         "space_group_requested", with_field="space_group_drawn"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from pymatgen.core import Structure
 
+    from crystal_diffusion.generation.confidence import HowMany
     from crystal_diffusion.generation.rows import GeneratedRow
     from crystal_diffusion.ranking.candidates import Pool
 
@@ -96,6 +97,7 @@ class GenerationResult:
         interrupted: whether Ctrl-C ended it before all crystals were made.
         originals: crystals as sampled, by id, where their symmetry was made exact.
         pools: prototype candidates that those of a reduced formula are judged against.
+        how_many: for each composition, how many first candidates hold the answer with 50, 80, 90 %.
         formula_units: numbers of formula units per cell that were tried, where a formula was given.
         selection: what was asked of properties and how candidates were chosen; None for nothing.
     """
@@ -110,6 +112,7 @@ class GenerationResult:
     originals: dict[str, Original] = field(default_factory=dict)
     pools: dict[str, Pool] = field(default_factory=dict)
     formula_units: tuple[int, ...] = ()
+    how_many: list[HowMany] = field(default_factory=list)
     selection: PropertySelection | None = None
 
     def predictions(self, name: str) -> Mapping[str, float | None]:

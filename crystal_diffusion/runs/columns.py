@@ -182,6 +182,7 @@ COLUMNS: tuple[Column, ...] = (
     _number("density_g_cm3", "Density", "g/cm³", 2, places=_ROW),
     _number("min_distance_A", "Shortest distance", "Å", 2, places=_ROW),
     _number("score", "Score", "", 3, short="score", places=_ROW),
+    _number("confidence", "Confidence", "", 2, short="confidence", places=_ROW),
     _number("group", "Group of equals", places=_ALL),
     Column("duplicate_of", "Duplicate of", places=_ALL),
     Column("start", "Start", short="start", places=_ROW),

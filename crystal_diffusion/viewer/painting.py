@@ -121,6 +121,17 @@ class _Canvas:
         depth = start[2] + reach * axis[2] + radius * nz
         self.put(where, hit, depth, (nx, ny, nz), colour)
 
+    def halo(self, centre: np.ndarray, radius: float, colour: np.ndarray) -> None:
+        """A veil over everything within ``radius`` of a point, a third of the colour."""
+        where = self.window(centre[:2] - radius, centre[:2] + radius)
+        dx = (self.x[where[1]] - centre[0])[None, :] / radius
+        dy = (self.y[where[0]] - centre[1])[:, None] / radius
+        inside = (dx**2 + dy**2 <= 1)[..., None]
+        part = self.colour[where]
+        veil = np.concatenate([colour, [1.0]]).astype(np.float32)
+        mixed = np.where(part[..., 3:] > 0, 0.67 * part + 0.33 * veil, 0.33 * veil)
+        self.colour[where] = np.where(inside, mixed, part)
+
     def picture(self, supersampling: int) -> np.ndarray:
         """``(height, width, 4)`` RGBA in [0, 1], edges smoothed by averaging."""
         rgba = self.colour
@@ -174,6 +185,11 @@ def render(scene: Scene, width: int, height: int, supersampling: int = 2) -> np.
         joints = start + np.linspace(0, 1, 13)[:, None] * (end - start)
         for left, right in itertools.pairwise(joints):
             canvas.stick(left, right, thickness, _EDGE_COLOUR)
+    if scene.halos is not None:
+        # Beyond the sphere, where it can be seen.
+        reach = radii + scene.halos[scene.source]
+        for position, radius, colour in zip(atoms, reach, colours, strict=True):
+            canvas.halo(position, float(radius), colour)
     return canvas.picture(supersampling)
 
 

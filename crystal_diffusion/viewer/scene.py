@@ -41,6 +41,7 @@ class Scene:
         shift: ``(drawn, 3)`` whole cells by which each drawn atom is moved.
         bonds: ``(bonds, 2)`` pairs of drawn atoms.
         title: a few words above the picture.
+        halos: ``(atoms,)`` Å around each atom, for uncertain sites; None for none.
     """
 
     lattice: np.ndarray
@@ -50,6 +51,7 @@ class Scene:
     shift: np.ndarray
     bonds: np.ndarray
     title: str
+    halos: np.ndarray | None = None
 
     @property
     def positions(self) -> np.ndarray:
@@ -112,6 +114,7 @@ class Scene:
             "bonds": self.bonds.ravel().tolist(),
             "view": np.round(self.view(), 4).ravel().tolist(),
             "title": self.title,
+            **({} if self.halos is None else {"halos": np.round(self.halos, 3).tolist()}),
         }
 
 
@@ -137,6 +140,7 @@ def make_scene(
     title: str | None = None,
     bonds: bool = True,
     images: bool = True,
+    halos: Any = None,
 ) -> Scene:
     """The scene of one crystal.
 
@@ -149,6 +153,7 @@ def make_scene(
         title: words above the picture; by default the formula.
         bonds: draw bonds.
         images: repeat atoms on the border of the cell.
+        halos: ``(atoms,)`` Å, drawn around the atoms.
 
     Raises:
         InputError: for shapes that do not fit, numbers that are not finite, a cell without volume.
@@ -176,9 +181,11 @@ def make_scene(
         if bonds and 0 < len(numbers) <= MOST_ATOMS_WITH_BONDS
         else np.zeros((0, 2), int)
     )
-    return Scene(
-        cell, frac, numbers, source, shift, pairs, _formula(numbers) if title is None else title
-    )
+    around = None if halos is None else np.asarray(halos, dtype=float)
+    if around is not None and around.shape != (len(numbers),):
+        raise InputError(f"halos has shape {around.shape} for {len(numbers)} atoms; give one each.")
+    said = _formula(numbers) if title is None else title
+    return Scene(cell, frac, numbers, source, shift, pairs, said, around)
 
 
 def _from_object(crystal: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

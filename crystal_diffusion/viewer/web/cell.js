@@ -75,6 +75,7 @@ const CrystalCell = (() => {
       const place = f => [0, 1, 2].map(k =>
         f[0] * cell[k] + f[1] * cell[3 + k] + f[2] * cell[6 + k]);
       this.atoms = [];
+      this.halos = scene.halos || null;
       for (let i = 0; i < n; i++) {
         const f = scene.frac.slice(3 * i, 3 * i + 3);
         this.atoms.push({ i, f, p: place(f), z: scene.z[i] });
@@ -210,6 +211,11 @@ const CrystalCell = (() => {
         if (kind === 0) {
           const r = q.r * scale, hexc = (this.elements[q.z] || ["?", "#999999"])[1];
           pen.drawImage(ball(hexc, fog), p[0] - r, p[1] - r, 2 * r, 2 * r);
+          if (this.halos) {  // the spread of an uncertain site, beyond its sphere
+            pen.globalAlpha = 0.33; pen.fillStyle = hexc;
+            pen.beginPath(); pen.arc(p[0], p[1], r + this.halos[q.i] * scale, 0, 2 * Math.PI);
+            pen.fill(); pen.globalAlpha = 1;
+          }
           this.hits.push([p[0], p[1], r, q]);
         } else if (kind === 1) {
           const width = Math.max(1.5, 2 * BOND_RADIUS * scale);

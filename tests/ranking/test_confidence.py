@@ -1,0 +1,87 @@
+"""Confidence: calibrated where the truth is made up, and monotone where it must be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from crystal_diffusion.errors import InputError
+from crystal_diffusion.ranking.confidence import (
+    POOL_FEATURES,
+    Calibration,
+    columns_of,
+    default_calibration,
+    first_for,
+    fit,
+    grouped,
+)
+
+
+def rows(count: int, seed: int) -> list[dict[str, Any]]:
+    """Lists whose first candidate is right as often as the share of it, halved, says."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for _ in range(count):
+        scores = np.sort(rng.normal(0, 2, 6))[::-1]
+        shares = np.exp(scores) / np.exp(scores).sum()
+        match = [False] * 6
+        if rng.random() < 0.5:
+            match[int(rng.choice(6, p=shares))] = True
+        features = dict.fromkeys(POOL_FEATURES, 0.0) | {"atoms": float(rng.normal())}
+        made.append(
+            {
+                "scores": scores.tolist(),
+                "groups": list(range(6)),
+                "match": match,
+                "features": features,
+            }
+        )
+    return made
+
+
+def first(row: dict[str, Any], calibration: Calibration) -> float:
+    _, held, members, entropy = grouped(np.array(row["scores"]), row["groups"])
+    return float(calibration.probabilities(columns_of(held, members, entropy, row["features"]))[0])
+
+
+def test_a_fit_is_calibrated_on_other_rows() -> None:
+    calibration = fit(rows(1500, 1))
+    others = rows(2000, 2)
+    sure = np.array([first(row, calibration) for row in others])
+    right = np.array([row["match"][0] for row in others])
+    raw = np.array([grouped(np.array(r["scores"]), r["groups"])[1][0] for r in others])
+    assert abs(sure.mean() - right.mean()) < 0.03
+    for low, high in ((0.0, 0.3), (0.3, 0.6)):
+        inside = (sure >= low) & (sure < high)
+        assert abs(sure[inside].mean() - right[inside].mean()) < 0.05
+    assert raw.mean() - right.mean() > 0.2
+
+
+def test_calibrations_are_kept_and_damaged_ones_refused(tmp_path: Path) -> None:
+    calibration = fit(rows(100, 3))
+    (tmp_path / "confidence.json").write_text(calibration.to_json())
+    assert Calibration.load(tmp_path / "confidence.json") == calibration
+    (tmp_path / "confidence.json").write_text("{}")
+    with pytest.raises(InputError, match="no calibration"):
+        Calibration.load(tmp_path / "confidence.json")
+    with pytest.raises(InputError, match="at least 50"):
+        fit(rows(10, 4))
+
+
+def test_the_shipped_one_believes_a_clear_winner_more_than_a_tie() -> None:
+    features = dict.fromkeys(POOL_FEATURES, 0.0) | {"atoms": 1.8, "elements": 3.0}
+    sure = []
+    for scores in ([0.0, -6.0, -7.0, -8.0], [0.0, -0.1, -0.2, -0.3]):
+        _, held, members, entropy = grouped(np.array(scores), [0, 1, 2, 3])
+        columns = columns_of(held, members, entropy, features)
+        sure.append(float(default_calibration().probabilities(columns)[0]))
+    assert sure[0] > 0.6 > sure[1]
+
+
+def test_how_many_to_take() -> None:
+    assert first_for([0.2, 0.6, 0.5], 0.5) == 1
+    assert first_for([0.2, 0.6, 0.5], 0.8) == 2
+    assert first_for([0.2, 0.1], 0.8) is None
