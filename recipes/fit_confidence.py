@@ -20,7 +20,7 @@ import numpy as np
 
 from crystal_diffusion.ranking.confidence import (
     LEVELS,
-    Calibration,
+    ConfidenceModel,
     columns_of,
     first_for,
     fit,
@@ -30,7 +30,9 @@ from crystal_diffusion.ranking.confidence import (
 BINS = np.linspace(0, 1, 11)
 
 
-def judged(rows: Sequence[dict[str, Any]], calibration: Calibration | None) -> list[dict[str, Any]]:
+def judged(
+    rows: Sequence[dict[str, Any]], calibration: ConfidenceModel | None
+) -> list[dict[str, Any]]:
     """For each row the confidence of its groups and which is right; None: the softmax itself."""
     out = []
     for row in rows:

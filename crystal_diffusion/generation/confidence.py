@@ -11,7 +11,7 @@ import numpy as np
 from crystal_diffusion.ranking.candidates import Candidate, Pool, by_composition
 from crystal_diffusion.ranking.confidence import (
     LEVELS,
-    Calibration,
+    ConfidenceModel,
     columns_of,
     default_calibration,
     first_for,
@@ -57,7 +57,7 @@ def confidences(
     proposer: PrototypeProposer | None,
     *,
     known_last: bool = False,
-    calibration: Calibration | None = None,
+    calibration: ConfidenceModel | None = None,
 ) -> tuple[list[float | None], list[HowMany]]:
     """The confidence of each candidate, and how many to take of each composition.
 
@@ -120,7 +120,7 @@ def _shares(
     keys: Sequence[int],
     judged: Floats,
     features: Mapping[str, float],
-    calibration: Calibration,
+    calibration: ConfidenceModel,
 ) -> tuple[list[float], float]:
     """``(candidates,)`` probabilities, and that of none of them."""
     whole = np.logaddexp.reduce(judged)

@@ -45,7 +45,7 @@ PENALTY = 0.01
 
 
 @dataclass(frozen=True)
-class Calibration:
+class ConfidenceModel:
     """What turns shares of a pool's softmax into probabilities.
 
     Attributes:
@@ -77,7 +77,7 @@ class Calibration:
         )
 
     @classmethod
-    def load(cls, path: Path | None = None) -> Calibration:
+    def load(cls, path: Path | None = None) -> ConfidenceModel:
         """The shipped one when no path is given.
 
         Raises:
@@ -152,9 +152,9 @@ def grouped(scores: Floats, groups: Sequence[int]) -> tuple[list[int], Floats, l
 
 
 @lru_cache(maxsize=1)
-def default_calibration() -> Calibration:
+def default_calibration() -> ConfidenceModel:
     """The shipped one, read once per process."""
-    return Calibration.load()
+    return ConfidenceModel.load()
 
 
 def pool_features(proposals: Sequence[Proposal], scores: Floats) -> dict[str, float]:
@@ -178,7 +178,7 @@ def pool_features(proposals: Sequence[Proposal], scores: Floats) -> dict[str, fl
     }
 
 
-def fit(rows: Sequence[Mapping[str, Any]], penalty: float = PENALTY) -> Calibration:
+def fit(rows: Sequence[Mapping[str, Any]], penalty: float = PENALTY) -> ConfidenceModel:
     """Logistic regression of "this group is the answer" on all groups of the rows.
 
     Args:
@@ -213,7 +213,7 @@ def fit(rows: Sequence[Mapping[str, Any]], penalty: float = PENALTY) -> Calibrat
         return float(value), slope
 
     found = minimize(loss, np.zeros(seen.shape[1]), jac=True, method="L-BFGS-B").x
-    return Calibration(
+    return ConfidenceModel(
         tuple(round(float(m), 6) for m in means),
         tuple(round(float(d), 6) for d in deviations),
         tuple(round(float(w), 6) for w in found),

@@ -11,7 +11,7 @@ import pytest
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.ranking.confidence import (
     POOL_FEATURES,
-    Calibration,
+    ConfidenceModel,
     columns_of,
     default_calibration,
     first_for,
@@ -42,7 +42,7 @@ def rows(count: int, seed: int) -> list[dict[str, Any]]:
     return made
 
 
-def first(row: dict[str, Any], calibration: Calibration) -> float:
+def first(row: dict[str, Any], calibration: ConfidenceModel) -> float:
     _, held, members, entropy = grouped(np.array(row["scores"]), row["groups"])
     return float(calibration.probabilities(columns_of(held, members, entropy, row["features"]))[0])
 
@@ -63,10 +63,10 @@ def test_a_fit_is_calibrated_on_other_rows() -> None:
 def test_calibrations_are_kept_and_damaged_ones_refused(tmp_path: Path) -> None:
     calibration = fit(rows(100, 3))
     (tmp_path / "confidence.json").write_text(calibration.to_json())
-    assert Calibration.load(tmp_path / "confidence.json") == calibration
+    assert ConfidenceModel.load(tmp_path / "confidence.json") == calibration
     (tmp_path / "confidence.json").write_text("{}")
     with pytest.raises(InputError, match="no calibration"):
-        Calibration.load(tmp_path / "confidence.json")
+        ConfidenceModel.load(tmp_path / "confidence.json")
     with pytest.raises(InputError, match="at least 50"):
         fit(rows(10, 4))
 
