@@ -103,7 +103,7 @@ def spread_of(samples: Sequence[Structure]) -> SampleSpread:
 
     groups = np.asarray(group_near(list(samples)))
     sizes = np.bincount(groups)
-    chosen = [samples[i] for i in np.flatnonzero(groups == int(np.argmax(sizes)))]
+    chosen = [samples[int(i)] for i in np.flatnonzero(groups == int(np.argmax(sizes)))]
     first = chosen[0].get_primitive_structure().get_reduced_structure()
     laid = [first]
     for other in chosen[1:]:
