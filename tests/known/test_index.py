@@ -165,3 +165,22 @@ def test_an_element_without_reference_is_named() -> None:
     references.entries["na"] = ReferenceEntry("na", {"Na": 1}, -1.0, True, "2026-01-01")
     place = HullBuilder(references).place({"Na": 1, "Cl": 1}, -3.0)
     assert place.energy_above_hull is None and "no reference energy for Cl" in place.problem
+
+
+def test_of_several_of_one_formula_and_group_the_nearest_volume_counts() -> None:
+    from types import SimpleNamespace
+    from typing import Any, cast
+
+    from crystal_diffusion.known.novelty import _same_volume
+
+    crystal = cuprite(4.0)
+    volume = crystal.volume / len(crystal)
+    known: Any = SimpleNamespace(
+        counts=np.array([[4, 2], [4, 2], [4, 2]]),
+        energy=np.full(3, np.nan),
+        volume_per_atom=volume * np.array([1.1, 1.02, 0.9]),
+    )
+    found = _same_volume(cast("KnownCrystals", known), crystal, np.arange(3), 6, None)
+    assert found == 1
+    known.volume_per_atom = volume * np.array([1.5, 1.4, 0.6])
+    assert _same_volume(cast("KnownCrystals", known), crystal, np.arange(3), 6, None) is None

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
 
+import crystal_diffusion.generation.words.vocabulary as words
 from crystal_diffusion import chemistry
-from crystal_diffusion.generation.words import vocabulary as words
 from crystal_diffusion.generation.words.scanning import Item
 
 #: What names elements.

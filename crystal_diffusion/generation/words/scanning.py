@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import crystal_diffusion.generation.words.vocabulary as words
 from crystal_diffusion import chemistry
 from crystal_diffusion.errors import InputError
-from crystal_diffusion.generation.words import vocabulary as words
 
 
 @dataclass(frozen=True)
