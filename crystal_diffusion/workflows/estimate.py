@@ -183,7 +183,7 @@ def training_config(
         physics_weight=training.physics_weight,
         accumulate=training.accumulate,
         translate=training.translate,
-        symmetric=training.symmetric_noise or 0.0,
+        symmetric=training.symmetric_noise,
         large_power=training.large_power,
         **chosen,
     )

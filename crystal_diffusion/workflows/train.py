@@ -62,9 +62,6 @@ from crystal_diffusion.workflows.training_settings import (
 
 log = logging.getLogger(__name__)
 
-#: Share of symmetric noise for a new network whose space groups are learned beside it.
-SYMMETRIC_ALONE = 0.7
-
 
 def train(
     source: Any,
@@ -167,9 +164,8 @@ def _train_weights(
         else _started_network(started, elements)
     ).to(device)
     usual = chosen.learning_rate if started is None else 2e-4
-    alone = started is None and model.network == "transformer" and learns_skeletons(len(used))
-    if alone and training.symmetric_noise is None:
-        training = replace(training, symmetric_noise=SYMMETRIC_ALONE)
+    # Learned beside the network where it learns symmetric noise, so that starts get a group first.
+    alone = started is None and bool(training.symmetric_noise) and learns_skeletons(len(used))
     config = training_config(
         training,
         steps=1,

@@ -102,8 +102,8 @@ class TrainingSettings:
         physics_weight: weight of the overlap penalty in the loss.
         accumulate: slices that a step is computed in.
         translate: move crystals at random.
-        symmetric_noise: share of the crystals that get noise of their own space group; chosen from
-            the data when left out.
+        symmetric_noise: share of the crystals that get noise of their own space group; above 0 a
+            model from scratch learns space groups and positions of its crystals as well.
         large_power: crystals of N > 20 atoms take part in (20/N)^large_power of the passes.
     """
 
@@ -120,7 +120,7 @@ class TrainingSettings:
     physics_weight: float = 0.0
     accumulate: int = 1
     translate: bool = True
-    symmetric_noise: float | None = None
+    symmetric_noise: float = 0.0
     large_power: float = 0.0
 
     def __post_init__(self) -> None:

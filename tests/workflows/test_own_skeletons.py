@@ -70,8 +70,11 @@ def test_a_model_from_scratch_uses_what_it_learned_of_groups(
     monkeypatch.setattr(workflow, "learns_skeletons", lambda crystals: crystals >= 20)
     crystals = [odd_halide(a, x, 4.0 + 0.1 * k) for k in range(4) for a, x in PAIRS]
     options = {"from_scratch": True, "dim": 32, "layers": 1, "device": "cpu", "odd": "keep"}
-    generator, _ = workflow.train(crystals, tmp_path / "m", steps=2, **options)
+    generator, _ = workflow.train(crystals, tmp_path / "m", steps=2, symmetric_noise=0.7, **options)
     assert generator.knowledge.skeletons_file == tmp_path / "m" / SKELETONS_FILE
     assert generator.knowledge.symmetric > 0.9
+    usual, _ = workflow.train(crystals, tmp_path / "usual", steps=2, **options)
+    assert usual.knowledge.symmetric == 0.0
+    options["symmetric_noise"] = 0.7
     few, _ = workflow.train(crystals[:12], tmp_path / "few", steps=2, **options)
     assert few.knowledge.symmetric == 0.0 and not (tmp_path / "few" / SKELETONS_FILE).exists()
