@@ -28,7 +28,8 @@ class Field:
         name: key of the answer.
         label: what the page says.
         option: option of the command line, such as ``--formula``; empty for an argument.
-        kind: text, lines, integer, number, choice, flag, upload, model or run.
+        kind: text, list (several, with semicolons), integer, number, choice, flag, upload, model or
+            run.
         help: one sentence below the field.
         default: answer at the start; the option is left out where it is the command's own.
         own: the default of the command line.
@@ -91,6 +92,10 @@ FORMS: tuple[Form, ...] = (
             Field("model", "Model", kind="model", help="The pretrained model, or one you trained."),
             Field("formula", "Formula", "--formula", help="For example LiFePO4."),
             Field("elements", "Elements", "--elements", help="All of them, for example Li,Fe,O."),
+            Field("property", "Properties", "--property", "list",
+                  "For example band_gap=1.5..2.5; density<4"),
+            Field("text", "Or in words", "--text",
+                  help="For example: a cubic lithium oxide with a gap above 3 eV"),
             Field("n", "How many", "-n", "integer", default="10", own="10", low=1, high=10_000),
             Field("spacegroup", "Space group", "--spacegroup", help="Number or symbol."),
             Field("natoms", "Atoms per cell", "--natoms", help="For example 8 or 8-16.", more=True),
@@ -134,6 +139,16 @@ FORMS: tuple[Form, ...] = (
             Field("steps", "Relaxation steps", "--steps", "integer", default="100", own="100",
                   low=1, high=10_000, more=True),
             Field("fix_cell", "Move atoms only", "--fix-cell", "flag", more=True),
+        ),
+    ),
+    Form(
+        "predict",
+        "Predict",
+        "Properties of crystals, each with an interval.",
+        "Predict",
+        (
+            Field("run", "Run", kind="run", help="Crystals that were made here."),
+            Field("files", "Or your files", kind="upload", help="Drop files or a folder here."),
         ),
     ),
     Form(
@@ -198,6 +213,8 @@ def commands(kind: str, answers: Mapping[str, Any], job: str) -> Commands:
             continue
         if one.kind == "flag":
             options.append(one.option)
+        elif one.kind == "list":
+            options += [f"{one.option}={part.strip()}" for part in value.split(";") if part.strip()]
         elif one.option.startswith("--"):
             # With the sign no answer can be taken for another option.
             options.append(f"{one.option}={value}")
@@ -207,7 +224,7 @@ def commands(kind: str, answers: Mapping[str, Any], job: str) -> Commands:
     if kind == "generate":
         run = str(place / "run")
         model = [given["model"]] if given["model"] else []
-        wish = given["formula"] or given["elements"] or "anything"
+        wish = given["formula"] or given["elements"] or given["text"][:40] or "anything"
         made = ("generate", *model, *options, "--out", run)
         return Commands((made, ("report", run)), run, f"{given['n'] or '10'} × {wish}")
     if kind == "train":
@@ -221,6 +238,11 @@ def commands(kind: str, answers: Mapping[str, Any], job: str) -> Commands:
         source, run = _needed(asked, given["files"], "Run"), str(place / "run")
         words = ("screen", source, *options, "--out", run)
         return Commands((words,), run, "screening of files")
+    if kind == "predict":
+        source = given["run"] or _needed(asked, given["files"], "Run")
+        table = str(place / "predicted" / "properties.csv")
+        return Commands((("predict", source, "--out", table),), str(place / "predicted"),
+                        "prediction")  # fmt: skip
     source = _needed(asked, given["files"], "Your files")
     return Commands((("check", source),), "", "check of files")
 

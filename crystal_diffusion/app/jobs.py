@@ -181,6 +181,8 @@ class Jobs:
         key = secrets.token_hex(6)
         planned = self.plan(kind, answers, key)
         place = make_folder(self.place(key))
+        if planned.out.endswith("/predicted"):
+            make_folder(place / "predicted")  # for the table that the command will write
         write_text(place / "job.json", json.dumps({"commands": planned.commands}))
         with self._lock:
             self._table.execute(
@@ -355,6 +357,7 @@ class Jobs:
             "progress": _progress(place) if job.state == RUNNING else None,
             "has_report": bool(result and (result / "report.html").is_file()),
             "has_run": bool(result and (result / "manifest.json").is_file()),
+            "has_files": bool(result and result.is_dir()),
             "has_model": bool(result and (result / "model.safetensors").is_file()),
             "run": job.out.split("/")[1] if job.out.endswith("/run") else "",
         }

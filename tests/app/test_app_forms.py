@@ -31,6 +31,8 @@ def test_a_form_becomes_its_command_line() -> None:
         "train", f"uploads/{KEY}", "--minutes=2", "--out", f"jobs/{KEY}/model",
     )  # fmt: skip
     assert words("screen", run=KEY, top="9") == ("screen", f"jobs/{KEY}/run", "--top=9")
+    asked = words("generate", property="band_gap=1..2; density<4")
+    assert asked[1:3] == ("--property=band_gap=1..2", "--property=density<4")
     assert words("generate", model=KEY)[1] == f"jobs/{KEY}/model"
 
 

@@ -278,7 +278,7 @@ async function showJob(key) {
       result.replaceChildren(
         make("p", {}, job.has_report ? make("a", { href: `/jobs/${key}/report`, target: "_blank", rel: "noopener" }, "Open the report in a tab of its own") : "",
           job.has_report ? " · " : "",
-          job.has_run || job.has_model ? make("a", { href: `/jobs/${key}/download` }, job.has_model ? "Download the model" : "Download CIFs, tables and report") : ""),
+          job.has_run || job.has_model || job.has_files ? make("a", { href: `/jobs/${key}/download` }, job.has_model ? "Download the model" : job.has_run ? "Download CIFs, tables and report" : "Download the table") : ""),
         ...(job.has_report ? [make("iframe", { src: `/jobs/${key}/report`, title: `Report of ${job.title}`, sandbox: "allow-scripts allow-downloads" })] : []));
     }
   };
