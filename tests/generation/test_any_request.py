@@ -265,9 +265,13 @@ def drive_kind(tally: Tally, kind: str, examples: int, each: int, steps: int, se
                 request, each, seed=seed, settings=chosen, describe=False
             )
         except RequestError as error:
-            # Only a wish for symmetry can be impossible here, and then the reason is said.
-            assert request.symmetric, str(error)
-            assert "impossible" in str(error) or "space groups asked for" in str(error)
+            # Only a wish for symmetry can be impossible here, or a cell that holds another number
+            # of units; the reason is said.
+            if request.lattice and "does not fit" in str(error):
+                assert "Give --z" in str(error)
+            else:
+                assert request.symmetric, str(error)
+                assert "impossible" in str(error) or "space groups asked for" in str(error)
             tally.refused += 1
             return
         assert len(result) + len(result.missing) == each

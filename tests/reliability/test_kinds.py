@@ -515,10 +515,10 @@ def test_kind_16_file_names_need_not_be_text(tmp_path: Path) -> None:
 def test_kind_16_a_traceback_has_an_exit_code_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     from crystal_diffusion import cli
 
-    def broken() -> None:
+    def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(cli, "app", broken)
+    monkeypatch.setattr(cli, "verbs", broken)
     with pytest.raises(SystemExit) as stop:
         cli.main()
     assert stop.value.code == 70
