@@ -130,7 +130,7 @@ def to_niggli(cell: Cell) -> Cell:
     Raises:
         InputError: for a cell without volume.
     """
-    change = niggli_change(cell.lattice)
+    change = stable_change(cell.lattice @ cell.lattice.T)
     return Cell(
         change @ cell.lattice,
         wrap(cell.frac_coords @ np.linalg.inv(change)),

@@ -15,7 +15,7 @@ from random_templates import (
 
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.symmetry.assignments import Site, make_assignment, parse_wyckoff
-from crystal_diffusion.symmetry.cells import to_conventional, to_niggli
+from crystal_diffusion.symmetry.cells import Cell, to_conventional, to_niggli
 from crystal_diffusion.symmetry.detection import check_template, detect_group
 from crystal_diffusion.symmetry.groups import SpaceGroup
 from crystal_diffusion.symmetry.projection import TemplateBatch
@@ -181,3 +181,16 @@ def test_all_groups_are_found_again(number: int) -> None:
         whole = to_conventional(cell, group)
         assert len(whole) == len(cell) * group.centring_size
         assert detect_group(whole, 1e-4).moyopy == check.moyopy
+
+
+def test_kind_07_the_niggli_cell_of_equal_edges_does_not_flip_with_rounding() -> None:
+    """A rhombohedral cell has many reduced bases; the last digit may not choose among them."""
+    edge = np.array([[3.8, 0.1, 0.1], [0.1, 3.8, 0.1], [0.1, 0.1, 3.8]])
+    rng = np.random.default_rng(0)
+    skew = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 1]], float)
+    wanted = to_niggli(Cell(skew @ edge, np.zeros((1, 3)), np.array([11])))
+    for _ in range(20):
+        noisy = skew @ edge + 1e-6 * rng.standard_normal((3, 3))
+        found = to_niggli(Cell(noisy, np.zeros((1, 3)), np.array([11])))
+        assert np.allclose(found.lattice, wanted.lattice, atol=1e-4)
+        assert np.linalg.det(found.lattice) > 0
