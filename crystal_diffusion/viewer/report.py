@@ -75,7 +75,7 @@ def report_html(data: ReportData) -> str:
     links = "".join(
         f'<a href="#{name}">{label}</a>'
         for name, label in (
-            ("overview", "Overview"),
+            ("best", "Best"),
             ("gallery", "Gallery"),
             ("table", "Table"),
             ("hull", "Stability"),
@@ -83,16 +83,19 @@ def report_html(data: ReportData) -> str:
         )
     )
     body = f"""<body>
-<a class="skip" href="#gallery">Skip to the crystals</a>
+<a class="skip" href="#best">Skip to the crystals</a>
 <header class="top"><div><h1>{page.escape(title)}</h1>
 <p class="quiet">{page.escape(report_parts.headline(data))}</p></div>
 <nav aria-label="Sections">{links}</nav></header>
 <noscript><p class="quiet">Without scripts the figures and the table are complete; pictures, sorting
 and cards need them.</p></noscript>
 <main>
+<section id="best" aria-labelledby="best-title"><h2 id="best-title">The best</h2>
+<div class="cards best" id="best-cards"></div></section>
+<details class="made"><summary>What was asked, how it was made, what was kept</summary>
 <div class="overview" id="overview">
 {sections}
-</div>
+</div></details>
 {f'<ul class="quiet gaps">{gaps}</ul>' if gaps else ""}
 {_browser(data, len(crystals))}
 {charts}
@@ -131,10 +134,13 @@ def _browser(data: ReportData, count: int) -> str:
     if any(row.get("duplicate_of") for row in data.rows) or _repeats(data):
         options.append(("distinct", "first of each group"))
     choices = "".join(f'<option value="{v}">{t}</option>' for v, t in options)
+    # The order of a screened run is that of relaxed crystals, so these are what is shown.
+    first, second = ("", " checked") if data.screened else (" checked", "")
     state = (
         '<fieldset class="state"><legend class="hidden">Pictures show</legend>'
-        '<label><input type="radio" name="state" value="made" checked> as made</label>'
-        '<label><input type="radio" name="state" value="relaxed"> relaxed</label></fieldset>'
+        f'<label><input type="radio" name="state" value="made"{first}> as made</label>'
+        f'<label><input type="radio" name="state" value="relaxed"{second}> relaxed</label>'
+        "</fieldset>"
         if data.relaxed and data.made
         else ""
     )
@@ -194,6 +200,8 @@ def _crystals(data: ReportData) -> tuple[list[dict[str, Any]], list[str], np.nda
             ],
             "checks": [_check(check, strings) for check in row.get("checks") or []],
         }
+        if fame := _fame(row):
+            entry["fame"] = fame
         if row.get("warnings"):
             entry["warnings"] = [strings(w) for w in row["warnings"]]
         last: Scene | None = None
@@ -210,6 +218,17 @@ def _crystals(data: ReportData) -> tuple[list[dict[str, Any]], list[str], np.nda
             entry["powder"] = _powder(last)
         crystals.append(entry)
     return crystals, strings.all, np.unique(np.concatenate(numbers))
+
+
+def _fame(row: Mapping[str, Any]) -> str:
+    """Whether a crystal is known, and as what; empty where nothing was compared."""
+    novel, copied = row.get("novel"), row.get("copy_of_training")
+    if novel is None and copied is None:
+        return ""
+    if (not novel) if novel is not None else copied:
+        name = row.get("nearest_known_id") or row.get("nearest_train_id")
+        return f"known as {name}" if name else "known"
+    return "new"
 
 
 def _json_value(value: Any) -> Any:

@@ -126,6 +126,14 @@ def test_cards_hold_both_states_checks_and_pattern(page: str) -> None:
     assert "distinct" in first["flags"] and "stable" in first["flags"]
 
 
+def test_the_answer_comes_first_and_how_it_was_made_is_folded_away(page: str) -> None:
+    order = [page.index(f'id="{name}"') for name in ("best", "overview", "gallery", "table")]
+    assert order == sorted(order)
+    assert '<details class="made">' in page and '<details class="made" open' not in page
+    # The order is that of relaxed crystals, so these are shown at first.
+    assert 'value="relaxed" checked' in page
+
+
 def test_sections_say_what_is_missing(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "r", screened=False)
     page = write_report(folder).read_text(encoding="utf-8")

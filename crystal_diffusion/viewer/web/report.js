@@ -73,7 +73,10 @@
     waiting = setTimeout(() => { shown = PAGE; refresh(); }, 120);
   });
   $("which").addEventListener("change", () => { shown = PAGE; refresh(); });
-  document.querySelectorAll('input[name="state"]').forEach(b => b.addEventListener("change", refresh));
+  document.querySelectorAll('input[name="state"]').forEach(b => b.addEventListener("change", () => {
+    best();
+    refresh();
+  }));
   $("more").addEventListener("click", () => { shown += 2 * PAGE; refresh(); });
 
   /* -- gallery --------------------------------------------------------------------------- */
@@ -88,6 +91,26 @@
     $("more").hidden = left <= 0;
     $("more").textContent = `Show ${Math.min(left, 2 * PAGE)} more`;
     watch = CrystalCell.lazily(place, k => sceneOf(crystals[k], state()), elements);
+  }
+
+  /* How good a crystal without energy is held to be. */
+  function belief(c) {
+    const sure = value(c, "confidence"), score = value(c, "score");
+    if (typeof sure === "number") return [`confidence ${Math.round(100 * sure)} %`];
+    return typeof score === "number" ? [`score ${minus(score.toFixed(2))}`] : [];
+  }
+
+  /* The first five of different structure, in the order of the table. */
+  function best() {
+    const place = $("best-cards"), ranked = crystals.map((_, k) => k)
+      .filter(k => value(crystals[k], "rank") !== null);
+    const listed = ranked.length ? ranked : crystals.map((_, k) => k);
+    const rank = k => value(crystals[k], "rank") ?? k;
+    const single = listed.filter(k => crystals[k].flags.split(" ").includes("distinct"));
+    const first = (single.length ? single : listed).sort((i, j) => rank(i) - rank(j)).slice(0, 5);
+    place.querySelectorAll("canvas").forEach(c => { if (c.cell) c.cell.dispose(); });
+    place.replaceChildren(...first.map(card));
+    CrystalCell.lazily(place, k => sceneOf(crystals[k], state()), elements);
   }
 
   function card(k) {
@@ -111,6 +134,8 @@
     if (c.symbol) bits.push(c.symbol);
     const above = value(c, "energy_above_hull_eV_atom");
     if (above !== null) bits.push(`${minus(above.toFixed(3))} eV/atom above hull`);
+    else bits.push(...belief(c));
+    if (c.fame) bits.push(c.fame);
     const button = make("button", "Details", { type: "button" });
     button.setAttribute("aria-label", `Details of ${c.id}`);
     button.addEventListener("click", () => { location.hash = `id=${encodeURIComponent(c.id)}`; });
@@ -348,6 +373,7 @@
   dialog.addEventListener("close", forget);
   dialog.addEventListener("click", e => { if (e.target === dialog) dialog.close(); });
   window.addEventListener("hashchange", follow);
+  best();
   refresh();
   follow();
 })();
