@@ -29,6 +29,7 @@ from pymatgen.core import Composition, Element, Lattice, Structure
 from crystal_diffusion import GenerationSettings, Request, SamplerSettings
 from crystal_diffusion.diffusion.joint import JointConfig, JointDiffusion
 from crystal_diffusion.errors import RequestError
+from crystal_diffusion.generation.cells import expected_volume
 from crystal_diffusion.generation.generator import CrystalGenerator
 from crystal_diffusion.physics.validator import PhysicsValidator
 
@@ -86,12 +87,14 @@ def formulas() -> st.SearchStrategy[str]:
 
 
 @st.composite
-def lattices(draw: st.DrawFn, atoms: int) -> tuple[float, ...]:
-    """A cell of 20 to 40 Å3 an atom, not flat."""
+def lattices(draw: st.DrawFn, formula: str) -> tuple[float, ...]:
+    """A cell of 1 to 2 times the usual volume and 12 Å3 an atom at least, not flat."""
     angles = [draw(st.floats(65, 115)) for _ in range(3)]
     edges = [draw(st.floats(0.8, 1.25)) for _ in range(3)]
     shape = Lattice.from_parameters(*edges, *angles)
-    volume = draw(st.floats(20, 40)) * atoms
+    content = {element.Z: round(n) for element, n in Composition(formula).items()}
+    usual = expected_volume(content)
+    volume = max(draw(st.floats(1, 2)) * usual, min(12 * sum(content.values()), 2 * usual))
     scale = (volume / shape.volume) ** (1 / 3)
     return tuple(scale * e for e in edges) + tuple(angles)
 
@@ -125,8 +128,7 @@ def requests(draw: st.DrawFn, kind: str) -> Request:
     if kind == "elements":
         return Request(elements=few, num_atoms=(sizes[0], sizes[1]))
     if kind == "lattice":
-        atoms = int(Composition(formula).num_atoms)
-        return Request(formula=formula, lattice=draw(lattices(atoms)), z=(1, 1))
+        return Request(formula=formula, lattice=draw(lattices(formula)), z=(1, 1))
     if kind == "host":
         return Request(host=draw(hosts()), add=draw(st.sampled_from(("Li", "H2", "Li2"))))
     if kind == "neutral":
