@@ -7,7 +7,6 @@ import importlib
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, TypeVar
@@ -82,8 +81,11 @@ def renamed(**names: str) -> Callable[[Class], Class]:
     return decorate
 
 
-class _Moved(MetaPathFinder, Loader):
-    """Finds modules under their old names, after all other finders have failed."""
+class _Moved:
+    """Finds modules under their old names, after all other finders have failed.
+
+    A finder and loader by its methods: their base classes cost a tenth of the time of `--help`.
+    """
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -91,7 +93,7 @@ class _Moved(MetaPathFinder, Loader):
         package, _, inside = name.partition(".")
         if package != "crystal_diffusion" or inside not in MOVED:
             return None
-        return ModuleSpec(name, self)
+        return ModuleSpec(name, self)  # type: ignore[arg-type]
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         new = f"crystal_diffusion.{MOVED[spec.name.partition('.')[2]]}"

@@ -25,7 +25,6 @@ from crystal_diffusion.cli.console import (
     say_badly,
 )
 from crystal_diffusion.errors import InputError
-from crystal_diffusion.runs.columns import column, used_columns
 from crystal_diffusion.runs.predicted import is_prediction
 
 if TYPE_CHECKING:
@@ -318,6 +317,8 @@ _SHOWN = (
 
 
 def _show(rows: Sequence[GeneratedRow], path: str) -> None:
+    from crystal_diffusion.runs.columns import column, used_columns
+
     # A score compares candidates of one composition; a lone one has nothing to be compared with.
     candidates = Counter(row.formula for row in rows)
 

@@ -86,8 +86,11 @@ class ConfidenceModel:
         place = path or asset_path("confidence.json")
         try:
             found = json.loads(place.read_text(encoding="utf-8"))
-            fields = {name: found[name] for name in cls.__dataclass_fields__}
-            return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+            given = {name: found[name] for name in cls.__dataclass_fields__}
+            fields: dict[str, Any] = {
+                name: tuple(v) if isinstance(v, list) else v for name, v in given.items()
+            }
+            return cls(**fields)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{place}: is no calibration ({error}); make it with recipes/fit_confidence.py."
