@@ -103,3 +103,9 @@ def test_wasserstein_leaves_out_what_is_not_finite() -> None:
     result = wasserstein("w", "d", [1.0, np.nan, 2.0], [1.0, 2.0, np.inf])
     assert result.value == 0 and result.n == 2
     assert np.isnan(wasserstein("w", "d", [], [1.0]).value)
+
+
+def test_an_interval_holds_ninety_five_percent() -> None:
+    """Of a share of one half of 400 it is 1.96 standard errors to each side."""
+    found = ratio("share", "", np.tile([0.0, 1.0], 200))
+    assert found.high - found.low == pytest.approx(2 * 1.96 * 0.025, rel=0.08)

@@ -96,3 +96,14 @@ def test_the_distance_is_the_root_of_the_mean_square() -> None:
 
     assert distance(np.array([0.0, 0.0, 0.0, 0.0]), np.array([2.0, 0.0, 0.0, 0.0])) == 1.0
     assert distance(np.zeros((2, 3)), np.array([3.0, 0.0, 0.0])).shape == (2,)
+
+
+def test_far_away_the_density_is_that_of_the_crystal() -> None:
+    """In units of the mean spacing it tends to one: shells grow with the square of the distance."""
+    from crystal_diffusion.matching import radial
+
+    lattice = Lattice.from_parameters(4.1, 5.2, 6.3, 81, 97, 102)
+    coords = [[0, 0, 0], [0.5, 0.45, 0.1], [0.2, 0.6, 0.5], [0.7, 0.1, 0.6]]
+    pairs = radial.fingerprint(Structure(lattice, ["Na"] * 4, coords))[: radial.BINS]
+    assert pairs[-8:].mean() == pytest.approx(1.0, abs=0.06)
+    assert pairs[:3].max() < 0.02  # nobody is nearer than the atoms are
