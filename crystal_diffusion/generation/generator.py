@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from crystal_diffusion.crystal import MASK_ELEMENT
 from crystal_diffusion.data.tables import CrystalArrays
 from crystal_diffusion.diffusion.joint import JointDiffusion
+from crystal_diffusion.diffusion.sampler import LONG_STEPS
 from crystal_diffusion.errors import InputError, RequestError, refuse_unknown
 from crystal_diffusion.generation.asking import (
     PropertySelection,
@@ -345,7 +347,17 @@ class CrystalGenerator:
             again: list[tuple[int, int]] = []
             tasks = batches(pending, workers)
             drawn = side_by_side(
-                [partial(sample_plans, self.model, b, settings, told) for b in tasks], workers
+                [
+                    partial(
+                        sample_plans,
+                        self._network(b, settings) if told is None else self.model,
+                        b,
+                        settings,
+                        told,
+                    )
+                    for b in tasks
+                ],
+                workers,
             )
             try:
                 for batch, structures in zip(tasks, drawn, strict=True):
@@ -395,6 +407,15 @@ class CrystalGenerator:
             formula_units=planner.cells.units,
         )
         return result, {ids[i]: made[i][1].report for i in ids}
+
+    def _network(self, plans: Sequence[Plan], settings: GenerationSettings) -> JointDiffusion:
+        """The model, or its student for a few steps from noise; that knows given elements only."""
+        one, sampler = plans[0], settings.sampler
+        few = sampler.calls(composition_given=one.composition_given) <= LONG_STEPS
+        known = not any(MASK_ELEMENT in plan.atomic_numbers for plan in plans)
+        if few and known and one.kind == "noise" and not sampler.eta and self.knowledge.student:
+            return self.knowledge.student
+        return self.model
 
     def _planner(
         self,

@@ -48,6 +48,7 @@ class Knowledge:
             where the user does not say.
         skeletons_file: of the learned space groups and Wyckoff positions; None for the shipped.
         open_properties: makes what predicts properties; None where the model predicts none.
+        open_student: reads the network distilled from the model for at most four steps, if any.
         like_training: how near crystals of no given composition stay to the user's own, 0 to 1,
             where the user does not say; None draws them from noise alone.
     """
@@ -62,6 +63,12 @@ class Knowledge:
     symmetric: float = 0.0
     skeletons_file: Path | None = None
     open_properties: Callable[[], PropertyJudge | None] = lambda: None
+    open_student: Callable[[], JointDiffusion | None] = lambda: None
+
+    @cached_property
+    def student(self) -> JointDiffusion | None:
+        """Answers in the model's place where only a few steps are asked for."""
+        return self.open_student()
 
     @cached_property
     def properties(self) -> PropertyJudge | None:

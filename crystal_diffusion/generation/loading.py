@@ -63,11 +63,14 @@ def load(
                 "the pretrained model holds no crystals of yours; train one on them first, or "
                 "leave --library out."
             )
-        from crystal_diffusion.pretrained import model_path
+        from crystal_diffusion.pretrained import model_path, student_path
 
-        path = model_path()
-        network, header = load_model(path, resolve_device(device))
-        knowledge = _with_properties(pretrained_knowledge(network), None)
+        path, place = model_path(), resolve_device(device)
+        network, header = load_model(path, place)
+        knowledge = replace(
+            _with_properties(pretrained_knowledge(network), None),
+            open_student=lambda: load_model(student_path(), place)[0],
+        )
         return CrystalGenerator(network, header, None, path, knowledge, PRETRAINED, library)
     path = Path(model)
     if not path.exists():

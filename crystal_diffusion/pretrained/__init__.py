@@ -107,3 +107,8 @@ def assets() -> tuple[Asset, ...]:
 def model_path() -> Path:
     """The pretrained weights."""
     return asset_path("model.safetensors")
+
+
+def student_path() -> Path:
+    """The weights distilled from the pretrained ones for at most four steps."""
+    return asset_path("student.safetensors")
