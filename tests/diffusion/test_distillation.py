@@ -193,3 +193,18 @@ def test_long_steps_keep_their_rows_in_a_part() -> None:
     assert 0 < int(long.sum()) < 8
     begin = inputs.levels.lattice[long]
     torch.testing.assert_close(begin * 4, torch.round(begin * 4))
+
+
+def test_a_long_step_begins_where_one_of_its_length_can() -> None:
+    """Steps of one length tile the path: the first ends at zero, the last begins at one."""
+    from crystal_diffusion.diffusion.distillation import LENGTHS, long_levels
+    from crystal_diffusion.diffusion.joint import Levels
+
+    for place, length in enumerate(LENGTHS):
+        count = round(1 / length)
+        where = (torch.arange(count) + 0.5) / count
+        which = torch.full((count,), (place + 0.5) / len(LENGTHS))
+        levels = Levels(*(torch.ones(s) for s in ((count, 2), (count,), (count,))))
+        begins, ends = long_levels(levels, which, where)
+        torch.testing.assert_close(begins.lattice, (torch.arange(count) + 1) * length)
+        torch.testing.assert_close(ends, torch.arange(count) * length)
