@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from crystal_diffusion.data.dataset import CrystalStructureDataset
     from crystal_diffusion.data.demo import create_demo_dataset
     from crystal_diffusion.data.sources.fetching import fetch, load_materials_project_data
+    from crystal_diffusion.diffusion.conditional import ConditionalDiffusion
     from crystal_diffusion.diffusion.joint import JointConfig, JointDiffusion
     from crystal_diffusion.diffusion.original import CrystalDiffusionModel
     from crystal_diffusion.diffusion.progressive import progressive_distillation
@@ -48,6 +49,7 @@ find_moved_modules()
 
 _HOMES = {
     "AdvancedPhysicsValidator": "physics.advanced",
+    "ConditionalDiffusion": "diffusion.conditional",
     "CrystalBatch": "crystal",
     "CrystalDiffusionModel": "diffusion.original",
     "CrystalGenerator": "generation.generator",
@@ -83,6 +85,7 @@ _HOMES = {
 
 __all__ = [
     "AdvancedPhysicsValidator",
+    "ConditionalDiffusion",
     "CrystalBatch",
     "CrystalDiffusionModel",
     "CrystalGenerator",

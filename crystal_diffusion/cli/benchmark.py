@@ -105,7 +105,7 @@ def benchmark(
         raise typer.Exit(OK)
     from crystal_diffusion.errors import InputError
 
-    known = ("mp20", "mpts52", "perov5", "carbon24", "small", "discovery")
+    known = ("mp20", "mpts52", "perov5", "carbon24", "small", "discovery", "properties")
     if name not in known:
         from crystal_diffusion.cli.mistakes import not_among
 

@@ -71,7 +71,7 @@ class CrystalDiffusionModel:
         self._generator = torch.Generator().manual_seed(seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.model = DenoisingNetwork(hidden_dim, time_dim, variance == "learned")
+            self.model = self.make_network(hidden_dim, time_dim, variance == "learned")
         self.model.to(self.device)
         self.learned_schedule: LearnedSchedule | None = None
         parameters = list(self.model.parameters())
@@ -93,6 +93,14 @@ class CrystalDiffusionModel:
         if self.learned_schedule is not None:
             return self.learned_schedule.freeze()
         return self._schedule
+
+    def make_network(self, hidden_dim: int, time_dim: int, learned: bool) -> DenoisingNetwork:
+        """The network to be trained."""
+        return DenoisingNetwork(hidden_dim, time_dim, learned)
+
+    def reverse_network(self) -> Any:
+        """What is asked in a reverse chain: the network, or something wrapped around it."""
+        return self.model
 
     def parameters(self) -> list[torch.nn.Parameter]:
         """All trained parameters, the network's first."""
@@ -279,7 +287,7 @@ class CrystalDiffusionModel:
         full = bool((mask > 0).all())
         padding = None if full else mask <= 0
         weight = (mask > 0).unsqueeze(-1).float()
-        net = self.model
+        net = self.reverse_network()
         chain = net.chain(torch.tensor(times[:-1], device=self.device), padding)
         bar = self.schedule.alpha_bar.double().cpu().numpy()
         x = noise_at(0).to(self.device) * weight

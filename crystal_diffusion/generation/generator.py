@@ -44,6 +44,8 @@ from crystal_diffusion.physics.report import ValidationReport
 from crystal_diffusion.physics.validator import PhysicsValidator
 
 if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
     from crystal_diffusion.generation.choices import ChoicePlanner
     from crystal_diffusion.generation.like_training import LikeTraining
     from crystal_diffusion.generation.symmetric import TemplateSource
@@ -192,6 +194,33 @@ class CrystalGenerator:
         from crystal_diffusion.generation.uncertainty import sample_with_uncertainty
 
         return sample_with_uncertainty(self, formula, n_samples, seed=seed, **request)
+
+    def sample_conditional(
+        self,
+        condition: Mapping[str, Any],
+        guidance_scale: float = 1.5,
+        n: int = 1,
+        *,
+        select: int = 4,
+        seed: int = 0,
+        **request: Any,
+    ) -> list[Structure]:
+        """New crystals with properties, likeliest inside first.
+
+        Args:
+            condition: by property a target value (within the property's tolerance), a pair or a
+                text, for example ``{"bandgap": 2.5, "density": (3.0, 4.0)}``.
+            guidance_scale: how strongly it steers; 0 not at all.
+            n: how many; ``select`` candidates are made for each of them.
+            **request: any other field of :class:`Request`.
+
+        Raises:
+            RequestError: for a property that this model does not predict, or an impossible range.
+        """
+        settings = GenerationSettings(guidance=guidance_scale, select=select)
+        return list(
+            self.run(Request(properties=condition, **request), n, seed=seed, settings=settings)
+        )
 
     def run(
         self,
