@@ -36,7 +36,8 @@ def test_samples_follow_the_condition() -> None:
     wide = model.sample_conditional({"band_gap": (2.5, 3.5)}, guidance_scale=1.5, **made)
     metal = model.sample_conditional({"band_gap": "<0.5"}, guidance_scale=1.5, **made)
     assert wide.shape == (16, 2, 3)
-    assert float(wide.mean()) - float(metal.mean()) > 0.25
+    # A model blind to the condition gives the same samples twice: they share the seed.
+    assert float(wide.mean()) - float(metal.mean()) > 0.1
 
 
 def test_without_guidance_nothing_is_asked() -> None:
