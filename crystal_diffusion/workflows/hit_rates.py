@@ -156,14 +156,14 @@ def judge_error(
 def corrected_share(
     hits: int, good: int, error: JudgeError, seed: int
 ) -> tuple[float, float, float] | None:
-    """(h - f)/(r - f) with a 95 % interval from resampling all three shares."""
+    """(h - f)/(r - f) with a 95 % interval from drawing all three shares anew."""
     recall, false = error.recalled / error.inside, error.false / error.outside
     if good == 0 or recall - false < 0.1:
         return None
     rng = np.random.default_rng([seed, 11])
-    h = rng.binomial(good, hits / good, _RESAMPLED) / good
-    r = rng.binomial(error.inside, recall, _RESAMPLED) / error.inside
-    f = rng.binomial(error.outside, false, _RESAMPLED) / error.outside
+    # Beta draws (Jeffreys): with no hit among a few crystals the share is still not known to be 0.
+    pairs = ((hits, good), (error.recalled, error.inside), (error.false, error.outside))
+    h, r, f = (rng.beta(k + 0.5, n - k + 0.5, _RESAMPLED) for k, n in pairs)
     drawn = np.clip((h - f) / np.maximum(r - f, 1e-3), 0, 1)
     low, high = np.quantile(drawn, [0.025, 0.975])
     middle = (hits / good - false) / (recall - false)
