@@ -74,9 +74,10 @@ def _products(rotations: np.ndarray, translations: np.ndarray) -> np.ndarray:
     shifted = np.einsum("aij,bj->abi", rotations, translations) + translations[:, None]
     index = np.full(wanted.shape, -1)
     for place, code in enumerate(codes):
-        delta = shifted - translations[place]
-        same = np.abs(delta - np.round(delta)).max(-1) < SAME_TRANSLATION
-        index[(wanted == code) & same] = place
+        first, second = np.nonzero(wanted == code)
+        delta = shifted[first, second] - translations[place]
+        same = (np.abs(delta - np.round(delta)) < SAME_TRANSLATION).all(-1)
+        index[first[same], second[same]] = place
     return index
 
 
