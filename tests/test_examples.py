@@ -32,6 +32,17 @@ def test_example_runs(path: Path, tmp_path: Path) -> None:
         assert "After correction: True" in done.stdout
         page = (tmp_path / "usage_guide.html").read_text()
         assert "<html" in page and "http://" not in page.replace("http://www.w3.org", "")
+    if path.name == "extensions.py":
+        losses = [float(x) for x in re.findall(r"Conditional loss: ([0-9.]+)", done.stdout)]
+        assert len(losses) == 4 and losses[-1] < losses[0]
+        moved = re.search(r"\(4, 2, 3\), moved by ([0-9.]+)", done.stdout)
+        assert moved is not None and float(moved[1]) > 0.001
+        spread = re.search(r"Mean of NaCl: NaCl, spread ([0-9.]+)", done.stdout)
+        assert spread is not None and float(spread[1]) < 1
+        before, after = re.findall(r"positions alone: ([0-9.]+)", done.stdout)
+        assert float(after) < float(before)
+        head = re.search(r"encoder: ([0-9.]+) g/cm3 off, the mean ([0-9.]+)", done.stdout)
+        assert head is not None and float(head[1]) < float(head[2])
 
 
 @pytest.mark.parametrize("name", crystal_diffusion.__all__)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from crystal_diffusion.errors import InputError, RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from pymatgen.core import Structure
 
@@ -39,6 +39,11 @@ class SampleSpread:
     cell_spread: Floats
     together: int
     samples: int
+
+    def __iter__(self) -> Iterator[Any]:
+        """The pair ``mean, spread`` of the original design."""
+        yield self.mean
+        yield self.spread
 
     @property
     def share(self) -> float:
