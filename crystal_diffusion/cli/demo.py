@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from crystal_diffusion.cli.console import OK, PARTIAL, crystal_table, err, out, progress
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+    from crystal_diffusion.runs.columns import Row
 
 #: Columns of the table that is printed.
 _SHOWN = (
@@ -18,6 +24,7 @@ _SHOWN = (
     "volume_per_atom_A3",
     "min_distance_A",
     "copy_of_training",
+    "nearest_known_id",
 )
 
 
@@ -35,7 +42,12 @@ def demo(
 
     Example: crystal-diffusion demo --out run_demo/
     """
+    from crystal_diffusion.known.share import look_up
     from crystal_diffusion.workflows.demo import run_demo
+
+    def of_known(structures: Sequence[Structure]) -> tuple[Sequence[Row], str]:
+        found, share = look_up(structures)
+        return found, share.sentence
 
     if quick:
         n, seconds = 8, 15.0
@@ -48,6 +60,7 @@ def demo(
             seconds=seconds,
             seed=seed,
             say=(lambda text: None) if quiet else (lambda text: err.print(text, highlight=False)),
+            look_up=of_known,
             on_step=lambda step, total, loss: bar.update(
                 task, completed=step, total=total, description=f"training, loss {loss:.3f}"
             ),
@@ -55,5 +68,6 @@ def demo(
     rows = demo_result.result.rows
     out.print(crystal_table("New crystals", rows, _SHOWN))
     for line in demo_result.lines():
-        out.print(line, highlight=False)
+        # The address in the last line must not be broken in two.
+        out.print(line, highlight=False, soft_wrap=True)
     raise typer.Exit(OK if demo_result.new_valid >= 2 * n // 3 else PARTIAL)

@@ -134,7 +134,7 @@ def _of_own_group(
     if not structure.is_ordered:
         return None
     rows = known.of_composition(dict(reduced_composition(_numbers(structure))))
-    group, sites = _group_and_sites(structure)
+    group, sites = group_and_sites(structure)
     rows = rows[known.space_group[rows] == group] if group else rows[:0]
     matcher, vectors = StructureMatch(), None
     for row in rows[rows < known.structures].tolist():
@@ -220,7 +220,7 @@ def _same_volume(
     return int(rows[np.argmin(apart)])
 
 
-def _group_and_sites(structure: Structure) -> tuple[int, int]:
+def group_and_sites(structure: Structure) -> tuple[int, int]:
     """Space group and atoms of the primitive cell at the tolerance of the index; 0 for no group."""
     import moyopy
 

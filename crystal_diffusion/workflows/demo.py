@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from crystal_diffusion.data.demo import create_demo_dataset
 from crystal_diffusion.generation.request import Request
@@ -13,6 +15,9 @@ from crystal_diffusion.generation.rows import GeneratedRow
 from crystal_diffusion.generation.settings import GenerationResult, GenerationSettings
 from crystal_diffusion.workflows.estimate import TrainingSummary
 from crystal_diffusion.workflows.train import train
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
 
 #: Compositions of the structure types in the demo set that are not in it, all of them real.
 NEW_COMPOSITIONS = (
@@ -39,6 +44,10 @@ NEW_COMPOSITIONS = (
 )
 #: Crystals in the picture.
 _PICTURES = 12
+#: Columns of a row that say whether a crystal is known.
+_OF_KNOWN = ("novel", "known_by", "nearest_known_id", "nearest_known_distance")
+
+LookUp: TypeAlias = Callable[[Sequence["Structure"]], tuple[Sequence[Mapping[str, Any]], str]]
 
 
 @dataclass(frozen=True)
@@ -50,6 +59,12 @@ class DemoResult:
     result: GenerationResult
     new_valid: int
     path: Path
+    known: str = ""
+
+    @property
+    def page(self) -> Path:
+        """The report of the run, to be opened in a browser."""
+        return self.path / "report.html"
 
     @property
     def symmetric(self) -> int:
@@ -63,10 +78,12 @@ class DemoResult:
             f"{self.summary.verdict}",
             f"{self.symmetric} of {len(self.result)} new crystals have more symmetry than P1, "
             f"{self.new_valid} are valid and of a structure that is not in the training set.",
+            *([self.known] if self.known else []),
             _redrawn(self.result.rejected),
             f"Files: {self.path} (picture.png shows the best of them; structures.csv and cif/ hold "
-            f"all; look at one with "
-            f"`crystal-diffusion view {self.path}`).",
+            "all).",
+            f"Open {self.page.resolve().as_uri()} in a browser, or type: "
+            f"crystal-diffusion report {shlex.quote(str(self.path))} --open",
         ]
 
 
@@ -78,12 +95,15 @@ def run_demo(
     seed: int = 0,
     say: Callable[[str], None] = lambda text: None,
     on_step: Callable[[int, int, float], None] | None = None,
+    look_up: LookUp | None = None,
 ) -> DemoResult:
     """Train on :func:`create_demo_dataset` and generate ``n`` crystals of new compositions.
 
     Args:
         out: folder; a former demonstration in it is replaced.
         seconds: training time, about, at least 5.
+        look_up: what is known of crystals: columns of each, and a sentence about all. Handed in,
+            because nothing that makes crystals may know the index of known ones.
     """
     folder = Path(out)
     for old in (folder / "model", folder / "run"):
@@ -135,8 +155,16 @@ def run_demo(
             merged.rejected[reason] = merged.rejected.get(reason, 0) + times
         for stage, took in part.seconds.items():
             merged.seconds[stage] = merged.seconds.get(stage, 0.0) + took
+    said = ""
+    if look_up is not None:
+        found, said = look_up([merged.structures[str(row.id)] for row in rows])
+        rows = [
+            replace(row, more={**row.more, **{name: of[name] for name in _OF_KNOWN}})
+            for row, of in zip(rows, found, strict=True)
+        ]
     merged.rows = rows
     from crystal_diffusion.runs.folder import RunFolder
+    from crystal_diffusion.viewer.report import write_report
     from crystal_diffusion.workflows.generate import versions, write_result
 
     run = RunFolder.create(folder_run, overwrite=True)
@@ -151,8 +179,9 @@ def run_demo(
         },
     )
     _picture(rows, merged, run.path / "picture.png")
+    write_report(run)
     new_valid = sum(row.valid and not row.copy_of_training for row in rows)
-    return DemoResult(summary, len(crystals), merged, new_valid, run.path)
+    return DemoResult(summary, len(crystals), merged, new_valid, run.path, said)
 
 
 def _redrawn(rejected: Mapping[str, int]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -14,6 +15,8 @@ from typer.testing import CliRunner
 
 from crystal_diffusion.cli import VERBS, verbs
 from crystal_diffusion.data.demo import create_demo_dataset
+from crystal_diffusion.known.share import KnownShare
+from crystal_diffusion.runs.reading import read_rows
 
 ROOT = Path(__file__).parents[2]
 RUNNER = CliRunner()
@@ -185,3 +188,19 @@ def test_the_quick_demonstration_makes_eight_crystals(tmp_path: Path) -> None:
     rows = (tmp_path / "demo" / "run" / "structures.csv").read_text().splitlines()
     assert len(rows) == 9
     assert (tmp_path / "demo" / "run" / "picture.png").is_file()
+    page = (tmp_path / "demo" / "run" / "report.html").resolve()
+    assert page.as_uri() in answer.output
+    assert "mp-" in page.read_text(encoding="utf-8")
+    said = re.search(r"(\d+) of the 8 are among [\d,]+ known crystals", answer.output)
+    told = read_rows(tmp_path / "demo" / "run" / "structures.jsonl")
+    known = sum(row["novel"] is False for row in told)
+    assert (int(said[1]) if said else 0) == known
+
+
+def test_the_known_of_a_demonstration_in_a_sentence() -> None:
+    assert KnownShare("2 known crystals", 8, 0, 0).sentence == (
+        "None of the 8 is among 2 known crystals."
+    )
+    said = KnownShare("an index", 8, 7, 5, "CaO is mp-2605").sentence
+    assert "7 of the 8 are among an index, 5 of them with the same space group" in said
+    assert "(CaO is mp-2605)" in said
