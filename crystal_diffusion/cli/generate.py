@@ -328,10 +328,36 @@ def _show(rows: Sequence[GeneratedRow], path: str) -> None:
     def nearest(row: GeneratedRow) -> str:
         return (row.nearest_train_id or "–") + (" (copy)" if row.copy_of_training else "")
 
+    times, firsts = folded(rows)
+
+    def name(row: GeneratedRow) -> str:
+        same = times[str(row.id)]
+        return f"{row.id} ×{same}" if same > 1 else str(row.id)
+
     title = f"{len(rows)} crystals in {path}"
-    special = {"score": score, "nearest_train_id": nearest}
+    special = {"id": name, "score": score, "nearest_train_id": nearest}
     names = list(_SHOWN)
     names[-1:-1] = [c.name for c in used_columns(rows) if is_prediction(c.name)]
-    out.print(crystal_table(title, rows[:20], names, special))
-    if len(rows) > 20:
-        out.print(f"… and {len(rows) - 20} more in {path}/structures.csv", highlight=False)
+    out.print(crystal_table(title, firsts[:20], names, special))
+    if len(rows) > len(firsts):
+        out.print(
+            f"{len(firsts)} different ones; their {len(rows) - len(firsts)} copies (×) are in "
+            f"{path}/structures.csv, which has all",
+            highlight=False,
+        )
+    if len(firsts) > 20:
+        out.print(f"… and {len(firsts) - 20} more in {path}/structures.csv", highlight=False)
+
+
+def folded(rows: Sequence[GeneratedRow]) -> tuple[dict[str, int], list[GeneratedRow]]:
+    """How many crystals each stands for, by id, and the first of each group of equals in order."""
+    times: dict[str, int] = {}
+    leader: dict[int, str] = {}
+    firsts = []
+    for row in rows:
+        key = str(row.id)
+        best = key if row.group is None else leader.setdefault(row.group, key)
+        if best == key:
+            firsts.append(row)
+        times[best] = times.get(best, 0) + 1
+    return times, firsts

@@ -14,9 +14,13 @@ import pytest
 from typer.testing import CliRunner
 
 from crystal_diffusion.cli import VERBS, verbs
+from crystal_diffusion.cli.generate import _show, folded
 from crystal_diffusion.data.demo import create_demo_dataset
+from crystal_diffusion.generation.rows import GeneratedRow
 from crystal_diffusion.known.share import KnownShare
+from crystal_diffusion.physics.facts import crystal_facts
 from crystal_diffusion.runs.reading import read_rows
+from tests.crystals import rock_salt
 
 ROOT = Path(__file__).parents[2]
 RUNNER = CliRunner()
@@ -204,3 +208,22 @@ def test_the_known_of_a_demonstration_in_a_sentence() -> None:
     said = KnownShare("an index", 8, 7, 5, "CaO is mp-2605").sentence
     assert "7 of the 8 are among an index, 5 of them with the same space group" in said
     assert "(CaO is mp-2605)" in said
+
+
+def test_copies_are_folded_under_their_best(capsys: pytest.CaptureFixture[str]) -> None:
+    groups = {"a": 0, "b": 1, "c": None, "d": 0, "e": None, "f": 0}
+    rows = [_made(name, group) for name, group in groups.items()]
+    times, firsts = folded(rows)
+    assert [row.id for row in firsts] == ["a", "b", "c", "e"]
+    assert times == {"a": 3, "b": 1, "c": 1, "e": 1}
+    _show(rows, "run")
+    shown = capsys.readouterr().out
+    assert "a ×3" in shown and " d " not in shown
+    assert "4 different ones; their 2 copies" in shown
+
+
+def _made(name: str, group: int | None) -> GeneratedRow:
+    facts = crystal_facts(rock_salt())
+    more = {"id": name, "group": group, "start": "noise", "valid": True, "warnings": []}
+    rest = {"beyond_training_size": False, "index": 0, "attempt": 0, "seed": 0, "checks": []}
+    return GeneratedRow.from_dict({**facts, **more, **rest})
