@@ -335,14 +335,25 @@ def _show(rows: Sequence[GeneratedRow], path: str) -> None:
         return f"{row.id} ×{same}" if same > 1 else str(row.id)
 
     title = f"{len(rows)} crystals in {path}"
-    special = {"id": name, "score": score, "nearest_train_id": nearest}
+
+    def energy(row: GeneratedRow) -> str:
+        return column("energy_per_atom_eV").text(row.energy_per_atom_eV, "–")
+
+    special = {
+        "energy_per_atom_eV": energy,
+        "id": name,
+        "score": score,
+        "nearest_train_id": nearest,
+    }
     names = list(_SHOWN)
+    if any(row.energy_per_atom_eV is not None for row in rows):
+        names.insert(names.index("score") + 1, "energy_per_atom_eV")
     names[-1:-1] = [c.name for c in used_columns(rows) if is_prediction(c.name)]
     out.print(crystal_table(title, firsts[:20], names, special))
     if len(rows) > len(firsts):
         out.print(
-            f"{len(firsts)} different ones; their {len(rows) - len(firsts)} copies (×) are in "
-            f"{path}/structures.csv, which has all",
+            f"{len(firsts)} different crystals; copies (×) left out here: "
+            f"{len(rows) - len(firsts)}; all are in {path}/structures.csv",
             highlight=False,
         )
     if len(firsts) > 20:

@@ -590,17 +590,23 @@ class CrystalGenerator:
 
     def scores(self, result: GenerationResult, settings: GenerationSettings) -> Floats | None:
         """One score for each crystal of a result, in its order; None where none is asked for."""
+        return self._scores(result, settings)[0]
+
+    def _scores(
+        self, result: GenerationResult, settings: GenerationSettings
+    ) -> tuple[Floats | None, Floats | None]:
+        """Scores, and the energies in eV/atom of a potential that ranks, in order of a result."""
         from crystal_diffusion.ranking.candidates import Pool
-        from crystal_diffusion.ranking.scorers import scorer_for
+        from crystal_diffusion.ranking.scorers import score_with_energies, scorer_for
 
         scorer = scorer_for(settings.scorer, self.knowledge.scorer, self.model)
         if scorer is None:
-            return None
+            return None, None
         candidates = _candidates(result)
         # Where no types were looked up, a score must not depend on what else was made either.
         formulas = {c.structure.composition.reduced_formula for c in candidates}
         pools = {formula: result.pools.get(formula, Pool(())) for formula in formulas}
-        return scorer.score(candidates, known_last=settings.known_last, pools=pools)
+        return score_with_energies(scorer, candidates, known_last=settings.known_last, pools=pools)
 
     def _confidence(
         self, result: GenerationResult, groups: Mapping[str, int | None], known_last: bool
@@ -687,9 +693,14 @@ class CrystalGenerator:
             )
             for name, structure, near in zip(names, structures, nearest, strict=True)
         }
+        scores, energies = self._scores(result, settings)
+        if energies is not None:
+            for name, energy in zip(names, energies.tolist(), strict=True):
+                told = round(energy, 5) if math.isfinite(energy) else None
+                rows[name] = replace(rows[name], energy_per_atom_eV=told, potential=settings.scorer)
         order = places(
             result.structures,
-            self.scores(result, settings),
+            scores,
             group=settings.group,
             matcher=matcher,
         )

@@ -30,8 +30,9 @@ _drawn = partial(named, with_field="space_group_drawn")
 class GeneratedRow(CrystalFacts):
     """What ``structures.jsonl`` says of a generated crystal; see `runs.columns` for the units.
 
-    Score, rank and group are None until the crystals of a run are compared; what has to do with
-    symmetry is there only for crystals whose symmetry was asked for, drawn or made exact.
+    Score, rank and group are None until the crystals of a run are compared; energy and potential
+    are there only where a potential ranked: one calculation of the crystal as it is. What has to
+    do with symmetry is there only for crystals whose symmetry was asked for, drawn or made exact.
     """
 
     nearest_train_id: str | None = None
@@ -45,6 +46,8 @@ class GeneratedRow(CrystalFacts):
     rank: int | None = None
     group: int | None = None
     confidence: float | None = None
+    energy_per_atom_eV: float | None = named("energy_per_atom_eV", optional=True)
+    potential: str | None = named("potential", optional=True)
     symmetry: str | None = named("symmetry", optional=True)
     space_group_requested: int | None = named(
         "space_group_requested", with_field="space_group_drawn"

@@ -174,11 +174,44 @@ class JoinedScorer:
     ) -> Floats:
         """See :class:`Scorer`."""
         energies = self.energy.score(candidates, known_last=known_last)
+        return self.joined(candidates, energies, known_last=known_last, pools=pools)
+
+    def joined(
+        self,
+        candidates: Sequence[Candidate],
+        energies: Floats,
+        *,
+        known_last: bool = False,
+        pools: Pools = NO_POOLS,
+    ) -> Floats:
+        """The score from negative energies (eV/atom) that are there already."""
+        energies = energies.copy()
         for rows in by_composition(list(candidates)):
             if not np.isfinite(energies[rows]).any():
                 energies[rows] = 0.0
         own = self.built_in.score(candidates, known_last=known_last, pools=pools)
         return np.asarray(own + energies / POTENTIAL_SCALE, dtype=float)
+
+
+def score_with_energies(
+    scorer: Scorer,
+    candidates: Sequence[Candidate],
+    *,
+    known_last: bool = False,
+    pools: Pools = NO_POOLS,
+) -> tuple[Floats, Floats | None]:
+    """Scores, and the energies in eV/atom that they were made with; NaN where a potential failed.
+
+    No energies from a scorer without a potential. None is worked out twice.
+    """
+    energy = scorer.energy if isinstance(scorer, JoinedScorer) else scorer
+    if not isinstance(energy, EnergyScorer):
+        return scorer.score(candidates, known_last=known_last, pools=pools), None
+    found = energy.score(candidates, known_last=known_last)
+    energies = np.where(np.isfinite(found), -found, np.nan)
+    if isinstance(scorer, JoinedScorer):
+        found = scorer.joined(candidates, found, known_last=known_last, pools=pools)
+    return found, energies
 
 
 def scorer_for(name: str, built_in: Scorer, model: JointDiffusion) -> Scorer | None:

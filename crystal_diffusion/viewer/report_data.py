@@ -145,8 +145,9 @@ def _merge(own: list[dict[str, Any]], screening: list[dict[str, Any]]) -> dict[s
     rows = {row["id"]: dict(row) for row in own}
     for row in screening:
         target = rows.setdefault(row["id"], {"id": row["id"]})
-        # A rank by energy takes the place of the rank by score, also where it is empty.
-        target.update({k: v for k, v in row.items() if v is not None or k == "rank"})
+        # Rank and energy of the screening take the place of the run's, also where they are empty.
+        kept = ("rank", "energy_per_atom_eV")
+        target.update({k: v for k, v in row.items() if v is not None or k in kept})
     return rows
 
 

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -219,7 +220,17 @@ def test_copies_are_folded_under_their_best(capsys: pytest.CaptureFixture[str]) 
     _show(rows, "run")
     shown = capsys.readouterr().out
     assert "a ×3" in shown and " d " not in shown
-    assert "4 different ones; their 2 copies" in shown
+    assert "4 different crystals; copies (×) left out here: 2" in shown
+    assert "Energy" not in shown
+
+
+def test_the_energy_that_ranked_is_in_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    told = replace(_made("a", 0), energy_per_atom_eV=-3.4567, potential="diep")
+    _show([told, _made("b", 1)], "run")
+    shown = capsys.readouterr().out
+    assert "Energy" in shown and "-3.457" in shown
+    assert told["energy_per_atom_eV"] == -3.4567
+    assert "energy_per_atom_eV" not in _made("b", 1)
 
 
 def _made(name: str, group: int | None) -> GeneratedRow:

@@ -16,11 +16,13 @@ from crystal_diffusion.ranking.order import best_proposals, places
 from crystal_diffusion.ranking.scorers import (
     NO_POOLS,
     POTENTIAL_SCALE,
+    EnergyScorer,
     Floats,
     JoinedScorer,
     LearnedScorer,
     Pools,
     ResidualScorer,
+    score_with_energies,
     scorer_for,
 )
 from tests.proposals.conftest import caesium_chloride, rock_salt
@@ -72,6 +74,25 @@ def test_a_potential_joins_the_built_in_score(candidates: list[Candidate]) -> No
     # Where the potential fails on all, the built-in score decides.
     failed = JoinedScorer(LearnedScorer(), Told((-np.inf,) * 4)).score(candidates)
     assert np.allclose(failed, built_in)
+
+
+def test_energies_are_told_beside_the_scores_and_worked_out_once(
+    candidates: list[Candidate], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def score(self: EnergyScorer, given: list[Candidate], **_: object) -> Floats:
+        calls.append(len(given))
+        return np.array([8.0, 8.3, -np.inf, 8.15])
+
+    monkeypatch.setattr(EnergyScorer, "score", score)
+    joined = JoinedScorer(LearnedScorer(), EnergyScorer("diep"))
+    scores, energies = score_with_energies(joined, candidates)
+    assert calls == [4]
+    assert energies is not None
+    np.testing.assert_allclose(energies, [-8.0, -8.3, np.nan, -8.15])
+    np.testing.assert_array_equal(scores, joined.score(candidates))
+    assert score_with_energies(LearnedScorer(), candidates)[1] is None
 
 
 def test_scorers_by_name() -> None:
