@@ -37,6 +37,8 @@ def test_example_runs(path: Path, tmp_path: Path) -> None:
         assert len(losses) == 4 and losses[-1] < losses[0]
         moved = re.search(r"\(4, 2, 3\), moved by ([0-9.]+)", done.stdout)
         assert moved is not None and float(moved[1]) > 0.001
+        words = re.search(r"words: \(4, 2, 3\), moved by ([0-9.]+)", done.stdout)
+        assert words is not None and float(words[1]) > 0.0005
         spread = re.search(r"Mean of NaCl: NaCl, spread ([0-9.]+)", done.stdout)
         assert spread is not None and float(spread[1]) < 1
         before, after = re.findall(r"positions alone: ([0-9.]+)", done.stdout)

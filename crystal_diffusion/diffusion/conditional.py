@@ -1,46 +1,56 @@
-"""ConditionalDiffusion: the model of the original design, told of properties.
+"""ConditionalDiffusion: the model of the original design, told of properties or of texts.
 
-The reference model with one more input: what is asked of properties joins the time embedding. While
-it is trained it is told random pieces of each property's axis, now and then nothing, so that one
-network knows both distributions; sampling pushes its noise from the one towards the other at every
-step (Ho and Salimans 2022), where the original design mixed two finished samples.
+The reference model with one more input: what is asked of properties, or the vector of a text, joins
+the time embedding. While it is trained it is told random pieces of each property's axis and the
+texts of the crystals, now and then nothing, so that one network knows both distributions; sampling
+pushes its noise from the one towards the other at every step (Ho and Salimans 2022), where the
+original design mixed two finished samples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from crystal_diffusion.diffusion.original import CrystalDiffusionModel
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.networks.conditions import (
+    ALL_DROPPED,
     ConditionScale,
     even_quantiles,
     random_conditions,
 )
 from crystal_diffusion.networks.embeddings import ConditionEmbedding
 from crystal_diffusion.networks.protocol import Conditions
+from crystal_diffusion.networks.text import Encode, TextEncoder
 from crystal_diffusion.networks.unet import DenoisingNetwork
 from crystal_diffusion.networks.unet_chain import UNetChain
 from crystal_diffusion.properties import property_named, range_of
 
+log = logging.getLogger(__name__)
+#: Cosine below which a prompt is told to be unlike all texts of the training.
+_UNLIKE = 0.5
+
 
 class ConditionalNetwork(DenoisingNetwork):
-    """The U-Net of the reference with what is asked of properties beside the time.
+    """The U-Net of the reference with what is asked beside the time.
 
     Args:
-        properties: how many there are.
+        properties: how many there are; text: size of the vectors of texts, 0 for none.
     """
 
     def __init__(
-        self, properties: int, hidden_dim: int, time_dim: int, learned_variance: bool
+        self, properties: int, text: int, hidden_dim: int, time_dim: int, learned_variance: bool
     ) -> None:
         super().__init__(hidden_dim, time_dim, learned_variance)
-        self.asked = ConditionEmbedding(properties, time_dim)
+        self.asked = ConditionEmbedding(properties, time_dim, text)
         self.told: Conditions | None = None
 
     def encode(self, x: Tensor, t: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -79,38 +89,51 @@ class _GuidedChain:
 
 
 class ConditionalDiffusion(CrystalDiffusionModel):
-    """The reference model that can be asked for properties.
+    """The reference model that can be asked for properties, or in words.
 
     Args:
         labels: properties by name, one value a training crystal, NaN where not known; they say
             which properties there are and on which scale.
+        text_encoder: what makes vectors of texts, see :class:`TextEncoder`; None for a model that
+            is told no texts.
         **settings: of :class:`CrystalDiffusionModel`.
 
     Raises:
-        InputError: without labels, or for a property without any value.
+        InputError: without both, or for a property without any value.
+        MissingDependencyError: where the encoder is not installed.
     """
 
     model: ConditionalNetwork
 
-    def __init__(self, labels: Mapping[str, Any], **settings: Any) -> None:
-        if not labels:
+    def __init__(
+        self,
+        labels: Mapping[str, Any] | None = None,
+        text_encoder: str | Encode | None = None,
+        **settings: Any,
+    ) -> None:
+        if not labels and text_encoder is None:
             raise InputError(
-                'labels is empty; give one value a crystal, as in {"band_gap": [1.1, 0.0]}.'
+                'labels is empty; give one value a crystal, as in {"band_gap": [1.1, 0.0]}, or a '
+                "text_encoder."
             )
         known: dict[str, NDArray[np.float64]] = {
-            _name(name): np.asarray(values, np.float64) for name, values in labels.items()
+            _name(name): np.asarray(values, np.float64) for name, values in (labels or {}).items()
         }
         self.scale = ConditionScale.from_labels(known)
-        self._quantiles = even_quantiles(self.scale.encode_all(known))
+        self._quantiles = even_quantiles(self.scale.encode_all(known)) if known else None
+        self.text_encoder = None if text_encoder is None else TextEncoder(text_encoder)
+        #: Texts that the model was told in training, in order of appearance.
+        self.texts: tuple[str, ...] = ()
         self._chain: _GuidedChain | None = None
         super().__init__(**settings)
 
     def make_network(self, hidden_dim: int, time_dim: int, learned: bool) -> DenoisingNetwork:
-        """The U-Net with room for the properties."""
-        return ConditionalNetwork(len(self.scale.names), hidden_dim, time_dim, learned)
+        """The U-Net with room for the properties and texts."""
+        size = 0 if self.text_encoder is None else self.text_encoder.size
+        return ConditionalNetwork(len(self.scale.names), size, hidden_dim, time_dim, learned)
 
     def reverse_network(self) -> Any:
-        """The network, or its guided form inside :meth:`sample_conditional`."""
+        """The network, or its guided form while it samples what was asked."""
         return self._chain or self.model
 
     def loss(self, batch: Mapping[str, Any]) -> Tensor:
@@ -118,7 +141,11 @@ class ConditionalDiffusion(CrystalDiffusionModel):
 
         Args:
             batch: as of the reference, with ``labels``: properties by name, ``(crystals,)`` each;
-                what is left out or NaN is not told.
+                what is left out or NaN is not told; and ``text``, one a crystal, for a model with
+                an encoder.
+
+        Raises:
+            InputError: for labels or texts that the model was not made for.
         """
         count = len(batch["positions"])
         given = {_name(k): np.asarray(v, np.float64) for k, v in batch.get("labels", {}).items()}
@@ -129,13 +156,76 @@ class ConditionalDiffusion(CrystalDiffusionModel):
                 f"{', '.join(self.scale.names)}."
             )
         labels = {name: given.get(name, np.full(count, np.nan)) for name in self.scale.names}
-        values = self.scale.encode_all(labels)
-        told = random_conditions(values, self._quantiles, self._generator)
+        if self._quantiles is None:
+            told = self.scale.conditions({}, count)
+        else:
+            values = self.scale.encode_all(labels)
+            told = random_conditions(values, self._quantiles, self._generator)
+        if "text" in batch:
+            told = replace(told, text=self._told_text(batch["text"], count))
         self.model.told = told.part(slice(None), self.device)
         try:
             return super().loss(batch)
         finally:
             self.model.told = None
+
+    def _told_text(self, texts: Sequence[str], count: int) -> Tensor:
+        """Vectors of the crystals' texts, now and then nothing."""
+        if len(texts) != count:
+            raise InputError(f"text has {len(texts)} entries for {count} crystals; give one each.")
+        vectors = torch.from_numpy(self._encoder()(texts))
+        self.texts = tuple(dict.fromkeys([*self.texts, *texts]))
+        kept = torch.rand(count, 1, generator=self._generator) >= ALL_DROPPED
+        return vectors * kept
+
+    def _encoder(self) -> TextEncoder:
+        """The encoder of texts, for a model that has one."""
+        if self.text_encoder is None:
+            raise InputError('this model is told no texts; make it with text_encoder="sentence".')
+        return self.text_encoder
+
+    def sample(
+        self,
+        *args: Any,
+        prompt: str | None = None,
+        guidance_scale: float = 1.0,
+        **sampling: Any,
+    ) -> Tensor:
+        """New coordinates, of the reference or as a text asks.
+
+        Args:
+            *args: of the reference, see :meth:`CrystalDiffusionModel.sample`.
+            prompt: for example ``"cubic silicon crystal"``. It is compared with the texts of the
+                training as a whole: nothing in it is understood, and a prompt unlike all of them
+                is warned of.
+            guidance_scale: w; 0 asks for nothing, 1 as learned, more exaggerates.
+            **sampling: of the reference, too.
+
+        Raises:
+            InputError: for an empty prompt, a model that was told no texts, or a negative scale.
+        """
+        if prompt is None:
+            return super().sample(*args, **sampling)
+        wish = replace(self.scale.conditions({}), text=self._asked_text(prompt))
+        return self._guided(wish, guidance_scale, *args, **sampling)
+
+    def _asked_text(self, prompt: str) -> Tensor:
+        """The vector of a prompt, with a warning where it is unlike all that was told."""
+        encoder = self._encoder()
+        if not prompt.strip():
+            raise InputError("the prompt is empty; say what is wished, or leave it out.")
+        if not self.texts:
+            raise InputError(
+                'this model was told no texts yet; train it on batches with "text", one a crystal.'
+            )
+        nearest, cosine = encoder.nearest(prompt, self.texts)
+        if cosine < _UNLIKE:
+            log.warning(
+                "the prompt %r is unlike all texts of the training (the nearest, %r, has cosine "
+                "%.2f); what is made has little to do with it.",
+                prompt, nearest, cosine,
+            )  # fmt: skip
+        return torch.from_numpy(encoder([prompt]))
 
     def sample_conditional(
         self, condition: Mapping[str, Any], guidance_scale: float = 1.0, **sampling: Any
@@ -146,13 +236,11 @@ class ConditionalDiffusion(CrystalDiffusionModel):
             condition: by property a target value (within the property's tolerance), a pair or a
                 text, for example ``{"bandgap": 2.5, "density": (3.0, 4.0)}``.
             guidance_scale: w; 0 asks for nothing, 1 as learned, more exaggerates.
-            **sampling: of :meth:`sample`.
+            **sampling: of the reference's :meth:`sample`.
 
         Raises:
             InputError: for a property it was not made for, or a negative scale.
         """
-        if guidance_scale < 0:
-            raise InputError(f"guidance_scale is {guidance_scale}; give 0 or more.")
         asked = {}
         for text, value in condition.items():
             name = property_named(text, self.scale.names)
@@ -162,10 +250,16 @@ class ConditionalDiffusion(CrystalDiffusionModel):
                     f"{', '.join(self.scale.names)}."
                 )
             asked[name] = range_of(name, value)
-        wish = self.scale.conditions(asked).part(slice(None), self.device)
-        self._chain = _GuidedChain(self.model, wish, guidance_scale)
+        return self._guided(self.scale.conditions(asked), guidance_scale, **sampling)
+
+    def _guided(self, wish: Conditions, scale: float, *args: Any, **sampling: Any) -> Tensor:
+        """Samples of the reference, pushed towards the wish."""
+        if scale < 0:
+            raise InputError(f"guidance_scale is {scale}; give 0 or more.")
+        told = wish.part(slice(None), self.device)
+        self._chain = _GuidedChain(self.model, told, scale)
         try:
-            return self.sample(**sampling)
+            return super().sample(*args, **sampling)
         finally:
             self._chain = None
 

@@ -53,18 +53,13 @@ class Guided:
         def twice(values: Tensor) -> Tensor:
             return torch.cat([values, values])
 
-        free = self.conditions.none_asked()
         answer = self.model.predict(
             twice(frac_coords),
             twice(lattice_state),
             twice(atomic_numbers),
             Levels(twice(levels.coords), twice(levels.lattice), twice(levels.elements)),
             None if lattice is None else twice(lattice),
-            conditions=Conditions(
-                torch.cat([self.conditions.low, free.low]),
-                torch.cat([self.conditions.high, free.high]),
-                torch.cat([self.conditions.asked, free.asked]),
-            ),
+            conditions=self.conditions.followed_by(self.conditions.none_asked()),
             target_level=None if target_level is None else twice(target_level),
         )
 

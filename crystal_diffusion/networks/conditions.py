@@ -64,7 +64,7 @@ class ConditionScale:
             plain = _plain(name, known)
             spread = max(float(plain.std()), 1e-6)
             rows.append((float(plain.mean()), spread, float(known.min()), float(known.max())))
-        centre, spread_of, low, high = zip(*rows, strict=True)
+        centre, spread_of, low, high = zip(*rows, strict=True) if rows else ((),) * 4
         counts = tuple(int(np.isfinite(v).sum()) for v in labels.values())
         return cls(tuple(labels), centre, spread_of, low, high, counts)
 

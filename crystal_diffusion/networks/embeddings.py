@@ -39,23 +39,33 @@ class SinusoidalPositionEmbeddings(nn.Module):
 
 
 class ConditionEmbedding(nn.Module):
-    """Intervals of properties as one vector a crystal; zero until it is trained.
+    """What is asked of properties, and a text, as one vector a crystal; zero until it is trained.
 
     The last layer starts at zero, so weights trained without conditions answer as before.
 
     Args:
         properties: how many can be asked for.
         dim: size of the vector.
+        text: size of the vectors of texts, 0 for a network that is told none.
     """
 
-    def __init__(self, properties: int, dim: int) -> None:
+    def __init__(self, properties: int, dim: int, text: int = 0) -> None:
         super().__init__()
         self.properties = properties
         self.first = nn.Parameter(torch.randn(properties, 5, dim) * 5**-0.5)
         self.last = nn.Parameter(torch.zeros(properties, dim, dim))
+        self.words: nn.Sequential | None = None
+        if text:
+            # Without offsets: a text of zeros, nothing said, adds nothing.
+            into, onto = nn.Linear(text, dim, bias=False), nn.Linear(dim, dim, bias=False)
+            nn.init.normal_(into.weight)  # vectors of texts have length 1
+            nn.init.zeros_(onto.weight)
+            self.words = nn.Sequential(into, nn.SiLU(), onto)
 
     def forward(self, conditions: Conditions) -> Tensor:
-        """``(crystals, dim)``, the sum over the properties that are asked for."""
+        """``(crystals, dim)``, the sum over the properties that are asked for and the text."""
+        if conditions.text is not None and self.words is None:
+            raise ValueError("this network was made for properties, not for texts.")
         if conditions.low.shape[-1] != self.properties:
             raise ValueError(
                 f"conditions hold {conditions.low.shape[-1]} properties, this network knows "
@@ -75,6 +85,8 @@ class ConditionEmbedding(nn.Module):
         ).to(self.first.dtype)
         hidden = nn.functional.silu(torch.einsum("cpf,pfd->cpd", numbers, self.first))
         out: Tensor = torch.einsum("cpd,pde,cp->ce", hidden, self.last, asked)
+        if conditions.text is not None and self.words is not None:
+            out = out + self.words(conditions.text.to(out.dtype))
         return out
 
 

@@ -20,19 +20,36 @@ class Conditions:
         low: ``(crystals, properties)``, -inf for no lower end.
         high: ``(crystals, properties)``, +inf for no upper end.
         asked: ``(crystals, properties)`` bool; properties that nothing is asked of are ignored.
+        text: ``(crystals, size)`` vectors of texts, zeros where nothing is said; None for no texts.
     """
 
     low: Tensor
     high: Tensor
     asked: Tensor
+    text: Tensor | None = None
 
     def none_asked(self) -> Conditions:
         """The same shapes with nothing asked: the other half of classifier-free guidance."""
-        return Conditions(self.low, self.high, self.asked & False)
+        silent = None if self.text is None else torch.zeros_like(self.text)
+        return Conditions(self.low, self.high, self.asked & False, silent)
+
+    def followed_by(self, other: Conditions) -> Conditions:
+        """Those of two batches as one batch."""
+        text = None
+        if self.text is not None and other.text is not None:
+            text = torch.cat([self.text, other.text])
+        return Conditions(
+            torch.cat([self.low, other.low]),
+            torch.cat([self.high, other.high]),
+            torch.cat([self.asked, other.asked]),
+            text,
+        )
 
     def part(self, rows: slice | Tensor, device: torch.device) -> Conditions:
         """Those of some of the crystals, on a device."""
-        return Conditions(*(x[rows].to(device) for x in (self.low, self.high, self.asked)))
+        text = None if self.text is None else self.text[rows].to(device)
+        low, high, asked = (x[rows].to(device) for x in (self.low, self.high, self.asked))
+        return Conditions(low, high, asked, text)
 
 
 @dataclass(frozen=True, eq=False)
