@@ -1,8 +1,8 @@
 """Extensions 2, 5, 6 and 7 of the original design on small models of the demo crystals.
 
-Ask for a property, ask in words, see how sure the answer is, predict a property. Run it with `python
-examples/extensions.py`; it takes some twenty seconds on one core. The models are far too small to be
-believed; `cd.load()` gives the pretrained one.
+Ask for a property, ask in words, see how sure the answer is, predict a property. Run it with
+`python examples/extensions.py`; it takes some twenty seconds on one core. The models are far too
+small to be believed; `cd.load()` gives the pretrained one.
 """
 
 import logging
@@ -54,7 +54,7 @@ try:
 except MissingDependencyError as error:
     print(error)
     model = ConditionalDiffusion(text_encoder=letters, **settings)
-for epoch in range(60):
+for _ in range(60):
     model.train_step({**batch, "text": texts})
 asked = model.sample(prompt="cubic silicon crystal", guidance_scale=1.5, **made)
 free = model.sample(**made)
