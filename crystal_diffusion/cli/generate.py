@@ -157,6 +157,10 @@ def generate(
     noise_share = renamed_option("--novel", novel, "--noise-share", noise_share)
     known_last = renamed_option("--new", new or None, "--known-last", known_last)
     scorer = renamed_option("--rank", rank, "--scorer", scorer)
+    if executor is not None and device not in ("auto", "cpu"):
+        raise InputError(
+            f"--executor works on processors, --device {device} was asked for; give one of them."
+        )
     generator = load(model, device, library)
     request = Request(
         formula=formula,
@@ -204,10 +208,6 @@ def generate(
         select=select,
         validator=None if profile == "default" else PhysicsValidator(profile=profile),
     )
-    if executor is not None and device not in ("auto", "cpu"):
-        raise InputError(
-            f"--executor works on processors, --device {device} was asked for; give one of them."
-        )
     bar = progress(quiet)
     task = bar.add_task("generating", total=n)
     with bar:
