@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,3 +64,9 @@ def test_words_mean_one_thing(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_files_are_not_called_after_nothing(path: Path) -> None:
     assert path.stem not in {"utils", "common", "helpers", "misc"}
+
+
+def test_each_test_file_has_a_name_of_its_own() -> None:
+    """Two of one name in rooms without ``__init__.py`` cannot be collected in one run."""
+    names = Counter(path.name for path in Path(__file__).parent.glob("*/**/test_*.py"))
+    assert not [name for name, count in names.items() if count > 1]
