@@ -15,8 +15,14 @@ from crystal_diffusion.diffusion.sampler import SamplerSettings
 from crystal_diffusion.generation.plan import spread
 from crystal_diffusion.generation.sampling import Guards
 from crystal_diffusion.matching import StructureMatch
+from crystal_diffusion.matching.grouping import RELAXED_TOLERANCES
 from crystal_diffusion.physics.validator import PhysicsValidator
 from crystal_diffusion.training.loop import TrainingResult
+
+#: Training with fewer valid samples is called too short.
+VALID_FROM = 0.5
+#: Training of which more samples repeat a training crystal is called copying.
+COPYING_ABOVE = 0.8
 
 
 class Monitor:
@@ -38,6 +44,8 @@ class Monitor:
             key = _key(crystal.atomic_numbers)
             self.known.setdefault(key, []).append(crystal)
         self.matcher = StructureMatch()
+        # The usual tolerances lay rock salt on zincblende; a repeat is the same crystal.
+        self.close = StructureMatch(*RELAXED_TOLERANCES)
         self.validator = PhysicsValidator()
         self.seed = seed
 
@@ -62,13 +70,14 @@ class Monitor:
                 continue
             found += self.matcher.fit(made, target)
             known = self.known.get(_key(np.array(made.atomic_numbers)), [])
-            copies += any(self.matcher.fit(made, c.to_structure()) for c in known)
+            copies += any(self.close.fit(made, c.to_structure()) for c in known)
         count = len(self.targets)
         agreement = found / count
         return {
             "validity": valid / count,
             "agreement": agreement,
             "copies": copies / count,
+            "samples": float(count),
             "score": valid / count + (agreement if self.held_out else 0.0),
         }
 
@@ -79,21 +88,58 @@ def _key(numbers: np.ndarray) -> str:
     return " ".join(f"{z}:{k // divisor}" for z, k in zip(values, counts, strict=True))
 
 
-def verdict(result: TrainingResult, final: Mapping[str, float], total: int) -> str:
-    """One or two sentences on what came out: learning, copying or too short."""
-    valid = f"{100 * final['validity']:.0f} % of the samples are valid"
+def verdict(
+    result: TrainingResult,
+    before: Mapping[str, float],
+    final: Mapping[str, float],
+    total: int,
+    started: bool = False,
+) -> str:
+    """One to three sentences on what came out: learning, copying, not shown or too short.
+
+    Args:
+        result: of the training.
+        before: figures of the monitor before the first step.
+        final: its figures after the last.
+        total: steps that were planned.
+        started: whether training began with a trained model, not with an untrained network.
+    """
+    count = round(final["samples"])
+    other = "the model it started from" if started else "the untrained network"
+    valid = f"{_counted(final, 'validity')} of {count} samples are valid"
+    facts = (
+        f"{valid} ({_counted(before, 'validity')} by {other}), and "
+        f"{_counted(final, 'agreement')} find the known crystal of their composition again "
+        f"({_counted(before, 'agreement')} by {other})"
+    )
     if result.stopped == "slice":
-        return f"Not finished: {result.steps} of {total} steps; the same command goes on. {valid}."
-    if final["validity"] < 0.5:
+        return f"Not finished: {result.steps} of {total} steps; the same command goes on. {facts}."
+    if final["validity"] < VALID_FROM:
         return (
-            f"Too short: {valid} without a redraw. Train longer (--epochs), or check the data "
+            f"Too short: {facts}, none drawn again. Train longer (--epochs), or check the data "
             "with `crystal-diffusion check`."
         )
-    if final["copies"] > 0.8:
+    end = " Stopped early: no further gain." if result.stopped == "early" else ""
+    if final["copies"] > COPYING_ABOVE:
         return (
-            f"Copying: {valid}, and {100 * final['copies']:.0f} % of those asked for with a "
-            "training composition are the training crystal itself. That is right for those "
-            "compositions; ask for new ones, or add crystals, and read nearest_train_distance."
+            f"Copying: {facts}; {_counted(final, 'copies')} repeat a training crystal closely. "
+            "That is right for the compositions trained on; ask for new ones, or add crystals, "
+            f"and read nearest_train_distance.{end}"
         )
-    end = " (stopped early: no further gain)" if result.stopped == "early" else ""
-    return f"Learning: {valid}, {100 * final['copies']:.0f} % repeat a training crystal{end}."
+    if not any(_more(final[name], before[name], count) for name in ("validity", "agreement")):
+        return (
+            f"Not shown: {facts}; so few samples do not show that anything was learned. Train "
+            f"longer (--epochs), or ask the model and look at what it makes.{end}"
+        )
+    return f"Learning: {facts}; {_counted(final, 'copies')} repeat a training crystal closely.{end}"
+
+
+def _counted(figures: Mapping[str, float], name: str) -> int:
+    """A share as a number of samples."""
+    return round(figures[name] * figures["samples"])
+
+
+def _more(after: float, before: float, count: int) -> bool:
+    """Whether a share rose by more than two standard errors of the difference."""
+    pooled = (after + before) / 2
+    return after - before > 2 * math.sqrt(2 * pooled * (1 - pooled) / count)

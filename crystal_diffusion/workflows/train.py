@@ -211,6 +211,8 @@ def _train_weights(
             if workers.first
             else _figures_of_the_first
         )
+        # Valid crystals alone show nothing: the limits while sampling make most samples valid.
+        before = workers.share(monitor(0, network))
         result = fit(
             network,
             crystals,
@@ -231,7 +233,7 @@ def _train_weights(
         summary = TrainingSummary(
             result,
             estimate,
-            verdict(result, final, total),
+            verdict(result, before, final, total, started is not None),
             final["validity"],
             final["copies"],
             folder,

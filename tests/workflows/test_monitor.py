@@ -45,40 +45,93 @@ def arrays(*structures: Structure):  # type: ignore[no-untyped-def]
 def test_a_model_that_copies() -> None:
     monitor = Monitor(arrays(SALT), None, seed=0)
     figures = monitor(10, leads_to(SALT))
-    assert figures == {"validity": 1.0, "agreement": 1.0, "copies": 1.0, "score": 1.0}
+    assert figures == {
+        "validity": 1.0,
+        "agreement": 1.0,
+        "copies": 1.0,
+        "score": 1.0,
+        "samples": 1.0,
+    }
 
 
 def test_a_model_that_is_right_about_what_it_never_saw() -> None:
     monitor = Monitor(arrays(OTHER_SALT), arrays(SALT), seed=0)
     figures = monitor(10, leads_to(SALT))
-    assert figures == {"validity": 1.0, "agreement": 1.0, "copies": 0.0, "score": 2.0}
+    assert figures == {
+        "validity": 1.0,
+        "agreement": 1.0,
+        "copies": 0.0,
+        "score": 2.0,
+        "samples": 1.0,
+    }
     # Repeating the training crystal where another one was held out is a copy and no agreement.
     repeats = monitor(10, leads_to(OTHER_SALT))
-    assert repeats == {"validity": 1.0, "agreement": 0.0, "copies": 1.0, "score": 1.0}
+    assert repeats == {
+        "validity": 1.0,
+        "agreement": 0.0,
+        "copies": 1.0,
+        "score": 1.0,
+        "samples": 1.0,
+    }
 
 
 def test_a_model_that_knows_nothing() -> None:
     monitor = Monitor(arrays(SALT), arrays(OTHER_SALT), seed=0)
     figures = monitor(10, collapses())
-    assert figures == {"validity": 0.0, "agreement": 0.0, "copies": 0.0, "score": 0.0}
+    assert figures == {
+        "validity": 0.0,
+        "agreement": 0.0,
+        "copies": 0.0,
+        "score": 0.0,
+        "samples": 1.0,
+    }
     right = monitor(10, leads_to(OTHER_SALT))
     assert right["score"] > figures["score"]
 
 
 @pytest.mark.parametrize(
-    ("stopped", "validity", "copies", "words"),
+    ("stopped", "valid", "found", "copies", "words"),
     [
-        ("slice", 0.9, 0.1, "Not finished: 70 of 100 steps"),
-        ("finished", 0.49, 0.0, "Too short: 49 %"),
-        ("finished", 0.5, 0.0, "Learning: 50 %"),
-        ("finished", 0.3, 1.0, "Too short"),
-        ("finished", 1.0, 0.81, "Copying: 100 % of the samples are valid, and 81 %"),
-        ("finished", 1.0, 0.8, "Learning: 100 % of the samples are valid, 80 % repeat"),
-        ("early", 0.9, 0.25, "25 % repeat a training crystal (stopped early: no further gain)."),
+        ("slice", 14, 8, 2, "Not finished: 70 of 100 steps"),
+        ("finished", 7, 0, 0, "Too short: 7 of 16 samples are valid (8 by the untrained network)"),
+        ("finished", 15, 0, 0, "Learning: 15 of 16 samples are valid (8 by the untrained"),
+        ("finished", 9, 8, 2, "and 8 find the known crystal of their composition again (0 by"),
+        ("finished", 9, 1, 1, "Not shown: 9 of 16 samples are valid (8 by the untrained"),
+        ("finished", 7, 7, 7, "Too short"),
+        ("finished", 16, 16, 13, "Copying: 16 of 16"),
+        ("finished", 16, 16, 12, "Learning: 16 of 16"),
+        ("finished", 16, 16, 12, "12 repeat a training crystal closely."),
+        ("early", 16, 16, 12, "Stopped early: no further gain."),
     ],
 )
-def test_the_verdict(stopped: str, validity: float, copies: float, words: str) -> None:
+def test_the_verdict(stopped: str, valid: int, found: int, copies: int, words: str) -> None:
     result = TrainingResult(70, 0.1, stopped, 1.0)
-    said = verdict(result, {"validity": validity, "copies": copies}, 100)
+    said = verdict(result, shares(8, 0, 0), shares(valid, found, copies), 100)
     assert words in said
     assert ("early" in said) == (stopped == "early")
+
+
+def test_a_model_that_was_good_before_is_compared_with_itself() -> None:
+    result, good = TrainingResult(70, 0.1, "finished", 1.0), shares(15, 9, 3)
+    said = verdict(result, good, shares(16, 10, 3), 100, started=True)
+    assert said.startswith("Not shown: 16 of 16 samples are valid (15 by the model it started")
+
+
+def test_a_crystal_like_a_known_one_is_no_copy() -> None:
+    strained = SALT.copy()
+    strained.apply_strain([0.1, -0.1, 0.0])
+    figures = Monitor(arrays(SALT), None, seed=0)(10, leads_to(strained))
+    assert figures["agreement"] == 1.0
+    assert figures["copies"] == 0.0
+
+
+def figures_of_one(
+    validity: float, agreement: float, copies: float, score: float
+) -> dict[str, float]:
+    rates = {"validity": validity, "agreement": agreement, "copies": copies}
+    return rates | {"score": score, "samples": 1.0}
+
+
+def shares(valid: int, found: int, copies: int) -> dict[str, float]:
+    counts = {"validity": valid, "agreement": found, "copies": copies}
+    return {name: count / 16 for name, count in counts.items()} | {"samples": 16.0}
