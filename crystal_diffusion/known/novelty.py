@@ -36,6 +36,9 @@ ENERGY_TOLERANCE_EV = 0.05
 #: this share: relaxing with another functional moves the volume of most crystals by a few percent,
 #: that of layered ones by more than ten.
 VOLUME_TOLERANCE = 0.15
+#: Cubic crystals of at most so many atoms and elements have no free coordinate and one arrangement
+#: in their group (rock salt, caesium chloride, zinc blende, fluorite): what differs is volume.
+_FIXED_SITES, _FIXED_ELEMENTS = 3, 2
 #: Tolerance of the space group in Å, the one of the index.
 SYMPREC_A = 0.1
 #: Known crystals of like formula, nearest in composition, among which the nearest is looked for.
@@ -145,6 +148,13 @@ def _of_own_group(
         gap = float(distance(vectors[0], vectors[1]))
         near = round(gap, 6) if np.isfinite(gap) else None
         return Novelty(False, BY_STRUCTURE, known.id_of(row), near, False)
+    kinds = len(set(_numbers(structure).tolist()))
+    if group >= 195 and sites <= _FIXED_SITES and kinds <= _FIXED_ELEMENTS:
+        fixed = rows[known.counts[rows].sum(1, dtype=np.int64) % sites == 0]
+        if len(fixed):
+            volume = structure.volume / len(structure)
+            nearest = fixed[np.argmin(np.abs(known.volume_per_atom[fixed] - volume))]
+            return Novelty(False, BY_FORMULA, known.id_of(int(nearest)), None, False)
     row = _same_volume(known, structure, rows[rows >= known.structures], sites, energy)
     return None if row is None else Novelty(False, BY_FORMULA, known.id_of(row), None, False)
 

@@ -184,3 +184,18 @@ def test_of_several_of_one_formula_and_group_the_nearest_volume_counts() -> None
     assert found == 1
     known.volume_per_atom = volume * np.array([1.5, 1.4, 0.6])
     assert _same_volume(cast("KnownCrystals", known), crystal, np.arange(3), 6, None) is None
+
+
+@pytest.mark.parametrize("edge", [3.7, 4.03, 4.83])
+def test_rock_salt_is_known_at_any_volume(known: KnownCrystals, edge: float) -> None:
+    # The index has lithium fluoride without coordinates; nothing but the volume is free in it.
+    (found,) = nearest_known([rock_salt("Li", "F", edge)], known, {})
+    assert found.novel is False and found.nearest_known_id
+
+
+def test_another_arrangement_of_a_known_formula_is_not_taken_for_it(known: KnownCrystals) -> None:
+    blende = Structure.from_spacegroup(
+        "F-43m", Lattice.cubic(6.2), ["Li", "F"], [[0, 0, 0], [0.25, 0.25, 0.25]]
+    )
+    (found,) = nearest_known([blende.get_primitive_structure()], known, {})
+    assert found.known_by != BY_FORMULA
