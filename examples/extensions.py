@@ -61,9 +61,11 @@ free = model.sample(**made)
 print(f"Asked in words: {tuple(asked.shape)}, moved by {(asked - free).abs().mean():.4f}")
 
 # 6. Uncertainty: several samples of one composition, laid on each other before averaging
-generator, _ = train(dataset, "extensions_model", from_scratch=True, dim=64, layers=2, steps=200)
-mean, spread = generator.sample_with_uncertainty("NaCl", n_samples=10, num_atoms=(2, 2))
-print(f"Mean of NaCl: {mean.composition.reduced_formula}, spread {spread.max():.3f} Å at most")
+generator, _ = train(dataset, "extensions_model", from_scratch=True, dim=64, layers=2, steps=300)
+found = generator.sample_with_uncertainty("NaCl", n_samples=10, num_atoms=(2, 2))
+mean, spread = found
+print(f"{mean.composition.reduced_formula}: {found.together} of {found.samples} samples alike")
+print(f"Spread of a site: {spread.max():.3f} Å at most")  # not known where only one is alike
 
 # 7. Property prediction: a linear head on the encoder of a denoiser
 predictor = PropertyPredictor()

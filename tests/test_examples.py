@@ -39,8 +39,10 @@ def test_example_runs(path: Path, tmp_path: Path) -> None:
         assert moved is not None and float(moved[1]) > 0.001
         words = re.search(r"words: \(4, 2, 3\), moved by ([0-9.]+)", done.stdout)
         assert words is not None and float(words[1]) > 0.0005
-        spread = re.search(r"Mean of NaCl: NaCl, spread ([0-9.]+)", done.stdout)
-        assert spread is not None and float(spread[1]) < 1
+        alike = re.search(r"NaCl: (\d+) of \d+ samples alike", done.stdout)
+        spread = re.search(r"Spread of a site: (nan|[0-9.]+)", done.stdout)
+        assert alike is not None and spread is not None
+        assert (int(alike[1]) == 1) == (spread[1] == "nan")
         before, after = re.findall(r"positions alone: ([0-9.]+)", done.stdout)
         assert float(after) < float(before)
         head = re.search(r"encoder: ([0-9.]+) g/cm3 off, the mean ([0-9.]+)", done.stdout)

@@ -28,8 +28,9 @@ class SampleSpread:
 
     Attributes:
         mean: the mean crystal, in the cell of the first sample.
-        spread: ``(atoms,)`` root mean square distance of a site from its mean, Å.
-        cell_spread: ``(6,)`` standard deviation of a, b, c (Å) and the angles (degrees).
+        spread: ``(atoms,)`` root mean square distance of a site from its mean, Å; NaN where no two
+            samples are alike, as one sample alone says nothing of its spread.
+        cell_spread: ``(6,)`` standard deviation of a, b, c (Å) and angles (degrees); NaN likewise.
         together: how many samples are this structure within the matcher's tolerance.
         samples: how many were drawn.
     """
@@ -56,7 +57,8 @@ class SampleSpread:
         from crystal_diffusion.viewer.view import CrystalView
 
         title = f"{self.mean.composition.reduced_formula}, {self.together} of {self.samples} alike"
-        shown = CrystalView(make_scene(self.mean, title=title, halos=self.spread))
+        halos = self.spread if self.together > 1 else None
+        shown = CrystalView(make_scene(self.mean, title=title, halos=halos))
         if path is not None:
             shown.save(path)
         return shown
@@ -128,7 +130,10 @@ def spread_of(samples: Sequence[Structure]) -> SampleSpread:
     off = (steps - middle) @ lattice.matrix
     spread = np.sqrt((off**2).sum(-1).mean(0))
     mean = Structure(lattice, first.species, base + middle)
-    return SampleSpread(mean, spread, cells.std(0), len(laid), len(samples))
+    cell_spread = cells.std(0)
+    if len(laid) < 2:
+        spread, cell_spread = np.full_like(spread, np.nan), np.full_like(cell_spread, np.nan)
+    return SampleSpread(mean, spread, cell_spread, len(laid), len(samples))
 
 
 def _laid_on(first: Structure, other: Structure) -> Structure | None:

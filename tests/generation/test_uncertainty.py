@@ -50,6 +50,17 @@ def test_equal_samples_have_no_spread() -> None:
     assert float(found.spread.max()) < 1e-3
 
 
+def test_one_sample_alone_has_no_known_spread() -> None:
+    rng = np.random.default_rng(3)
+    fluorite = Structure.from_spacegroup(
+        225, Lattice.cubic(4.9), ["Sn", "O"], [[0, 0, 0], [0.25, 0.25, 0.25]]
+    )
+    found = spread_of([rutile(0.1, rng, 0.02), fluorite])
+    assert (found.together, found.samples) == (1, 2)
+    assert np.isnan(found.spread).all() and np.isnan(found.cell_spread).all()
+    assert "1 of 2 alike" in found.view().html()
+
+
 def test_another_structure_is_counted_and_not_averaged() -> None:
     rng = np.random.default_rng(2)
     fluorite = Structure.from_spacegroup(
