@@ -201,8 +201,9 @@ def answer(words: str, monkeypatch: pytest.MonkeyPatch) -> tuple[object, str]:
     """Exit code and what is said."""
     said = io.StringIO()
     monkeypatch.setattr(sys, "argv", ["crystal-diffusion", *shlex.split(words)])
-    monkeypatch.setattr(cli.err, "file", said)
-    monkeypatch.setattr(cli.out, "file", said)
+    # The property `file` would come back bound to the output of this very test.
+    monkeypatch.setattr(cli.err, "_file", said)
+    monkeypatch.setattr(cli.out, "_file", said)
     with pytest.raises(SystemExit) as stop:
         cli.main()
     return stop.value.code, said.getvalue()
