@@ -321,12 +321,19 @@ class Jobs:
         """Remove a job that has ended, with its results.
 
         Raises:
-            InputError: while it runs.
+            InputError: while it runs, or another job that uses its results does.
         """
+        place = f"jobs/{key}/"
         with self._lock:
             job = self.get(key)
             if not job.is_over:
                 raise InputError("The job has not ended; stop it first.")
+            for other in self.all():
+                used = any(word.startswith(place) for one in other.commands for word in one)
+                if used and not other.is_over:
+                    raise InputError(
+                        f"{other.title!r} uses its results and has not ended; stop that first."
+                    )
             self._table.execute("DELETE FROM jobs WHERE id = ?", (key,))
             self._table.commit()
         shutil.rmtree(self.place(key), ignore_errors=True)

@@ -200,11 +200,15 @@ def _decode(model: JointDiffusion, state: Tensor, count: Tensor) -> Tensor:
     return model.decode_lattice(state.to(model.device), count.to(model.device)).cpu()
 
 
-def denoising_objective(
-    model: JointDiffusion, inputs: StepInputs, config: TrainingConfig, bfloat16: bool = False
+def _denoising_terms(
+    model: JointDiffusion,
+    inputs: StepInputs,
+    config: TrainingConfig,
+    bfloat16: bool,
+    per_crystal: bool = False,
 ) -> LossTerms:
-    """Denoising loss of one prepared batch; with ``bfloat16`` the network computes in it."""
-    terms = model.loss(
+    """The denoising loss of a batch, or of each crystal, ``(crystals,)`` each."""
+    return model.loss(
         inputs.batch,
         inputs.levels,
         inputs.coord_noise,
@@ -212,10 +216,18 @@ def denoising_objective(
         inputs.mask_noise,
         config.lattice_weight,
         config.element_weight,
+        per_crystal=per_crystal,
         bfloat16=bfloat16,
         subspace=inputs.subspace,
         conditions=inputs.conditions,
     )
+
+
+def denoising_objective(
+    model: JointDiffusion, inputs: StepInputs, config: TrainingConfig, bfloat16: bool = False
+) -> LossTerms:
+    """Denoising loss of one prepared batch; with ``bfloat16`` the network computes in it."""
+    terms = _denoising_terms(model, inputs, config, bfloat16)
     if config.physics_weight:
         penalty = training_penalty(
             model,
@@ -251,7 +263,9 @@ def distillation_objective(teacher: JointDiffusion) -> Objective:
         short = torch.nonzero(inputs.target_level < 0).flatten()
         long = torch.nonzero(inputs.target_level >= 0).flatten()
         if len(short):
-            terms = _velocity_terms(model, inputs.part(short, device), config, bfloat16)
+            terms = _denoising_terms(
+                model, inputs.part(short, device), config, bfloat16, per_crystal=True
+            )
             values = torch.stack([terms.coords, terms.lattice, terms.elements])
             found = found.index_copy(1, short, values)
         if len(long):
@@ -265,24 +279,6 @@ def distillation_objective(teacher: JointDiffusion) -> Objective:
         return LossTerms(total, coords, lattice, elements)
 
     return objective
-
-
-def _velocity_terms(
-    model: JointDiffusion, inputs: StepInputs, config: TrainingConfig, bfloat16: bool
-) -> LossTerms:
-    """The denoising loss of each crystal, ``(crystals,)`` each."""
-    return model.loss(
-        inputs.batch,
-        inputs.levels,
-        inputs.coord_noise,
-        inputs.lattice_noise,
-        inputs.mask_noise,
-        config.lattice_weight,
-        config.element_weight,
-        per_crystal=True,
-        bfloat16=bfloat16,
-        subspace=inputs.subspace,
-    )
 
 
 def _long_step_terms(

@@ -17,6 +17,9 @@ pytest.importorskip("uvicorn", reason="needs the extra app")
 
 from launch import CIF, Launched
 
+from crystal_diffusion.app.jobs import Jobs
+from crystal_diffusion.errors import InputError
+
 OVER = ("done", "partial", "failed", "cancelled", "lost")
 
 
@@ -160,6 +163,20 @@ def test_a_killed_worker_is_told_and_the_next_job_runs(app: Launched) -> None:
     assert lost["state"] == "lost" and "killed" in lost["problem"]
     done = app.wait(waiting, *OVER)
     assert done["state"] == "done" and "1" in done["log"]
+
+
+def test_results_in_use_are_not_removed(tmp_path: Path) -> None:
+    jobs = Jobs(tmp_path / "jobs", at_once=0)  # nothing is started
+    first = jobs.add("generate", {"formula": "NaCl", "n": "2"})
+    jobs.stop(first.id)
+    second = jobs.add("screen", {"run": first.id})
+    with pytest.raises(InputError, match="uses its results"):
+        jobs.remove(first.id)
+    assert jobs.place(first.id).is_dir()
+    jobs.stop(second.id)
+    jobs.remove(first.id)
+    assert not jobs.place(first.id).exists()
+    jobs.close()
 
 
 def test_stop_keeps_what_is_finished(app: Launched) -> None:
