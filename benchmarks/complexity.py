@@ -53,7 +53,7 @@ def seconds(action: Callable[[], object]) -> float:
 
 
 def model(width: int = 64, steps: int = 1000) -> CrystalDiffusionModel:
-    """The reference model of the original design."""
+    """The original model of this project."""
     return CrystalDiffusionModel(timesteps=steps, hidden_dim=width, device="cpu")
 
 
@@ -211,7 +211,7 @@ def draw(found: list[tuple[Series, list[float], float]], out: Path) -> None:
 
 
 def scaling() -> None:
-    """Time and memory of 50 epochs of the reference model, batch size 4 as in the design."""
+    """Time and memory of 50 epochs of the original model, batch size 4 as in the design."""
     rng = np.random.default_rng(0)
     corners = np.stack(np.meshgrid(*[[0.0, 0.5]] * 3), -1).reshape(8, 3)
     print("crystals   50 epochs (s)   memory (MB)")

@@ -1,4 +1,4 @@
-"""Speed of the reference model: sampling 8 atoms with 1,000 steps, and 50 epochs on ten crystals.
+"""Speed of the original model: sampling 8 atoms with 1,000 steps, and 50 epochs on ten crystals.
 
 Run: OMP_NUM_THREADS=1 python benchmarks/reference_speed.py
 """

@@ -15,13 +15,21 @@ Class = TypeVar("Class", bound=type)
 
 #: Modules that were moved, without the name of the package.
 MOVED = {
+    "data.cif_origin": "data.sources.cif_origin",
+    "data.demo_types": "data.demo_table",
+    "data.disorder_groups": "data.disorder",
     "data.run_folder": "runs.folder",
     "diffusion.reference": "diffusion.original",
     "generation.benchmark": "workflows.benchmark",
+    "generation.clock": "generation.result",
+    "generation.crystals": "generation.result",
     "generation.data_card": "workflows.data_card",
     "generation.demo": "workflows.demo",
+    "generation.reference": "generation.nearest",
     "generation.run": "workflows.generate",
     "generation.training": "workflows.train",
+    "networks.unet_body": "networks.unet",
+    "networks.unet_chain": "networks.unet",
     "physics.batch": "physics.files",
     "proposals.ranker": "ranking.learned",
     "proposals.scoring_network": "ranking.network",
@@ -79,6 +87,25 @@ def renamed(**names: str) -> Callable[[Class], Class]:
         return cls
 
     return decorate
+
+
+def old_names(module: str, **names: str) -> Callable[[str], Any]:
+    """A module's ``__getattr__`` that finds what it held under another name or elsewhere.
+
+    Args:
+        module: its ``__name__``.
+        **names: new home by old name: a name of this module, or ``other.module:name``.
+    """
+
+    def find(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        home, _, new = names[name].rpartition(":")
+        place = f"crystal_diffusion.{home}" if home else module
+        warn(f"{module}.{name}", f"{place}.{new}")
+        return getattr(importlib.import_module(place), new)
+
+    return find
 
 
 class _Moved:

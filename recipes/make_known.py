@@ -25,7 +25,7 @@ from pymatgen.core import Lattice, Structure
 from crystal_diffusion.data import create_demo_dataset
 from crystal_diffusion.known.index import KnownCrystals, empty_rows, known_path
 from crystal_diffusion.pretrained import card_of, sha256
-from crystal_diffusion.proposals.library import ReferenceLibrary
+from crystal_diffusion.proposals.library import CrystalLibrary
 from crystal_diffusion.proposals.quantisation import COORD_STEPS, encode_cell
 
 #: Validation sets with structure, and the name of their rows.
@@ -58,7 +58,7 @@ def textbook() -> Iterator[tuple[str, Structure]]:
     )
 
 
-def known_pairs(data: Path, library: ReferenceLibrary) -> Iterator[tuple[str, int]]:
+def known_pairs(data: Path, library: CrystalLibrary) -> Iterator[tuple[str, int]]:
     """Reduced formula and space group of all rows of the tables."""
     import pyarrow.parquet
     from pymatgen.core import Composition
@@ -92,7 +92,7 @@ def main() -> None:
             continue
         if row["energy_per_atom"] is not None:
             energies[row["id"]] = row["energy_per_atom"]
-    library = ReferenceLibrary.load()
+    library = CrystalLibrary.load()
     ids = set(library.ids)
     energy = [energies.get(key, math.nan) for key in library.ids]
     origins = ["Materials Project v2025.02.12"]

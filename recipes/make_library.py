@@ -1,4 +1,4 @@
-"""Make the reference library that ships with the package.
+"""Make the library of crystals that ships with the package.
 
     python recipes/make_library.py ../shared/data/mp_2025/train_le20.parquet \
         --out crystal_diffusion/pretrained/library.npz
@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from crystal_diffusion.proposals.clustering import Entry, group_entries, read_entry
-from crystal_diffusion.proposals.library import MAX_ROLES, ReferenceLibrary
+from crystal_diffusion.proposals.library import MAX_ROLES, CrystalLibrary
 
 CELL = ("a", "b", "c", "alpha", "beta", "gamma")
 
@@ -71,9 +71,9 @@ def main() -> None:
         + ", ".join(path.stem for path in args.files)
         + "), CC-BY 4.0, https://materialsproject.org"
     )
-    ReferenceLibrary.from_types(types, source).save(args.out)
+    CrystalLibrary.from_types(types, source).save(args.out)
     start = time.process_time()
-    library = ReferenceLibrary.load(args.out)
+    library = CrystalLibrary.load(args.out)
     seconds = time.process_time() - start
     size = os.path.getsize(args.out) / 1e6
     print(f"{len(library)} crystals, {size:.2f} MB, loads in {seconds:.2f} s (CPU)")

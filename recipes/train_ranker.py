@@ -21,7 +21,7 @@ from train_ranker_examples import make_examples, read_examples
 from train_ranker_network import train_networks
 from train_ranker_similarity import train_similarity
 
-from crystal_diffusion.proposals.library import ReferenceLibrary
+from crystal_diffusion.proposals.library import CrystalLibrary
 from crystal_diffusion.ranking.learned import Ranker, default_ranker_path
 
 
@@ -60,7 +60,7 @@ def main() -> None:
         train_similarity(args.epochs)
         return
     if args.step == "examples":
-        library = ReferenceLibrary.load(args.library)
+        library = CrystalLibrary.load(args.library)
         make_examples(args.n, args.options, args.seed, args.out, library)
         return
     networks = train_networks(read_examples(args.examples), args)

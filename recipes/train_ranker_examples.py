@@ -24,7 +24,7 @@ from crystal_diffusion.proposals.clustering import (
     role_permutations,
 )
 from crystal_diffusion.proposals.environments import environments
-from crystal_diffusion.proposals.library import ReferenceLibrary
+from crystal_diffusion.proposals.library import CrystalLibrary
 from crystal_diffusion.proposals.prototypes import Option, PrototypeProposer
 from crystal_diffusion.ranking.learned import FEATURES, feature_matrix
 
@@ -42,7 +42,7 @@ def cell_matrix(parameters: np.ndarray) -> np.ndarray:
 class Crystals:
     """Environments of all crystals of the library as flat arrays."""
 
-    def __init__(self, library: ReferenceLibrary) -> None:
+    def __init__(self, library: CrystalLibrary) -> None:
         parameters = library.parameters(slice(None))
         found = []
         for entry in range(len(library)):
@@ -103,7 +103,7 @@ class Lists:
     right: np.ndarray
 
     def batch(
-        self, lists: np.ndarray, crystals: Crystals, library: ReferenceLibrary
+        self, lists: np.ndarray, crystals: Crystals, library: CrystalLibrary
     ) -> dict[str, Any]:
         """Some lists as flat tensors, see :meth:`Crystals.batch`."""
         stops = np.cumsum(self.size)
@@ -126,7 +126,7 @@ class Lists:
 class Relations:
     """How structure types can be laid on each other; each pair is looked at once."""
 
-    def __init__(self, library: ReferenceLibrary) -> None:
+    def __init__(self, library: CrystalLibrary) -> None:
         self.library = library
         self.counts = [tuple(int(c) for c in row[row > 0]) for row in library.type_counts]
         self._frames: dict[int, tuple[Frame, np.ndarray]] = {}
@@ -168,11 +168,11 @@ def numbers_of(option: Option, proposer: PrototypeProposer) -> tuple[int, float,
     counts = counts[counts > 0].astype(int)
     known = tables.indices(library.elements[option.entries][:, : len(counts)])
     volumes = library.volume_per_atom[option.entries]
-    misfit = np.log(volumes / tables.reference_volume(known, counts))
+    misfit = np.log(volumes / tables.expected_volume(known, counts))
     weight = np.exp(-(option.distances - option.distances.min())) + 1e-6
     weight /= weight.sum()
     mean = float(weight @ misfit)
-    wanted = tables.reference_volume(tables.indices(np.array(option.elements)), counts)
+    wanted = tables.expected_volume(tables.indices(np.array(option.elements)), counts)
     hull = library.e_above_hull[option.entries]
     features = {
         "log_share": option.log_share[0],
@@ -198,7 +198,7 @@ class _Numbers:
     features: dict[str, float]
 
 
-def make_examples(n: int, options: int, seed: int, out: Path, library: ReferenceLibrary) -> None:
+def make_examples(n: int, options: int, seed: int, out: Path, library: CrystalLibrary) -> None:
     """Build and save lists for up to ``n`` library crystals of different composition."""
     proposer, relations = PrototypeProposer(library), Relations(library)
     codes, atoms = library.composition_codes, library.type_counts.sum(1)[library.entry_type]

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from train_ranker_examples import Crystals, Lists
 
-from crystal_diffusion.proposals.library import ReferenceLibrary
+from crystal_diffusion.proposals.library import CrystalLibrary
 from crystal_diffusion.proposals.similarity import default_tables
 from crystal_diffusion.ranking import network as shape
 
@@ -114,7 +114,7 @@ class Trainer:
     """Crystals, lists and what is held out of both."""
 
     def __init__(self, lists: Lists, args: argparse.Namespace) -> None:
-        self.library, self.lists, self.args = ReferenceLibrary.load(args.library), lists, args
+        self.library, self.lists, self.args = CrystalLibrary.load(args.library), lists, args
         self.crystals = Crystals(self.library)
         energy = self.library.formation_energy
         usable = np.isfinite(energy) & (np.abs(energy) < LARGEST_ENERGY)

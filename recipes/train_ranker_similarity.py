@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from crystal_diffusion.proposals.clustering import role_permutations
-from crystal_diffusion.proposals.library import ReferenceLibrary
+from crystal_diffusion.proposals.library import CrystalLibrary
 from crystal_diffusion.proposals.similarity import ElementTables, default_tables_path
 
 FEATURES = 16
@@ -68,7 +68,7 @@ class Family:
     queries: np.ndarray
 
 
-def families(library: ReferenceLibrary, tables: ElementTables) -> list[Family]:
+def families(library: CrystalLibrary, tables: ElementTables) -> list[Family]:
     """Families with at least two types; queries are crystals whose type has another member."""
     found = []
     codes = library.composition_codes
@@ -133,7 +133,7 @@ class Similarity(nn.Module):
         return (torch.logsumexp(votes.flatten(1), 1) - wanted)[wanted > NOTHING / 2]
 
 
-def fit_volumes(library: ReferenceLibrary, tables: ElementTables) -> np.ndarray:
+def fit_volumes(library: CrystalLibrary, tables: ElementTables) -> np.ndarray:
     """``(2, 101)`` Å3 per atom by standing, Huber loss on log volume per atom."""
     counts = torch.tensor(library.type_counts[library.entry_type].astype(float))
     index = torch.tensor(tables.indices(library.elements))
@@ -161,7 +161,7 @@ def train_similarity(epochs: int) -> None:
     plain = ElementTables(
         np.zeros((2, 101, FEATURES)), electronegativity, 0.3, 0.0, 0.0, 0.0, np.ones((2, 101))
     )
-    library = ReferenceLibrary.load()
+    library = CrystalLibrary.load()
     groups = families(library, plain)
     model = Similarity(start)
     optimiser = torch.optim.Adam(

@@ -55,3 +55,29 @@ def test_old_options_work_and_are_not_in_the_help() -> None:
     told = runner.invoke(verbs, ["generate", "--churn", "7", "--out", "unused"])
     assert "--churn is now --eta" in told.output
     assert "eta is 7" in str(told.exception)
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "home", "new"),
+    [
+        ("proposals.library", "ReferenceLibrary", "proposals.library", "CrystalLibrary"),
+        ("generation.nearest", "LibraryReference", "generation.nearest", "NearestInLibrary"),
+        ("generation.settings", "GenerationResult", "generation.result", "GenerationResult"),
+    ],
+)
+def test_a_renamed_class_is_found_under_its_old_name(
+    module: str, old: str, home: str, new: str
+) -> None:
+    place = importlib.import_module(f"crystal_diffusion.{module}")
+    with pytest.warns(DeprecationWarning, match=rf"{old} is now crystal_diffusion\.{home}\.{new}"):
+        found = getattr(place, old)
+    assert found is getattr(importlib.import_module(f"crystal_diffusion.{home}"), new)
+    with pytest.raises(AttributeError, match="nothing"):
+        place.nothing  # noqa: B018
+
+
+def test_the_old_name_of_crystals_relaxed_in_a_round() -> None:
+    from crystal_diffusion.discovery.loop import DiscoverySettings
+
+    with pytest.warns(DeprecationWarning, match="per_round"):
+        assert DiscoverySettings(batch=3) == DiscoverySettings(per_round=3)

@@ -12,7 +12,7 @@ from pymatgen.io.ase import AseAtomsAdaptor
 
 import crystal_diffusion as cd
 from crystal_diffusion.errors import InputError
-from crystal_diffusion.generation.crystals import Crystals
+from crystal_diffusion.generation.result import Crystals
 from tests.proposals.conftest import rock_salt
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from crystal_diffusion.cli.console import OK, PARTIAL, err, out
+from crystal_diffusion.cli.console import OK, PARTIAL, err, out, renamed_option
 
 
 def discover(
@@ -40,7 +40,7 @@ def discover(
         str, typer.Option(help="loop; once, exchange or random to compare with.")
     ] = "loop",
     seed: Annotated[int, typer.Option(help="Seed of all that is drawn.")] = 0,
-    batch: Annotated[int, typer.Option(help="Crystals relaxed in a round.")] = 20,
+    per_round: Annotated[int, typer.Option(help="Crystals relaxed in a round.")] = 20,
     folder: Annotated[Path, typer.Option("--out", "-o", help="Where to write.")] = Path(
         "discovery"
     ),
@@ -50,6 +50,7 @@ def discover(
         int | None, typer.Option(help="Worker processes; all usable cores if not given.")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Nothing but errors.")] = False,
+    batch: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Search by itself: propose, order, relax, place on the hull, ask a second potential, learn.
 
@@ -81,7 +82,7 @@ def discover(
         second=judge,
         strategy=strategy,
         seed=seed,
-        batch=batch,
+        per_round=renamed_option("--batch", batch, "--per-round", per_round),
         executor=executor,
         processes=processes,
     )

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from crystal_diffusion.generation.rows import GeneratedRow
 
 if TYPE_CHECKING:
-    from crystal_diffusion.generation.settings import GenerationResult
+    from crystal_diffusion.generation.result import GenerationResult
 
 
 def generate(

@@ -56,7 +56,7 @@ MEANT: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("--force", "--replace", "--clobber"), ("--overwrite",)),
     **dict.fromkeys(("--time", "--hours", "--max-time"), ("--minutes", "--time-limit")),
     **dict.fromkeys(("--lr",), ("--learning-rate",)),
-    **dict.fromkeys(("--batch-size", "--batch"), ("--tokens",)),
+    **dict.fromkeys(("--batch-size", "--batch"), ("--tokens", "--per-round")),
     **dict.fromkeys(("--epoch", "--passes"), ("--epochs",)),
     **dict.fromkeys(("--calculator", "--mlip", "--model-potential"), ("--potential", "--scorer")),
     **dict.fromkeys(("--sampling-steps", "--num-steps"), ("--steps",)),
@@ -66,7 +66,7 @@ MEANT: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("--best", "--keep"), ("--top",)),
 }
 #: Names that go in the next version; they work, and are not offered.
-RENAMED = ("--churn", "--novel", "--new", "--no-new", "--rank")
+RENAMED = ("--batch", "--churn", "--novel", "--new", "--no-new", "--rank")
 #: Names of potentials and other judges, for what nearly is one.
 _JUDGES = ("diep", "chgnet", "chgnet-r2scan", "sevennet", "pair", "score", "residual", "none")
 #: Values of options that are words of a short list.
@@ -119,6 +119,7 @@ LEAST: Mapping[str, float | int] = {
     "top": 1,
     "budget": 1,
     "batch": 1,
+    "per_round": 1,
     "most_atoms": 1,
     "candidates": 1,
     "fmax": 0.0,

@@ -76,18 +76,18 @@ def _show(table: PredictionTable, rows: int) -> None:
 
     good = [row for row in table.rows if row.problem is None]
     if good and rows > 0:
-        view = Table("crystal", "formula")
+        shown = Table("crystal", "formula")
         for name, unit in zip(table.names, table.units, strict=True):
             title = name.replace("_", " ")
-            view.add_column(f"{title}\n{unit}" if unit else title, justify="right")
+            shown.add_column(f"{title}\n{unit}" if unit else title, justify="right")
         for row in good[:rows]:
             cells = []
             for name in table.names:
                 ends = [row.more[prediction_column(name, end)] for end in ("", "low", "high")]
                 value, low, high = (f"{end:.3g}" for end in ends)
                 cells.append(value if low == high == value else f"{value}\n{low} to {high}")
-            view.add_row(*(Text(cell) for cell in (row.id, row.formula, *cells)))
-        out.print(view)
+            shown.add_row(*(Text(cell) for cell in (row.id, row.formula, *cells)))
+        out.print(shown)
         if len(good) > rows:
             out.print(f"{len(good) - rows} more crystals; --rows shows more, --out writes all.")
     for row in table.rows:

@@ -8,8 +8,7 @@ import gemmi
 import numpy as np
 
 from crystal_diffusion.cell_geometry import lattice_from_parameters
-from crystal_diffusion.data.demo_table import DEMO_CRYSTALS
-from crystal_diffusion.data.demo_types import DemoCrystal
+from crystal_diffusion.data.demo_table import DEMO_CRYSTALS, DemoCrystal
 from crystal_diffusion.data.orbits import expand
 from crystal_diffusion.data.reduction import reduce_arrays
 from crystal_diffusion.data.space_groups import make_operations

@@ -1,6 +1,6 @@
 """ConditionalDiffusion: the model of the original design, told of properties or of texts.
 
-The reference model with one more input: what is asked of properties, or the vector of a text, joins
+The original model with one more input: what is asked of properties, or the vector of a text, joins
 the time embedding. While it is trained it is told random pieces of each property's axis and the
 texts of the crystals, now and then nothing, so that one network knows both distributions; sampling
 pushes its noise from the one towards the other at every step (Ho and Salimans 2022), where the
@@ -30,8 +30,7 @@ from crystal_diffusion.networks.conditions import (
 from crystal_diffusion.networks.embeddings import ConditionEmbedding
 from crystal_diffusion.networks.protocol import Conditions
 from crystal_diffusion.networks.text import Encode, TextEncoder
-from crystal_diffusion.networks.unet import DenoisingNetwork
-from crystal_diffusion.networks.unet_chain import UNetChain
+from crystal_diffusion.networks.unet import DenoisingNetwork, UNetChain
 from crystal_diffusion.properties import property_named, range_of
 
 log = logging.getLogger(__name__)
@@ -40,7 +39,7 @@ _UNLIKE = 0.5
 
 
 class ConditionalNetwork(DenoisingNetwork):
-    """The U-Net of the reference with what is asked beside the time.
+    """The U-Net of the original with what is asked beside the time.
 
     Args:
         properties: how many there are; text: size of the vectors of texts, 0 for none.
@@ -54,7 +53,7 @@ class ConditionalNetwork(DenoisingNetwork):
         self.told: Conditions | None = None
 
     def encode(self, x: Tensor, t: Tensor, mask: Tensor | None = None) -> Tensor:
-        """As of the reference, with what :attr:`told` says of each crystal."""
+        """As of the original, with what :attr:`told` says of each crystal."""
         padding = None if mask is None or bool((mask > 0).all()) else mask <= 0
         time = self.time(t)
         if self.told is not None:
@@ -89,7 +88,7 @@ class _GuidedChain:
 
 
 class ConditionalDiffusion(CrystalDiffusionModel):
-    """The reference model that can be asked for properties, or in words.
+    """The original model that can be asked for properties, or in words.
 
     Args:
         labels: properties by name, one value a training crystal, NaN where not known; they say
@@ -137,10 +136,10 @@ class ConditionalDiffusion(CrystalDiffusionModel):
         return self._chain or self.model
 
     def loss(self, batch: Mapping[str, Any]) -> Tensor:
-        """As that of the reference; the network is told pieces that hold the labels.
+        """As that of the original; the network is told pieces that hold the labels.
 
         Args:
-            batch: as of the reference, with ``labels``: properties by name, ``(crystals,)`` each;
+            batch: as of the original, with ``labels``: properties by name, ``(crystals,)`` each;
                 what is left out or NaN is not told; and ``text``, one a crystal, for a model with
                 an encoder.
 
@@ -191,15 +190,15 @@ class ConditionalDiffusion(CrystalDiffusionModel):
         guidance_scale: float = 1.0,
         **sampling: Any,
     ) -> Tensor:
-        """New coordinates, of the reference or as a text asks.
+        """New coordinates, of the original or as a text asks.
 
         Args:
-            *args: of the reference, see :meth:`CrystalDiffusionModel.sample`.
+            *args: of the original, see :meth:`CrystalDiffusionModel.sample`.
             prompt: for example ``"cubic silicon crystal"``. It is compared with the texts of the
                 training as a whole: nothing in it is understood, and a prompt unlike all of them
                 is warned of.
             guidance_scale: w; 0 asks for nothing, 1 as learned, more exaggerates.
-            **sampling: of the reference, too.
+            **sampling: of the original, too.
 
         Raises:
             InputError: for an empty prompt, a model that was told no texts, or a negative scale.
@@ -236,7 +235,7 @@ class ConditionalDiffusion(CrystalDiffusionModel):
             condition: by property a target value (within the property's tolerance), a pair or a
                 text, for example ``{"bandgap": 2.5, "density": (3.0, 4.0)}``.
             guidance_scale: w; 0 asks for nothing, 1 as learned, more exaggerates.
-            **sampling: of the reference's :meth:`sample`.
+            **sampling: of the original's :meth:`sample`.
 
         Raises:
             InputError: for a property it was not made for, or a negative scale.
@@ -253,7 +252,7 @@ class ConditionalDiffusion(CrystalDiffusionModel):
         return self._guided(self.scale.conditions(asked), guidance_scale, **sampling)
 
     def _guided(self, wish: Conditions, scale: float, *args: Any, **sampling: Any) -> Tensor:
-        """Samples of the reference, pushed towards the wish."""
+        """Samples of the original, pushed towards the wish."""
         if scale < 0:
             raise InputError(f"guidance_scale is {scale}; give 0 or more.")
         told = wish.part(slice(None), self.device)

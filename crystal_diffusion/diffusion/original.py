@@ -224,7 +224,7 @@ class CrystalDiffusionModel:
         Args:
             batch_size: number of crystals.
             max_atoms: atoms per crystal.
-            lattice: ``(batch_size or 1, 3, 3)`` given cells; the reference model does not change
+            lattice: ``(batch_size or 1, 3, 3)`` given cells; the original model does not change
                 them and its network does not see them.
             mask: ``(batch_size, max_atoms)``, 1 for atoms; all atoms if not given.
             sampler: "ddpm" (ancestral, all T steps) or "ddim" (Song et al. 2021).

@@ -1,4 +1,4 @@
-"""Progressive distillation of the reference model (Salimans and Ho 2022, algorithm 2).
+"""Progressive distillation of the original model (Salimans and Ho 2022, algorithm 2).
 
 The student learns to get in one DDIM step where its teacher gets in two; it then becomes the
 teacher of the next, with half as many steps. The target is stated for the noise that the network
@@ -21,7 +21,7 @@ class ProgressiveDistillation:
     """Teacher and student of one halving.
 
     Args:
-        teacher: a trained reference model with fixed variance.
+        teacher: a trained original model with fixed variance.
         steps: DDIM steps of the student; the teacher takes twice as many.
         hidden_dim: width of the student; the teacher's, with its weights, when not given.
         learning_rate: of Adam.
@@ -141,7 +141,7 @@ def progressive_distillation(
     """Halve the steps again and again: ``start``, ``start``/2, ... down to ``end``.
 
     Args:
-        teacher: a trained reference model.
+        teacher: a trained original model.
         batches: of a ``DataLoader``, gone through ``epochs`` times for each halving.
         start: steps of the first student; end: those of the last.
         hidden_dim: width of the students; a smaller one starts from random weights once.

@@ -48,7 +48,7 @@ class NoiseSchedule:
 
 
 def linear_schedule(steps: int, beta_start: float = 1e-4, beta_end: float = 0.02) -> NoiseSchedule:
-    """β rises linearly (Ho et al. 2020); the reference model's default."""
+    """β rises linearly (Ho et al. 2020); the original model's default."""
     return NoiseSchedule.from_beta(torch.linspace(beta_start, beta_end, steps))
 
 

@@ -266,10 +266,10 @@ def _count(
 
 def type_label(structure: Structure) -> str:
     """Name of the structure type as the library writes it; empty where no symmetry is found."""
-    from crystal_diffusion.proposals.library import ReferenceLibrary
+    from crystal_diffusion.proposals.library import CrystalLibrary
 
     try:
-        return str(ReferenceLibrary.from_structures([structure]).type_label[0])
+        return str(CrystalLibrary.from_structures([structure]).type_label[0])
     except InputError:
         return ""
 

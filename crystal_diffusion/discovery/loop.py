@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from crystal_diffusion.deprecated import renamed
 from crystal_diffusion.discovery import ordering, proposing
 from crystal_diffusion.discovery.judging import Energies, SecondOpinion
 from crystal_diffusion.discovery.proposing import Proposed, Proposing
@@ -61,6 +62,7 @@ _MOST_FROM_NOISE = 16
 _DRY = 3
 
 
+@renamed(batch="per_round")
 @dataclass(frozen=True)
 class DiscoverySettings:
     """How a discovery is done.
@@ -72,7 +74,7 @@ class DiscoverySettings:
         second: must agree; None where there is none.
         strategy: one of `wish.STRATEGIES`.
         seed: of all that is drawn.
-        batch: crystals relaxed in a round.
+        per_round: crystals relaxed in a round.
         limits: of each relaxation.
         executor: ``local``, ``here``, ``ray`` or ``ray:ADDRESS``.
         processes: workers; the usable cores by default.
@@ -84,7 +86,7 @@ class DiscoverySettings:
     second: str | None = None
     strategy: str = "loop"
     seed: int = 0
-    batch: int = 20
+    per_round: int = 20
     limits: RelaxLimits = field(default_factory=lambda: RelaxLimits(max_steps=60, time_limit_s=120))
     executor: str = "local"
     processes: int | None = None
@@ -94,15 +96,15 @@ class DiscoverySettings:
             raise InputError(
                 f"strategy: {self.strategy!r} unknown; choose from {', '.join(STRATEGIES)}"
             )
-        if self.batch < 1:
-            raise InputError(f"batch: {self.batch} given, but it must be 1 or more")
+        if self.per_round < 1:
+            raise InputError(f"per_round: {self.per_round} given, but it must be 1 or more")
 
     @property
     def key(self) -> str:
         """What the results depend on; a folder holds the results of one such text."""
         return (
-            f"{self.wish} {self.potential} {self.second} {self.strategy} {self.seed} {self.batch} "
-            f"{self.limits.fmax} {self.limits.smax} {self.limits.max_steps}"
+            f"{self.wish} {self.potential} {self.second} {self.strategy} {self.seed} "
+            f"{self.per_round} {self.limits.fmax} {self.limits.smax} {self.limits.max_steps}"
         )
 
 
@@ -270,7 +272,7 @@ class Discovery:
         """What is to be relaxed in a round, as rows."""
         settings = self.settings
         rng = np.random.default_rng([settings.seed, number])
-        wanted = settings.batch
+        wanted = settings.per_round
         if settings.budget.relaxations is not None:
             left = settings.budget.relaxations - len(self.relaxed.rows)
             wanted = left if settings.strategy == "once" else min(wanted, left)

@@ -232,8 +232,8 @@ class Proposing:
         counts = library.type_counts[kind]
         counts = counts[counts > 0].astype(float)
         old = np.array([int(z) for z in library.elements[row] if z])
-        before = float(tables.reference_volume(tables.indices(old), counts))
-        after = float(tables.reference_volume(tables.indices(np.array(numbers)), counts))
+        before = float(tables.expected_volume(tables.indices(old), counts))
+        after = float(tables.expected_volume(tables.indices(np.array(numbers)), counts))
         filled = structure.copy()
         for site, role in enumerate(roles.tolist()):
             filled.replace(site, int(numbers[role]))

@@ -35,7 +35,7 @@ REFERENCE_LIMITS = RelaxLimits()
 
 
 class Library(Protocol):
-    """What is needed of the reference library of known crystals (`proposals.library`)."""
+    """What is needed of the library of known crystals (`proposals.library`)."""
 
     @property
     def elements(self) -> Any:

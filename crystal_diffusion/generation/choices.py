@@ -22,7 +22,7 @@ from crystal_diffusion.symmetry.structure_types import NamedType, types_named
 if TYPE_CHECKING:
     from crystal_diffusion.generation.plan import Plan, Planner
     from crystal_diffusion.generation.request import Request
-    from crystal_diffusion.proposals.library import ReferenceLibrary
+    from crystal_diffusion.proposals.library import CrystalLibrary
 
 #: Draws of elements where no known crystal fits.
 _TRIES = 2000
@@ -82,7 +82,7 @@ class ChoicePlanner:
         request: Request,
         seed: int,
         known: Sequence[int],
-        library: ReferenceLibrary | None,
+        library: CrystalLibrary | None,
         planner: Callable[[Request], Planner],
     ) -> None:
         self._request, self._seed, self._make = request, seed, planner
@@ -136,7 +136,7 @@ class ElementChoices:
     """
 
     def __init__(
-        self, request: Request, known: Sequence[int], library: ReferenceLibrary | None
+        self, request: Request, known: Sequence[int], library: CrystalLibrary | None
     ) -> None:
         self.request = request
         self._symbols = {chemistry.symbol(z) for z in known} - set(request.exclude)
@@ -185,7 +185,7 @@ class ElementChoices:
         left = symbols - set(self.request.elements)
         return _one_of_each(left, self.request.one_of)
 
-    def _from_library(self, library: ReferenceLibrary) -> list[dict[str, int]]:
+    def _from_library(self, library: CrystalLibrary) -> list[dict[str, int]]:
         """Counts of the known compositions that fit, one for each known crystal."""
         counts = library.type_counts[library.entry_type]
         wanted = np.zeros(104, dtype=bool)

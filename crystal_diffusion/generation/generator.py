@@ -26,8 +26,6 @@ from crystal_diffusion.generation.asking import (
     resolved,
 )
 from crystal_diffusion.generation.cells import Cells, cells_of
-from crystal_diffusion.generation.clock import Clock
-from crystal_diffusion.generation.crystals import Crystals
 from crystal_diffusion.generation.finishing import Finished, finish
 from crystal_diffusion.generation.knowledge import (
     Knowledge,
@@ -36,9 +34,10 @@ from crystal_diffusion.generation.knowledge import (
 from crystal_diffusion.generation.neutral import neutral_sizes
 from crystal_diffusion.generation.plan import Plan, Planner, Proposer
 from crystal_diffusion.generation.request import Request
+from crystal_diffusion.generation.result import Clock, Crystals, GenerationResult
 from crystal_diffusion.generation.rows import make_row
 from crystal_diffusion.generation.sampling import batches, sample_plans
-from crystal_diffusion.generation.settings import GenerationResult, GenerationSettings
+from crystal_diffusion.generation.settings import GenerationSettings
 from crystal_diffusion.parallel import one_thread_each, side_by_side
 from crystal_diffusion.physics.report import ValidationReport
 from crystal_diffusion.physics.validator import PhysicsValidator
@@ -51,7 +50,7 @@ if TYPE_CHECKING:
     from crystal_diffusion.generation.symmetric import TemplateSource
     from crystal_diffusion.generation.uncertainty import SampleSpread
     from crystal_diffusion.matching import NearestKnown
-    from crystal_diffusion.proposals.library import ReferenceLibrary
+    from crystal_diffusion.proposals.library import CrystalLibrary
     from crystal_diffusion.proposals.prototypes import Proposal, PrototypeProposer
     from crystal_diffusion.ranking.candidates import Candidate, Pool
     from crystal_diffusion.ranking.scorers import Floats
@@ -113,7 +112,7 @@ class CrystalGenerator:
         return self.knowledge.pretrained
 
     @property
-    def library(self) -> ReferenceLibrary | None:
+    def library(self) -> CrystalLibrary | None:
         """Prototypes; None where there are none."""
         return self.knowledge.library
 

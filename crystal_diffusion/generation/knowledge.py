@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from crystal_diffusion.data.tables import CrystalArrays
     from crystal_diffusion.diffusion.joint import JointDiffusion
     from crystal_diffusion.generation.asking import PropertyJudge
-    from crystal_diffusion.generation.reference import KnownIndex
+    from crystal_diffusion.generation.nearest import KnownIndex
     from crystal_diffusion.generation.type_opinion import TypeOpinion
-    from crystal_diffusion.proposals.library import ReferenceLibrary
+    from crystal_diffusion.proposals.library import CrystalLibrary
     from crystal_diffusion.proposals.prototypes import PrototypeProposer
     from crystal_diffusion.skeletons.distribution import SkeletonModel
 
@@ -54,8 +54,8 @@ class Knowledge:
     """
 
     scorer: Scorer
-    open_library: Callable[[], ReferenceLibrary | None]
-    open_known: Callable[[ReferenceLibrary | None], KnownIndex | None]
+    open_library: Callable[[], CrystalLibrary | None]
+    open_known: Callable[[CrystalLibrary | None], KnownIndex | None]
     noise_share: float
     own_bonus: float = 0.0
     pretrained: bool = False
@@ -97,7 +97,7 @@ class Knowledge:
         return TypeOpinion(PrototypeProposer(), LearnedScorer())
 
     @cached_property
-    def library(self) -> ReferenceLibrary | None:
+    def library(self) -> CrystalLibrary | None:
         """Prototypes."""
         return self.open_library()
 
@@ -119,15 +119,15 @@ class Knowledge:
 def pretrained_knowledge(model: JointDiffusion) -> Knowledge:
     """Shipped library and the ranker trained with it; half of the crystals from noise."""
 
-    def library() -> ReferenceLibrary:
+    def library() -> CrystalLibrary:
         from crystal_diffusion.proposals.library import default_library
 
         return default_library()
 
-    def known(library: ReferenceLibrary | None) -> KnownIndex | None:
-        from crystal_diffusion.generation.reference import LibraryReference
+    def known(library: CrystalLibrary | None) -> KnownIndex | None:
+        from crystal_diffusion.generation.nearest import NearestInLibrary
 
-        return None if library is None else LibraryReference(library)
+        return None if library is None else NearestInLibrary(library)
 
     return Knowledge(
         LearnedScorer(residual=ResidualScorer(model)),
@@ -156,24 +156,24 @@ def joined_knowledge(
     if use == "shipped":
         return pretrained_knowledge(model)
 
-    def library() -> ReferenceLibrary:
+    def library() -> CrystalLibrary:
         from crystal_diffusion.proposals.joining import join, read_own
-        from crystal_diffusion.proposals.library import ReferenceLibrary, default_library
+        from crystal_diffusion.proposals.library import CrystalLibrary, default_library
 
         structures = [training.crystal(i).to_structure() for i in range(len(training))]
         entries, left_out = read_own(structures, training.ids)
         for name, reason in left_out.items():
             log.warning("%s is no structure type: %s", name, reason)
-        base = default_library() if use == "both" else ReferenceLibrary.from_types([], "own")
+        base = default_library() if use == "both" else CrystalLibrary.from_types([], "own")
         return join(base, entries)
 
-    def known(_: ReferenceLibrary | None) -> KnownIndex:
-        from crystal_diffusion.generation.reference import LibraryReference, NearerOf
+    def known(_: CrystalLibrary | None) -> KnownIndex:
+        from crystal_diffusion.generation.nearest import NearerOf, NearestInLibrary
         from crystal_diffusion.matching import ReferenceIndex
         from crystal_diffusion.proposals.library import default_library
 
         own = ReferenceIndex.from_arrays(training)
-        return NearerOf(own, LibraryReference(default_library()))
+        return NearerOf(own, NearestInLibrary(default_library()))
 
     learned = LearnedScorer(residual=ResidualScorer(model))
     return Knowledge(
@@ -191,16 +191,16 @@ def joined_knowledge(
 def own_knowledge(model: JointDiffusion, training: CrystalArrays | None) -> Knowledge:
     """The training crystals alone, judged by the network itself; all crystals from noise."""
 
-    def library() -> ReferenceLibrary | None:
+    def library() -> CrystalLibrary | None:
         if training is None:
             return None
-        from crystal_diffusion.proposals.library import ReferenceLibrary
+        from crystal_diffusion.proposals.library import CrystalLibrary
 
         structures = [training.crystal(i).to_structure() for i in range(len(training))]
-        return ReferenceLibrary.from_structures(structures, ids=list(training.ids))
+        return CrystalLibrary.from_structures(structures, ids=list(training.ids))
 
-    def known(_: ReferenceLibrary | None) -> KnownIndex | None:
-        from crystal_diffusion.generation.reference import training_index
+    def known(_: CrystalLibrary | None) -> KnownIndex | None:
+        from crystal_diffusion.generation.nearest import training_index
 
         return None if training is None else training_index(training, made.library)
 

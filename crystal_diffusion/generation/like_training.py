@@ -25,7 +25,7 @@ from crystal_diffusion.proposals.similarity import MAX_ELEMENT
 from crystal_diffusion.seeding import stream_seed
 
 if TYPE_CHECKING:
-    from crystal_diffusion.proposals.library import ReferenceLibrary
+    from crystal_diffusion.proposals.library import CrystalLibrary
     from crystal_diffusion.proposals.prototypes import Proposal, PrototypeProposer
     from crystal_diffusion.proposals.similarity import Floats, Ints
 
@@ -245,7 +245,7 @@ def like_formula(proposer: PrototypeProposer, known: Sequence[int], seed: int = 
     return str(Composition(drawn.structure.composition).reduced_formula)
 
 
-def _mostly_neutral(library: ReferenceLibrary, own: np.ndarray) -> bool:
+def _mostly_neutral(library: CrystalLibrary, own: np.ndarray) -> bool:
     """Whether charges balance in nearly all of the user's crystals."""
     balanced = []
     for entry in own[:200]:

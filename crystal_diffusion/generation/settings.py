@@ -1,26 +1,13 @@
-"""How a run is made, and what it made."""
+"""How a run is made."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from crystal_diffusion.deprecated import renamed
+from crystal_diffusion.deprecated import old_names, renamed
 from crystal_diffusion.diffusion.sampler import SamplerSettings
 from crystal_diffusion.errors import InputError
-from crystal_diffusion.generation.asking import PropertySelection
-from crystal_diffusion.generation.finishing import Original
-from crystal_diffusion.generation.plan import Plan
 from crystal_diffusion.physics.validator import PhysicsValidator
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from pymatgen.core import Structure
-
-    from crystal_diffusion.generation.confidence import HowMany
-    from crystal_diffusion.generation.rows import GeneratedRow
-    from crystal_diffusion.ranking.candidates import Pool
 
 
 @renamed(novel="noise_share", new="known_last", rank="scorer")
@@ -83,68 +70,4 @@ class GenerationSettings:
             raise InputError(f"idealise is {self.idealise}; give a tolerance of 0 to 1 Å.")
 
 
-@dataclass(repr=False)
-class GenerationResult:
-    """What a run made.
-
-    Attributes:
-        structures: by id, best rank first.
-        rows: one table row each, the same order.
-        rejected: how many candidates failed, by reason.
-        missing: indices of crystals that were given up, with the last reason.
-        plans: the plan of each structure.
-        seconds: wall time by stage.
-        interrupted: whether Ctrl-C ended it before all crystals were made.
-        originals: crystals as sampled, by id, where their symmetry was made exact.
-        pools: prototype candidates that those of a reduced formula are judged against.
-        how_many: for each composition, how many first candidates hold the answer with 50, 80, 90 %.
-        formula_units: numbers of formula units per cell that were tried, where a formula was given.
-        selection: what was asked of properties and how candidates were chosen; None for nothing.
-    """
-
-    structures: dict[str, Structure]
-    rows: list[GeneratedRow]
-    rejected: dict[str, int]
-    missing: dict[int, str]
-    plans: dict[str, Plan]
-    seconds: dict[str, float]
-    interrupted: bool = False
-    originals: dict[str, Original] = field(default_factory=dict)
-    pools: dict[str, Pool] = field(default_factory=dict)
-    formula_units: tuple[int, ...] = ()
-    how_many: list[HowMany] = field(default_factory=list)
-    selection: PropertySelection | None = None
-
-    def predictions(self, name: str) -> Mapping[str, float | None]:
-        """Columns of what was predicted of a crystal; none where nothing was asked."""
-        return {} if self.selection is None else self.selection.cells[name]
-
-    def __len__(self) -> int:
-        return len(self.structures)
-
-    def __iter__(self) -> Iterator[Structure]:
-        return iter(self.structures.values())
-
-    def __getitem__(self, which: int | str) -> Structure:
-        """A structure by its place from 0, best first, or by its id."""
-        if isinstance(which, str):
-            return self.structures[which]
-        return list(self.structures.values())[which]
-
-    def __repr__(self) -> str:
-        from crystal_diffusion.generation.crystals import summary
-
-        return summary(self)
-
-    def to_dataframe(self) -> pd.DataFrame:
-        """One row for each crystal, columns as in ``structures.csv``."""
-        from crystal_diffusion.generation.crystals import table
-
-        return table(self.rows)
-
-    def _repr_html_(self) -> str:
-        """A gallery for notebooks."""
-        from crystal_diffusion.viewer.view import gallery_html
-
-        captions = [f"{row.id} {row.formula}" for row in self.rows]
-        return gallery_html(list(self.structures.values()), captions)
+__getattr__ = old_names(__name__, GenerationResult="generation.result:GenerationResult")

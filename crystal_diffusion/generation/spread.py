@@ -15,7 +15,8 @@ from crystal_diffusion.errors import InputError
 from crystal_diffusion.generation.generator import CrystalGenerator, check_numbers, crystal_id
 from crystal_diffusion.generation.loading import load
 from crystal_diffusion.generation.request import Request
-from crystal_diffusion.generation.settings import GenerationResult, GenerationSettings
+from crystal_diffusion.generation.result import GenerationResult
+from crystal_diffusion.generation.settings import GenerationSettings
 from crystal_diffusion.physics.report import ValidationReport
 
 #: Crystals of a part.

@@ -1,6 +1,6 @@
 """The index of known crystals that ships with the package.
 
-Three kinds of rows, in this order: the crystals of the reference library, which proposals use too;
+Three kinds of rows, in this order: the crystals of the library, which proposals use too;
 further crystals with a structure (validation sets); crystals of which only formula, space group and
 volume are told, because the benchmarks that ask for them stay blind (test sets). Every row has the
 energy of one potential at its published cell, where that could be computed.
@@ -22,7 +22,7 @@ from crystal_diffusion.energy.reference_energies import ReferenceEntry
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.files import atomic_write
 from crystal_diffusion.pretrained import asset_path
-from crystal_diffusion.proposals.library import MAX_ROLES, ReferenceLibrary, default_library
+from crystal_diffusion.proposals.library import MAX_ROLES, CrystalLibrary, default_library
 from crystal_diffusion.proposals.quantisation import (
     ANGLE_STEPS_PER_DEGREE,
     COORD_STEPS,
@@ -80,7 +80,7 @@ class KnownCrystals:
         potential, potential_version: whose energies they are.
     """
 
-    library: ReferenceLibrary
+    library: CrystalLibrary
     names: tuple[str, ...]
     elements: NDArray[np.uint8]
     counts: NDArray[np.uint8]
@@ -98,7 +98,7 @@ class KnownCrystals:
     potential_version: str
 
     @classmethod
-    def of_library(cls, library: ReferenceLibrary) -> KnownCrystals:
+    def of_library(cls, library: CrystalLibrary) -> KnownCrystals:
         """An index of the crystals of a library alone, without energies."""
         elements, counts = empty_rows(0)
         rows = len(library)
@@ -297,7 +297,7 @@ class KnownCrystals:
             )
 
     @classmethod
-    def load(cls, path: Path, library: ReferenceLibrary) -> KnownCrystals:
+    def load(cls, path: Path, library: CrystalLibrary) -> KnownCrystals:
         """Read what `save` wrote, beside the library it was made for.
 
         Raises:

@@ -242,16 +242,16 @@ class RayExecutor:
                 if not pending:
                     return
                 ready, _ = ray.wait(list(pending), num_returns=1)
-                for reference in ready:
-                    key = pending.pop(reference)
-                    yield key, self._outcome(ray, reference)
+                for handle in ready:
+                    key = pending.pop(handle)
+                    yield key, self._outcome(ray, handle)
         finally:
             if started:
                 ray.shutdown()
 
-    def _outcome(self, ray: Any, reference: Any) -> Outcome[Any]:
+    def _outcome(self, ray: Any, handle: Any) -> Outcome[Any]:
         try:
-            return Outcome(ray.get(reference))
+            return Outcome(ray.get(handle))
         except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
             return Outcome(None, f"the Ray worker died {self.retries + 1} times: {_failed(error)}")
         except ray.exceptions.RayTaskError as error:

@@ -48,13 +48,13 @@ class PaddedCrystals:
         positions: ``(crystals, atoms, 3)`` fractional.
         lattice: ``(crystals, 3, 3)`` Å.
         mask: ``(crystals, atoms)`` true where there is an atom.
-        batched: whether they were given with a batch axis.
+        several: whether they were given with an axis of crystals.
     """
 
     positions: Floats
     lattice: Floats
     mask: NDArray[np.bool_]
-    batched: bool
+    several: bool
 
     def __iter__(self) -> Iterator[tuple[Floats, Floats, NDArray[np.bool_]]]:
         return zip(self.positions, self.lattice, self.mask, strict=True)
@@ -67,7 +67,7 @@ class PaddedCrystals:
             InputError: for shapes that do not fit.
         """
         frac, cell = to_array(positions), to_array(lattice)
-        batched = frac.ndim == 3
+        several = frac.ndim == 3
         if frac.ndim not in (2, 3) or frac.shape[-1] != 3:
             raise InputError(
                 f"positions have shape {frac.shape}; give (atoms, 3) or (crystals, atoms, 3) "
@@ -77,7 +77,7 @@ class PaddedCrystals:
             raise InputError(
                 f"lattice has shape {cell.shape}; give (3, 3) or (crystals, 3, 3), rows in Å."
             )
-        frac = frac if batched else frac[None]
+        frac = frac if several else frac[None]
         cell = cell if cell.ndim == 3 else cell[None]
         if cell.shape[0] not in (1, len(frac)):
             raise InputError(
@@ -92,4 +92,4 @@ class PaddedCrystals:
                 f"mask has shape {there.shape} but positions {frac.shape}; "
                 "give one entry for each atom."
             ) from None
-        return cls(frac, np.broadcast_to(cell, (len(frac), 3, 3)), there, batched)
+        return cls(frac, np.broadcast_to(cell, (len(frac), 3, 3)), there, several)

@@ -220,7 +220,7 @@ class PhysicsValidator:
             out[index, there] = result.frac_coords
             if not result.valid:
                 _log.warning("crystal %d was not corrected: %s", index, result.reason)
-        return same_kind(out if crystals.batched else out[0], positions)
+        return same_kind(out if crystals.several else out[0], positions)
 
     def pair_limits(self, atomic_numbers: Any) -> Floats:
         """``(atoms, atoms)`` smallest distance in Å that keeps ``pair_distance`` from an error."""

@@ -1,6 +1,6 @@
 """`PropertyPredictor` of the original design: a linear head on the encoder of a denoiser.
 
-It shares the encoder of any model here: the reference U-Net, which sees positions alone, or a joint
+It shares the encoder of any model here: the original U-Net, which sees positions alone, or a joint
 model, which sees elements and cell too. It is the weaker of the two ways to a property: the
 features of a denoiser foretell formation energies several times worse than the network made for
 it (:class:`~crystal_diffusion.prediction.model.PropertyModel`).
@@ -35,7 +35,7 @@ class PropertyPredictor(nn.Module):
     """One number for a crystal: the mean over atoms of a denoiser's features, then a linear map.
 
     Args:
-        crystal_encoder: whose features are used; shared, not copied. A new reference U-Net as in
+        crystal_encoder: whose features are used; shared, not copied. A new original U-Net as in
             the original design when not given; its ``forward`` looks at positions alone.
     """
 
@@ -79,7 +79,7 @@ class PropertyPredictor(nn.Module):
         Args:
             positions: ``(crystals, atoms, 3)`` fractional; lattice: ``(crystals, 3, 3)`` Å.
             atom_types: ``(crystals, atoms)`` atomic numbers, 0 for padding; needed by the encoder
-                of a joint model, not looked at by the reference U-Net.
+                of a joint model, not looked at by the original U-Net.
             mask: ``(crystals, atoms)``, 1 for atoms, 0 for padding; all atoms when not given.
         """
         out: Tensor = self.property_head(self.encode(positions, lattice, atom_types, mask))

@@ -1,4 +1,4 @@
-"""Shipped assets and their cards: weights, tables and the reference library.
+"""Shipped assets and their cards: weights, tables and the library of crystals.
 
 Beside each asset lies a card of the same name that ends in ``.md``. It begins with a block of TOML
 between lines of ``+++``: file, sha256, license, source, recipe, inputs and the minutes that making

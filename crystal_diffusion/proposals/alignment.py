@@ -76,18 +76,18 @@ def _metric_weights() -> Floats:
 
 
 def matching_bases(
-    reference: Floats, lattice: Floats, ltol: float, angle_tol: float, limit: int = 96
+    target: Floats, lattice: Floats, ltol: float, angle_tol: float, limit: int = 96
 ) -> Ints:
-    """Integer matrices M with ``M @ lattice`` close to ``reference``, the closest first.
+    """Integer matrices M with ``M @ lattice`` close to ``target``, the closest first.
 
     Args:
-        reference, lattice: ``(3, 3)`` rows, already scaled to one volume.
+        target, lattice: ``(3, 3)`` rows, already scaled to one volume.
         ltol: largest relative difference of lengths; angle_tol: of angles, in degrees.
     """
     metric = lattice @ lattice.T
     six = metric[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
     squared = (_metric_weights() @ six).reshape(-1, 3)
-    wanted_lengths, wanted_cosines = cell_parameters(reference @ reference.T)
+    wanted_lengths, wanted_cosines = cell_parameters(target @ target.T)
     ratio = squared / wanted_lengths**2
     high, low = (1 + ltol) ** 2, (1 + ltol) ** -2
     near = np.flatnonzero(((ratio < high) & (ratio > low)).all(1))
@@ -106,7 +106,7 @@ def _degrees(cosines: Floats) -> Floats:
 
 
 def _assign(squared: Floats, other_role: NDArray[np.bool_]) -> Ints | None:
-    """For each reference atom the atom of the crystal that takes its place, or None."""
+    """For each target atom the atom of the crystal that takes its place, or None."""
     squared = np.where(other_role, 1e6, squared)
     nearest = squared.argmin(1)
     if len(set(nearest.tolist())) == len(nearest):
@@ -121,7 +121,7 @@ def _assign(squared: Floats, other_role: NDArray[np.bool_]) -> Ints | None:
 
 
 def align(
-    reference: Frame,
+    target: Frame,
     crystal: Frame,
     *,
     ltol: float = 0.25,
@@ -130,41 +130,41 @@ def align(
     identity_only: bool = False,
     enough: float = 1e-3,
 ) -> Alignment | None:
-    """The crystal moved into the frame of ``reference``, or None where they are not of one type.
+    """The crystal moved into the frame of ``target``, or None where they are not of one type.
 
     Args:
         largest: largest distance allowed for any atom, in units of (V/N)^(1/3).
         identity_only: try only the basis as it stands (for cells in one standard setting).
         enough: stop looking for a better fit below this RMS.
     """
-    atoms = len(reference.coords)
-    counts = np.bincount(reference.roles)
+    atoms = len(target.coords)
+    counts = np.bincount(target.roles)
     if len(crystal.coords) != atoms or not np.array_equal(counts, np.bincount(crystal.roles)):
         return None
-    ref_lattice = reference.lattice / reference.scale
+    target_lattice = target.lattice / target.scale
     lattice = crystal.lattice / crystal.scale
     if not identity_only:
-        bases = matching_bases(ref_lattice, lattice, ltol, angle_tol)
-    elif _cells_close(ref_lattice, lattice, ltol, angle_tol):
+        bases = matching_bases(target_lattice, lattice, ltol, angle_tol)
+    elif _cells_close(target_lattice, lattice, ltol, angle_tol):
         bases = np.eye(3, dtype=np.int64)[None]
     else:
         return None
     anchor = int(np.flatnonzero(crystal.roles == np.where(counts > 0, counts, 999).argmin())[0])
-    targets = np.flatnonzero(reference.roles == crystal.roles[anchor])
-    other_role = reference.roles[:, None] != crystal.roles[None, :]
+    targets = np.flatnonzero(target.roles == crystal.roles[anchor])
+    other_role = target.roles[:, None] != crystal.roles[None, :]
     best: Alignment | None = None
     for start in range(0, len(bases), 8):
         block = bases[start : start + 8].astype(float)
         moved = block @ lattice
-        metrics = (ref_lattice @ ref_lattice.T + moved @ moved.transpose(0, 2, 1)) / 2
+        metrics = (target_lattice @ target_lattice.T + moved @ moved.transpose(0, 2, 1)) / 2
         means = np.linalg.cholesky(metrics)
         coords = crystal.coords @ np.linalg.inv(block)  # (bases, atoms, 3)
-        shifts = reference.coords[targets][None] - coords[:, anchor][:, None]
+        shifts = target.coords[targets][None] - coords[:, anchor][:, None]
         if identity_only:
             shifts = np.concatenate([np.zeros((len(block), 1, 3)), shifts], 1)
-        # (bases, shifts, reference atoms, atoms, 3)
+        # (bases, shifts, target atoms, atoms, 3)
         delta = (
-            coords[:, None, None] + shifts[:, :, None, None] - reference.coords[None, None, :, None]
+            coords[:, None, None] + shifts[:, :, None, None] - target.coords[None, None, :, None]
         )
         delta -= np.rint(delta)
         steps = delta @ means[:, None, None]
@@ -184,18 +184,16 @@ def align(
             distances = np.sqrt(np.square(moves @ means[base]).sum(-1))
             rms = float(np.sqrt(np.square(distances).mean()))
             if distances.max() < largest and (best is None or rms < best.rms - 1e-9):
-                frame = Frame(
-                    block[base] @ crystal.lattice, reference.coords + moves, reference.roles
-                )
+                frame = Frame(block[base] @ crystal.lattice, target.coords + moves, target.roles)
                 best = Alignment(frame, rms, float(distances.max()))
                 if rms < enough:
                     return best
     return best
 
 
-def _cells_close(reference: Floats, lattice: Floats, ltol: float, angle_tol: float) -> bool:
+def _cells_close(target: Floats, lattice: Floats, ltol: float, angle_tol: float) -> bool:
     lengths, cosines = cell_parameters(lattice @ lattice.T)
-    wanted, wanted_cosines = cell_parameters(reference @ reference.T)
+    wanted, wanted_cosines = cell_parameters(target @ target.T)
     turn = np.abs(_degrees(cosines) - _degrees(wanted_cosines))
     return bool(
         np.abs(np.log(lengths / wanted)).max() <= np.log1p(ltol) and turn.max() <= angle_tol

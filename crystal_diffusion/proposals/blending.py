@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from crystal_diffusion.proposals.library import ReferenceLibrary
+from crystal_diffusion.proposals.library import CrystalLibrary
 from crystal_diffusion.proposals.quantisation import cell_volume
 from crystal_diffusion.proposals.similarity import ElementTables, Floats, Ints
 
@@ -47,7 +47,7 @@ class BlendSettings:
 
 
 def blend(
-    library: ReferenceLibrary,
+    library: CrystalLibrary,
     tables: ElementTables,
     kind: int,
     wanted: Ints,
@@ -70,7 +70,7 @@ def blend(
     coords = library.frac_coords(kind, entries)
     known = tables.indices(library.elements[entries][:, : len(wanted)])
     atoms = int(counts.sum())
-    expected = tables.reference_volume(known, counts)
+    expected = tables.expected_volume(known, counts)
     volumes = cell_volume(parameters) / atoms
     misfit = np.log(volumes / expected)
     delta = coords - coords[0]
@@ -87,7 +87,7 @@ def blend(
         settings.slope_penalty,
     )
     spread = float(np.sqrt(weights @ np.square(misfit - weights @ misfit)))
-    volume = float(np.exp(predicted[0]) * tables.reference_volume(wanted, counts))
+    volume = float(np.exp(predicted[0]) * tables.expected_volume(wanted, counts))
     cell = np.concatenate([np.exp(predicted[1:4]), predicted[4:7] * 60.0])
     cell[3:] = np.clip(cell[3:], 20.0, 160.0)
     if cell_volume(cell) < 1e-3:

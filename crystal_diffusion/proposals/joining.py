@@ -1,4 +1,4 @@
-"""Add a user's crystals to a reference library, as members of its types or as new types."""
+"""Add a user's crystals to a library, as members of its types or as new types."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from crystal_diffusion.proposals.clustering import (
     group_bin,
     read_entry,
 )
-from crystal_diffusion.proposals.library import MAX_ROLES, ReferenceLibrary
+from crystal_diffusion.proposals.library import MAX_ROLES, CrystalLibrary
 from crystal_diffusion.proposals.quantisation import COORD_STEPS, encode_cell
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def read_own(
     return entries, left_out
 
 
-def join(library: ReferenceLibrary, entries: Sequence[Entry]) -> ReferenceLibrary:
+def join(library: CrystalLibrary, entries: Sequence[Entry]) -> CrystalLibrary:
     """The library with more crystals, its own entries unchanged; ``own`` marks the new ones.
 
     Each crystal joins the type it fits best among those of the same space group and site symmetry
@@ -80,7 +80,7 @@ def join(library: ReferenceLibrary, entries: Sequence[Entry]) -> ReferenceLibrar
     return _merged(library, placed, founded)
 
 
-def _types_like(library: ReferenceLibrary, entry: Entry) -> list[tuple[int, StructureType]]:
+def _types_like(library: CrystalLibrary, entry: Entry) -> list[tuple[int, StructureType]]:
     """Types of the library with the space group and site signature of an entry, without members."""
     counts = tuple(count for count, _ in entry.signature)
     span = library.keys.get(counts)
@@ -118,12 +118,12 @@ def _types_like(library: ReferenceLibrary, entry: Entry) -> list[tuple[int, Stru
 
 
 def _merged(
-    library: ReferenceLibrary,
+    library: CrystalLibrary,
     placed: Sequence[tuple[int, TypeMember]],
     founded: Sequence[StructureType],
-) -> ReferenceLibrary:
+) -> CrystalLibrary:
     """Arrays of the library with members added to its types and with new types."""
-    new = ReferenceLibrary.from_types(founded, library.source)
+    new = CrystalLibrary.from_types(founded, library.source)
     types = len(library.type_counts)
     names = [member.entry.id for _, member in placed]
     cells = np.array([encode_cell(m.frame.lattice) for _, m in placed], np.uint16).reshape(-1, 6)
@@ -185,7 +185,7 @@ def _merged(
     )
 
 
-def _fresh_labels(library: ReferenceLibrary, new: ReferenceLibrary) -> NDArray[Any]:
+def _fresh_labels(library: CrystalLibrary, new: CrystalLibrary) -> NDArray[Any]:
     """Labels of new types, numbered on where the library has the same one."""
     taken = set(library.type_label.tolist())
     fresh = []

@@ -1,4 +1,4 @@
-"""The reference library: known crystals, quantised, grouped by structure type.
+"""The library: known crystals, quantised, grouped by structure type.
 
 Every crystal is kept in the frame of its structure type (same basis, origin and atom order), so
 its cell is one primitive cell of the crystal, not always the reduced one. Positions and cells are
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from crystal_diffusion.deprecated import old_names
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.files import atomic_write
 from crystal_diffusion.pretrained import asset_path
@@ -51,13 +52,13 @@ def default_library_path() -> Path:
 
 
 @lru_cache(maxsize=1)
-def default_library() -> ReferenceLibrary:
+def default_library() -> CrystalLibrary:
     """The shipped library, read once per process."""
-    return ReferenceLibrary.load()
+    return CrystalLibrary.load()
 
 
 @dataclass(frozen=True, eq=False)
-class ReferenceLibrary:
+class CrystalLibrary:
     """Crystals grouped by structure type; entries of one type are neighbours in all arrays.
 
     Attributes:
@@ -210,7 +211,7 @@ class ReferenceLibrary:
         e_above_hull: Sequence[float] | None = None,
         formation_energy: Sequence[float] | None = None,
         source: str = "given structures",
-    ) -> ReferenceLibrary:
+    ) -> CrystalLibrary:
         """A library from ordered crystals.
 
         Raises:
@@ -249,7 +250,7 @@ class ReferenceLibrary:
         return cls.from_types(group_entries(entries), source)
 
     @classmethod
-    def from_types(cls, types: Sequence[StructureType], source: str) -> ReferenceLibrary:
+    def from_types(cls, types: Sequence[StructureType], source: str) -> CrystalLibrary:
         """A library from grouped crystals (see ``clustering.group_entries``)."""
         order = sorted(
             types, key=lambda kind: (len(kind.counts), kind.counts, -len(kind.members), kind.label)
@@ -347,7 +348,7 @@ class ReferenceLibrary:
         return np.repeat(first, atoms) + within
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str] | None = None) -> ReferenceLibrary:
+    def load(cls, path: str | os.PathLike[str] | None = None) -> CrystalLibrary:
         """Read a library; without ``path``, the one that is shipped.
 
         Raises:
@@ -356,7 +357,7 @@ class ReferenceLibrary:
         source = default_library_path() if path is None else Path(path)
         if not source.is_file():
             raise InputError(
-                f"There is no reference library at {source}; give the path of a saved one, or "
+                f"There is no library of crystals at {source}; give the path of a saved one, or "
                 "reinstall the package."
             )
         try:
@@ -365,7 +366,7 @@ class ReferenceLibrary:
             header = json.loads(data["header"].tobytes())
         except (ValueError, KeyError, OSError) as problem:
             raise InputError(
-                f"{source} is not a reference library ({problem}); give one written by save()."
+                f"{source} is not a library of crystals ({problem}); give one written by save()."
             ) from problem
         if header.get("format") != _FORMAT:
             raise InputError(
@@ -398,12 +399,15 @@ class ReferenceLibrary:
         )
 
 
-def load_library(path: Path | None = None) -> ReferenceLibrary | None:
-    """The reference library of known crystals; None (and a warning) where it is not there."""
+def load_library(path: Path | None = None) -> CrystalLibrary | None:
+    """The shipped library of known crystals; None (and a warning) where it is not there."""
     try:
-        return ReferenceLibrary.load(path)
+        return CrystalLibrary.load(path)
     except InputError as error:
         if path is not None:
             raise
         log.warning("no library of known crystals: %s", error)
         return None
+
+
+__getattr__ = old_names(__name__, ReferenceLibrary="CrystalLibrary")

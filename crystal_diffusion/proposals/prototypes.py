@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from crystal_diffusion.errors import InputError, RequestError
 from crystal_diffusion.proposals.blending import BlendSettings, blend
-from crystal_diffusion.proposals.library import ReferenceLibrary, default_library
+from crystal_diffusion.proposals.library import CrystalLibrary, default_library
 from crystal_diffusion.proposals.quantisation import composition_code
 from crystal_diffusion.proposals.similarity import (
     MAX_ELEMENT,
@@ -140,7 +140,7 @@ class PrototypeProposer:
 
     def __init__(
         self,
-        library: ReferenceLibrary | None = None,
+        library: CrystalLibrary | None = None,
         tables: ElementTables | None = None,
         settings: BlendSettings | None = None,
         own_bonus: float = 0.0,
@@ -312,7 +312,7 @@ class PrototypeProposer:
         )
         nearest = int(option.distances.argmin())
         counts = self.library.type_counts[option.kind][: len(wanted)]
-        expected = float(self.tables.reference_volume(wanted, counts))
+        expected = float(self.tables.expected_volume(wanted, counts))
         hull = self.library.e_above_hull[option.entries]
         known = np.isfinite(hull)
         return Proposal(

@@ -92,7 +92,7 @@ class ElementTables:
             total += weight * self.squared_distances[wanted[:, role]][:, known[:, role]]
         return total
 
-    def reference_volume(self, indices: Ints, counts: NDArray[Any]) -> Floats:
+    def expected_volume(self, indices: Ints, counts: NDArray[Any]) -> Floats:
         """``(...,)`` Å3 per atom expected from elements alone; arguments ``(..., roles)``."""
         counts = np.where(indices % (MAX_ELEMENT + 1) > 0, counts, 0)
         values = self.volumes.reshape(-1)[indices] * counts

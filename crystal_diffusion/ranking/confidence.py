@@ -185,7 +185,8 @@ def fit(rows: Sequence[Mapping[str, Any]], penalty: float = PENALTY) -> Confiden
     """Logistic regression of "this group is the answer" on all groups of the rows.
 
     Args:
-        rows: with ``scores``, ``groups``, ``match`` and ``features``, as of ``pool_row``.
+        rows: with ``scores``, ``groups``, ``match`` and ``features``
+            (`recipes/confidence_rows.py`).
         penalty: of the squared weights.
 
     Raises:

@@ -24,7 +24,7 @@ from crystal_diffusion.ranking.scorers import NO_POOLS, Floats, LearnedScorer, P
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    from crystal_diffusion.proposals.library import ReferenceLibrary
+    from crystal_diffusion.proposals.library import CrystalLibrary
     from crystal_diffusion.proposals.prototypes import Proposal
 
 #: What is tried: log weight of own votes, and weight of own votes in the score.
@@ -135,8 +135,8 @@ class _List:
 
 
 def weigh_own(
-    shipped: ReferenceLibrary,
-    joined: ReferenceLibrary,
+    shipped: CrystalLibrary,
+    joined: CrystalLibrary,
     crystals: Sequence[Structure],
     *,
     seed: int = 0,
@@ -186,7 +186,7 @@ def weigh_own(
 
 
 def left_out_seconds(
-    shipped: ReferenceLibrary, joined: ReferenceLibrary, crystals: Sequence[Structure], seed: int
+    shipped: CrystalLibrary, joined: CrystalLibrary, crystals: Sequence[Structure], seed: int
 ) -> float:
     """What :func:`weigh_own` will take, from timing the first crystal that it leaves out."""
     if len(crystals) < FEWEST:

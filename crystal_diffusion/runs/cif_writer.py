@@ -2,7 +2,7 @@
 
 A structure whose atoms are brought onto each other by symmetry operations to within ``EXACT_A``
 is written by one atom of each orbit, the operations, and the group: its name and Hall symbol where
-the cell is one of the tables, else the number and the name of the reference setting. Everything
+the cell is one of the tables, else the number and the name of the standard setting. Everything
 else is written in P 1 with all atoms, and a comment says which group it has nearly.
 """
 
@@ -93,8 +93,8 @@ def _group_lines(structure: Structure, found: _Symmetry | None) -> list[str]:
         return lines
     number = f"_space_group_IT_number     {found.number}"
     if found.group is None:
-        reference = gemmi.find_spacegroup_by_number(found.number)
-        return [f"_space_group_name_H-M_ref  '{reference.hm}'", number]
+        standard = gemmi.find_spacegroup_by_number(found.number)
+        return [f"_space_group_name_H-M_ref  '{standard.hm}'", number]
     return [
         f"_space_group_name_H-M_alt  '{found.group.xhm()}'",
         f"_space_group_name_Hall     '{found.group.hall}'",

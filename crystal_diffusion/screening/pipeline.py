@@ -37,7 +37,7 @@ from crystal_diffusion.known.novelty import nearest_known, read_own_references
 from crystal_diffusion.known.phases import near_hull
 from crystal_diffusion.parallel import usable_cores
 from crystal_diffusion.parallel.executors import Executor, make_executor
-from crystal_diffusion.proposals.library import ReferenceLibrary
+from crystal_diffusion.proposals.library import CrystalLibrary
 from crystal_diffusion.runs.rows import rounded, structure_from_row, structure_hash
 from crystal_diffusion.screening import tables
 from crystal_diffusion.screening.rows import (
@@ -403,7 +403,7 @@ class _Screen:
             self.known = (
                 load_known()
                 if path is None
-                else KnownCrystals.of_library(ReferenceLibrary.load(path))
+                else KnownCrystals.of_library(CrystalLibrary.load(path))
             )
         title = f"compared with {self.known.title}"
         if title not in self.notes:

@@ -35,13 +35,13 @@ def draw_composition(
     allowed: Collection[int] | None = None,
     required: Collection[int] = (),
 ) -> Assignment:
-    """Elements on the positions of one of the groups, as reference crystals have them.
+    """Elements on the positions of one of the groups, as known crystals have them.
 
     A known pattern of the groups is drawn by frequency and its roles get different elements by
     frequency; where no pattern fits, positions are drawn one by one for a size of the range.
 
     Args:
-        prior: the reference frequencies.
+        prior: the frequencies in known crystals.
         groups: to choose from.
         rng: the random stream.
         num_atoms: smallest and largest number of atoms in the primitive cell.

@@ -1,7 +1,7 @@
-"""How often reference crystals use each group and each way to fill its Wyckoff positions.
+"""How often known crystals use each group and each way to fill its Wyckoff positions.
 
 A *pattern* is a space group with the letters of each element, elements unnamed, such as Pm-3m with
-a | b | c. For each pattern the prior keeps how many reference crystals have it and which elements
+a | b | c. For each pattern the prior keeps how many known crystals have it and which elements
 they put on each of its roles. An assignment is drawn from the patterns of the same group and
 counts, weighted by how often they occur and by how well the elements fit (elements near on
 Pettifor's chemical scale count for each other), or, with a share that shrinks as such patterns
@@ -53,7 +53,7 @@ LETTER_SMOOTHING = 10.0
 
 
 class WyckoffPrior:
-    """Frequencies of groups, patterns, positions and elements in reference crystals.
+    """Frequencies of groups, patterns, positions and elements in known crystals.
 
     Args:
         table: what was counted.
@@ -141,7 +141,7 @@ class WyckoffPrior:
 
     @cached_property
     def element_counts(self) -> Floats:
-        """``(104,)`` roles that each atomic number has in the reference crystals."""
+        """``(104,)`` roles that each atomic number has in the known crystals."""
         counted = np.bincount(self._kinds, self._times, len(chemistry.SYMBOLS))
         return np.asarray(counted, np.float64)
 
@@ -265,7 +265,7 @@ class WyckoffPrior:
         groups: Iterable[SpaceGroup | str | int] | None = None,
         cell: str = "primitive",
     ) -> SpaceGroup:
-        """A group that the composition fits, drawn as in the reference crystals.
+        """A group that the composition fits, drawn as in the known crystals.
 
         Args:
             groups: to choose from; all 230 by default.

@@ -55,7 +55,7 @@ from crystal_diffusion.workflows.training_settings import TrainingSettings
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    from crystal_diffusion.proposals.library import ReferenceLibrary
+    from crystal_diffusion.proposals.library import CrystalLibrary
 
 log = logging.getLogger(__name__)
 
@@ -313,7 +313,7 @@ def earlier_crystals(base: CrystalGenerator, arrays: CrystalArrays) -> CrystalAr
 
 def _libraries(
     arrays: CrystalArrays, more: CrystalArrays | None
-) -> tuple[tuple[ReferenceLibrary, ReferenceLibrary], list[Structure]]:
+) -> tuple[tuple[CrystalLibrary, CrystalLibrary], list[Structure]]:
     """The shipped library, and with the crystals; those of them that can be left out in turn.
 
     Args:

@@ -16,7 +16,8 @@ from crystal_diffusion.evaluation.baselines import NearestNeighbourCopy, RandomP
 from crystal_diffusion.evaluation.benchmark import run_benchmark
 from crystal_diffusion.generation.generator import CrystalGenerator
 from crystal_diffusion.generation.request import Request
-from crystal_diffusion.generation.settings import GenerationResult, GenerationSettings
+from crystal_diffusion.generation.result import GenerationResult
+from crystal_diffusion.generation.settings import GenerationSettings
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

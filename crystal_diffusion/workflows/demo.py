@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from crystal_diffusion.data.demo import create_demo_dataset
 from crystal_diffusion.generation.request import Request
+from crystal_diffusion.generation.result import GenerationResult
 from crystal_diffusion.generation.rows import GeneratedRow
-from crystal_diffusion.generation.settings import GenerationResult, GenerationSettings
+from crystal_diffusion.generation.settings import GenerationSettings
 from crystal_diffusion.workflows.estimate import TrainingSummary
 from crystal_diffusion.workflows.train import train
 

@@ -15,7 +15,8 @@ from crystal_diffusion.files import locked, new_folder, uninterrupted
 from crystal_diffusion.generation.generator import CrystalGenerator, check_numbers
 from crystal_diffusion.generation.loading import model_hash
 from crystal_diffusion.generation.request import Request
-from crystal_diffusion.generation.settings import GenerationResult, GenerationSettings
+from crystal_diffusion.generation.result import GenerationResult
+from crystal_diffusion.generation.settings import GenerationSettings
 from crystal_diffusion.matching import StructureMatch
 from crystal_diffusion.parallel import usable_cores
 from crystal_diffusion.physics.validator import PhysicsValidator

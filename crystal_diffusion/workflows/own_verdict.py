@@ -22,7 +22,7 @@ from crystal_diffusion.symmetry.groups import SpaceGroup
 from crystal_diffusion.workflows.adapt import BOTH_WAYS_BELOW, FEWEST, NO_CHANGE, Selection
 
 if TYPE_CHECKING:
-    from crystal_diffusion.proposals.library import ReferenceLibrary
+    from crystal_diffusion.proposals.library import CrystalLibrary
 
 #: Names that are listed before "and N more".
 _LISTED = 3
@@ -45,7 +45,7 @@ class Joined:
     members: int
 
 
-def joined_types(library: ReferenceLibrary) -> Joined:
+def joined_types(library: CrystalLibrary) -> Joined:
     """Structure types of the user's crystals in a library that marks them."""
     if library.own is None or not library.own.any():
         return Joined(0, 0, "", 0)

@@ -289,11 +289,11 @@ def _predictor(
 
 def _proposer(column: str, structures: Sequence[Structure], names: Sequence[str]) -> Any:
     from crystal_diffusion.proposals.joining import join, read_own
-    from crystal_diffusion.proposals.library import ReferenceLibrary, default_library
+    from crystal_diffusion.proposals.library import CrystalLibrary, default_library
     from crystal_diffusion.proposals.prototypes import PrototypeProposer
 
     entries, _ = read_own(structures, names)
-    base = default_library() if column.endswith("both") else ReferenceLibrary.from_types([], "own")
+    base = default_library() if column.endswith("both") else CrystalLibrary.from_types([], "own")
     return PrototypeProposer(join(base, entries))
 
 

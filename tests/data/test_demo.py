@@ -8,8 +8,7 @@ import pytest
 from pymatgen.core import Composition, Structure
 
 from crystal_diffusion.data.demo import build_crystal, create_demo_dataset
-from crystal_diffusion.data.demo_table import DEMO_CRYSTALS
-from crystal_diffusion.data.demo_types import DemoCrystal
+from crystal_diffusion.data.demo_table import DEMO_CRYSTALS, DemoCrystal
 
 #: g/cm³ from handbooks (CRC Handbook of Chemistry and Physics; Handbook of Mineralogy).
 DENSITIES = {

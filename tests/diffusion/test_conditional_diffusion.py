@@ -1,4 +1,4 @@
-"""The reference model told of properties: it separates what it was told apart."""
+"""The original model told of properties: it separates what it was told apart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The reference model against closed forms: steps, learned variance, bound, schedules, eta."""
+"""The original model against closed forms: steps, learned variance, bound, schedules, eta."""
 
 from __future__ import annotations
 

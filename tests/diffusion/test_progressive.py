@@ -1,4 +1,4 @@
-"""Progressive distillation of the reference model: one step where the teacher takes two."""
+"""Progressive distillation of the original model: one step where the teacher takes two."""
 
 from __future__ import annotations
 

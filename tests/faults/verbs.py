@@ -134,7 +134,7 @@ VERBS = [
     ),
     Verb(
         "discover",
-        lambda f, _: ["discover", "--elements", "Na,Sb,S", "--budget", "4", "--batch", "2",
+        lambda f, _: ["discover", "--elements", "Na,Sb,S", "--budget", "4", "--per-round", "2",
                       "--most-atoms", "8", "--above-hull", "20", "--potential", "springs",
                       "--second", "none", "--executor", "here", "--out", str(f / "out"),
                       "--quiet"],

@@ -10,7 +10,7 @@ from crystal_diffusion import GenerationSettings, Request, SamplerSettings, load
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.generation import spread
 from crystal_diffusion.generation.generator import CrystalGenerator
-from crystal_diffusion.generation.settings import GenerationResult
+from crystal_diffusion.generation.result import GenerationResult
 from crystal_diffusion.generation.spread import run_spread
 from crystal_diffusion.parallel.executors import HereExecutor, Outcome
 

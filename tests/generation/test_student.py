@@ -6,7 +6,7 @@ import pytest
 
 from crystal_diffusion import GenerationSettings, Request, SamplerSettings, load
 from crystal_diffusion.generation.generator import CrystalGenerator
-from crystal_diffusion.generation.settings import GenerationResult
+from crystal_diffusion.generation.result import GenerationResult
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from crystal_diffusion.known.novelty import (
     read_own_references,
 )
 from crystal_diffusion.known.phases import near_hull
-from crystal_diffusion.proposals.library import ReferenceLibrary
+from crystal_diffusion.proposals.library import CrystalLibrary
 
 
 @pytest.fixture(scope="module")
@@ -143,14 +143,14 @@ def test_the_table_is_not_used_for_another_version(
 
 def test_saving_and_loading_and_another_library(tmp_path: Path) -> None:
     structures = [rock_salt("Na", "Cl", 5.6), rock_salt("K", "Cl", 6.3)]
-    library = ReferenceLibrary.from_structures(structures, ["mp-1", "mp-2"])
+    library = CrystalLibrary.from_structures(structures, ["mp-1", "mp-2"])
     own = KnownCrystals.of_library(library)
     own.energy[:] = [-3.25, np.nan]
     own.save(tmp_path / "known.npz")
     again = KnownCrystals.load(tmp_path / "known.npz", library)
     assert np.array_equal(again.energy, own.energy, equal_nan=True)
     assert again.row_of == own.row_of
-    one = ReferenceLibrary.from_structures(structures[:1], ["mp-1"])
+    one = CrystalLibrary.from_structures(structures[:1], ["mp-1"])
     with pytest.raises(InputError, match="another version .* library of 2 crystals"):
         KnownCrystals.load(tmp_path / "known.npz", one)
     (tmp_path / "bad.npz").write_bytes(b"PK not a table")

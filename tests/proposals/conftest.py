@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from crystal_diffusion.proposals.library import ReferenceLibrary
+from crystal_diffusion.proposals.library import CrystalLibrary
 
 
 def rock_salt(cation: str, anion: str, edge: float) -> Structure:
@@ -46,8 +46,8 @@ CRYSTALS: dict[str, Structure] = {
 
 
 @pytest.fixture(scope="session")
-def library() -> ReferenceLibrary:
-    return ReferenceLibrary.from_structures(
+def library() -> CrystalLibrary:
+    return CrystalLibrary.from_structures(
         list(CRYSTALS.values()),
         list(CRYSTALS),
         e_above_hull=[0.0] * 8 + [float("nan")],

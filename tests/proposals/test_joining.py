@@ -8,7 +8,7 @@ from pymatgen.core import Lattice, Structure
 
 from crystal_diffusion.matching import StructureMatch
 from crystal_diffusion.proposals.joining import join, read_own
-from crystal_diffusion.proposals.library import ReferenceLibrary
+from crystal_diffusion.proposals.library import CrystalLibrary
 from crystal_diffusion.proposals.prototypes import PrototypeProposer
 from tests.proposals.conftest import CRYSTALS, caesium_chloride, perovskite, rock_salt
 
@@ -25,14 +25,14 @@ OWN = {
 
 
 @pytest.fixture(scope="module")
-def joined(library: ReferenceLibrary) -> ReferenceLibrary:
+def joined(library: CrystalLibrary) -> CrystalLibrary:
     entries, left_out = read_own(list(OWN.values()), list(OWN))
     assert not left_out
     return join(library, entries)
 
 
 def test_own_crystals_come_out_as_they_went_in(
-    library: ReferenceLibrary, joined: ReferenceLibrary
+    library: CrystalLibrary, joined: CrystalLibrary
 ) -> None:
     assert joined.own is not None
     own = np.flatnonzero(joined.own)
@@ -44,7 +44,7 @@ def test_own_crystals_come_out_as_they_went_in(
 
 
 def test_library_entries_stay_and_types_take_members(
-    library: ReferenceLibrary, joined: ReferenceLibrary
+    library: CrystalLibrary, joined: CrystalLibrary
 ) -> None:
     assert joined.own is not None
     kept = np.flatnonzero(~joined.own)
@@ -64,7 +64,7 @@ def test_library_entries_stay_and_types_take_members(
             last = tuple(counts)
 
 
-def test_a_new_type_is_proposed_and_own_votes_are_counted(joined: ReferenceLibrary) -> None:
+def test_a_new_type_is_proposed_and_own_votes_are_counted(joined: CrystalLibrary) -> None:
     found = PrototypeProposer(joined).propose({47: 1, 32: 1, 34: 2}, n=5)
     assert any(p.source_id == "strange" for p in found)
     # Rubidium bromide is nearer to the user's lithium bromide when its vote counts more.

@@ -10,12 +10,12 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Lattice, Structure
 
 from crystal_diffusion.errors import InputError
-from crystal_diffusion.proposals.library import ReferenceLibrary
+from crystal_diffusion.proposals.library import CrystalLibrary
 from crystal_diffusion.proposals.quantisation import cell_volume, composition_code
 from tests.proposals.conftest import CRYSTALS
 
 
-def test_every_crystal_comes_back(library: ReferenceLibrary) -> None:
+def test_every_crystal_comes_back(library: CrystalLibrary) -> None:
     matcher = StructureMatcher()
     assert sorted(library.ids) == sorted(CRYSTALS)
     for entry, name in enumerate(library.ids):
@@ -26,7 +26,7 @@ def test_every_crystal_comes_back(library: ReferenceLibrary) -> None:
         assert library.volume_per_atom[entry] == pytest.approx(given.volume / len(given), rel=1e-3)
 
 
-def test_types_hold_what_belongs_together(library: ReferenceLibrary) -> None:
+def test_types_hold_what_belongs_together(library: CrystalLibrary) -> None:
     by_type: dict[str, set[str]] = {}
     for entry, name in enumerate(library.ids):
         label = str(library.type_label[library.entry_type[entry]])
@@ -42,15 +42,15 @@ def test_types_hold_what_belongs_together(library: ReferenceLibrary) -> None:
     assert any(label.startswith("ABC3_5_221") for label in groups)
 
 
-def test_rock_salt_may_exchange_its_roles(library: ReferenceLibrary) -> None:
+def test_rock_salt_may_exchange_its_roles(library: CrystalLibrary) -> None:
     entry = library.ids.index("mp-1")
     assert (1, 0) in library.type_swaps[int(library.entry_type[entry])]
 
 
-def test_a_round_trip_changes_nothing(library: ReferenceLibrary, tmp_path: Path) -> None:
+def test_a_round_trip_changes_nothing(library: CrystalLibrary, tmp_path: Path) -> None:
     path = tmp_path / "small.npz"
     library.save(path)
-    again = ReferenceLibrary.load(path)
+    again = CrystalLibrary.load(path)
     assert again.ids == library.ids
     assert again.source == "tests"
     assert dict(again.type_swaps) == dict(library.type_swaps)
@@ -62,7 +62,7 @@ def test_a_round_trip_changes_nothing(library: ReferenceLibrary, tmp_path: Path)
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_entries_are_found_by_composition(library: ReferenceLibrary) -> None:
+def test_entries_are_found_by_composition(library: CrystalLibrary) -> None:
     found = library.entries_of({22: 2, 8: 4})
     assert [library.id_of(int(entry)) for entry in found] == ["own-8"]
     assert not len(library.entries_of({22: 1, 8: 1}))
@@ -77,22 +77,22 @@ def test_volume_is_that_of_pymatgen() -> None:
     assert cell_volume(np.array([cell]))[0] == pytest.approx(wanted)
 
 
-def test_bad_input_is_named(tmp_path: Path, library: ReferenceLibrary) -> None:
+def test_bad_input_is_named(tmp_path: Path, library: CrystalLibrary) -> None:
     mixed = Structure(Lattice.cubic(4), [{"Na": 0.5, "K": 0.5}], [[0, 0, 0]])
     with pytest.raises(InputError, match="sample-3 is disordered"):
-        ReferenceLibrary.from_structures([mixed], ["sample-3"])
-    with pytest.raises(InputError, match="no reference library"):
-        ReferenceLibrary.load(tmp_path / "none.npz")
+        CrystalLibrary.from_structures([mixed], ["sample-3"])
+    with pytest.raises(InputError, match="no library of crystals"):
+        CrystalLibrary.load(tmp_path / "none.npz")
     broken = tmp_path / "broken.npz"
     broken.write_bytes(b"not a library")
-    with pytest.raises(InputError, match="is not a reference library"):
-        ReferenceLibrary.load(broken)
+    with pytest.raises(InputError, match="is not a library of crystals"):
+        CrystalLibrary.load(broken)
     with pytest.raises(InputError, match="the library has 9"):
         library.structure(9)
 
 
 def test_the_shipped_library_loads() -> None:
-    shipped = ReferenceLibrary.load()
+    shipped = CrystalLibrary.load()
     assert len(shipped) >= 59_000
     assert "CC-BY 4.0" in shipped.source
     entry = shipped.ids.index("mp-5229")

@@ -8,7 +8,7 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 
 from crystal_diffusion.errors import InputError, RequestError
 from crystal_diffusion.proposals.blending import local_prediction
-from crystal_diffusion.proposals.library import ReferenceLibrary
+from crystal_diffusion.proposals.library import CrystalLibrary
 from crystal_diffusion.proposals.prototypes import (
     PrototypeProposer,
     assignments,
@@ -18,7 +18,7 @@ from tests.proposals.conftest import perovskite, rock_salt
 
 
 @pytest.fixture(scope="module")
-def proposer(library: ReferenceLibrary) -> PrototypeProposer:
+def proposer(library: CrystalLibrary) -> PrototypeProposer:
     return PrototypeProposer(library)
 
 
@@ -54,7 +54,7 @@ def test_the_known_volume_lies_between(proposer: PrototypeProposer) -> None:
     assert salt.structure.volume == pytest.approx(rock_salt("Rb", "Cl", 6.58).volume / 4, rel=0.15)
 
 
-def test_exclusions(library: ReferenceLibrary, proposer: PrototypeProposer) -> None:
+def test_exclusions(library: CrystalLibrary, proposer: PrototypeProposer) -> None:
     composition = {11: 1, 17: 1}
     assert proposer.propose(composition, n=1)[0].source_id == "mp-1"
     for exclude in (["mp-1"], [("NaCl", 225)]):

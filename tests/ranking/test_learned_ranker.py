@@ -12,7 +12,7 @@ from pymatgen.core import Structure
 
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.proposals.environments import NEIGHBOURS
-from crystal_diffusion.proposals.library import ReferenceLibrary
+from crystal_diffusion.proposals.library import CrystalLibrary
 from crystal_diffusion.proposals.prototypes import Proposal, PrototypeProposer
 from crystal_diffusion.ranking.candidates import Candidate, environments_of
 from crystal_diffusion.ranking.learned import Ranker, feature_matrix
@@ -52,12 +52,12 @@ def random_network(features: int, seed: int = 0, hidden: int = 8) -> dict[str, N
 
 
 @pytest.fixture(scope="module")
-def library() -> ReferenceLibrary:
-    return ReferenceLibrary.from_structures(CRYSTALS.values(), list(CRYSTALS))
+def library() -> CrystalLibrary:
+    return CrystalLibrary.from_structures(CRYSTALS.values(), list(CRYSTALS))
 
 
 @pytest.fixture(scope="module")
-def proposals(library: ReferenceLibrary) -> list[Proposal]:
+def proposals(library: CrystalLibrary) -> list[Proposal]:
     return PrototypeProposer(library).propose({37: 1, 17: 1}, n=10)
 
 

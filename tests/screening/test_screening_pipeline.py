@@ -19,7 +19,7 @@ from crystal_diffusion.energy.pair_potential import PAIR_ELEMENTS, PairPotential
 from crystal_diffusion.energy.relaxation import RelaxLimits
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.known.index import KnownCrystals
-from crystal_diffusion.proposals.library import ReferenceLibrary
+from crystal_diffusion.proposals.library import CrystalLibrary
 from crystal_diffusion.screening.pipeline import screen
 from crystal_diffusion.screening.rows import ScreeningRow, ScreenOutcome
 from crystal_diffusion.screening.settings import Candidates, ScreenSettings, read_candidates
@@ -40,14 +40,14 @@ def shaken(seed: int) -> Structure:
 
 
 @pytest.fixture(scope="module")
-def library() -> ReferenceLibrary:
+def library() -> CrystalLibrary:
     known = {
         "known-na": Structure.from_spacegroup("Im-3m", Lattice.cubic(4.2), ["Na"], [[0, 0, 0]]),
         "known-cl": Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.4), ["Cl"], [[0, 0, 0]]),
         "known-salt": rock_salt(),
     }
     structures = [s.get_primitive_structure() for s in known.values()]
-    return ReferenceLibrary.from_structures(structures, list(known))
+    return CrystalLibrary.from_structures(structures, list(known))
 
 
 class Softer(PairPotential):  # type: ignore[misc]
@@ -81,7 +81,7 @@ def settings(tmp_path: Path, **more: Any) -> ScreenSettings:
 def run(
     tmp_path: Path,
     structures: dict[str, Structure],
-    library: ReferenceLibrary | None,
+    library: CrystalLibrary | None,
     unreadable: dict[str, str] | None = None,
     **more: Any,
 ) -> ScreenOutcome:
@@ -89,7 +89,7 @@ def run(
     return screen(candidates, settings(tmp_path, **more), known=index_of(library))
 
 
-def index_of(library: ReferenceLibrary | None) -> KnownCrystals | None:
+def index_of(library: CrystalLibrary | None) -> KnownCrystals | None:
     return None if library is None else KnownCrystals.of_library(library)
 
 
@@ -98,7 +98,7 @@ def by_id(outcome: ScreenOutcome) -> dict[str, dict[str, Any]]:
 
 
 def test_whole_run_leaves_tables_structures_hull_and_database(
-    tmp_path: Path, library: ReferenceLibrary
+    tmp_path: Path, library: CrystalLibrary
 ) -> None:
     structures = {
         "salt": rock_salt(edge=5.5),
@@ -138,7 +138,7 @@ def test_whole_run_leaves_tables_structures_hull_and_database(
 
 
 def test_crystals_that_become_equal_by_relaxing_count_once(
-    tmp_path: Path, library: ReferenceLibrary
+    tmp_path: Path, library: CrystalLibrary
 ) -> None:
     rows = by_id(run(tmp_path, {"a": shaken(1), "b": rock_salt()}, library))
     ranked = [key for key, row in rows.items() if row["rank"]]
@@ -148,7 +148,7 @@ def test_crystals_that_become_equal_by_relaxing_count_once(
     assert len(ranked) == 1
 
 
-def test_further_potentials_give_the_spread(tmp_path: Path, library: ReferenceLibrary) -> None:
+def test_further_potentials_give_the_spread(tmp_path: Path, library: CrystalLibrary) -> None:
     stages = ("validate", "group", "relax", "energies", "hull", "rank")
     outcome = run(
         tmp_path, {"salt": rock_salt()}, library, potentials=("springs", "softer"), stages=stages
@@ -159,7 +159,7 @@ def test_further_potentials_give_the_spread(tmp_path: Path, library: ReferenceLi
 
 
 def test_missing_reference_element_is_recorded_and_the_rest_goes_on(
-    tmp_path: Path, library: ReferenceLibrary
+    tmp_path: Path, library: CrystalLibrary
 ) -> None:
     from crystal_diffusion.energy.reference_energies import ReferenceEnergies
 
@@ -176,9 +176,7 @@ def test_missing_reference_element_is_recorded_and_the_rest_goes_on(
     assert outcome.failed == ("salt",)
 
 
-def test_elements_no_potential_knows_are_recorded(
-    tmp_path: Path, library: ReferenceLibrary
-) -> None:
+def test_elements_no_potential_knows_are_recorded(tmp_path: Path, library: CrystalLibrary) -> None:
     odd = Structure.from_spacegroup(
         "Fm-3m", Lattice.cubic(5.4), ["Cf", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]]
     )
@@ -194,7 +192,7 @@ def test_elements_no_potential_knows_are_recorded(
     assert "odd" in outcome.failed
 
 
-def test_locked_database_does_not_lose_the_run(tmp_path: Path, library: ReferenceLibrary) -> None:
+def test_locked_database_does_not_lose_the_run(tmp_path: Path, library: CrystalLibrary) -> None:
     outcome = run(tmp_path, {"salt": rock_salt()}, library, db=str(tmp_path / "nowhere" / "x.db"))
     assert any("does not exist" in problem for problem in outcome.problems)
     assert outcome.rows[0]["rank"] == 1
@@ -202,7 +200,7 @@ def test_locked_database_does_not_lose_the_run(tmp_path: Path, library: Referenc
 
 
 def test_each_stage_runs_alone_and_what_is_done_is_not_done_again(
-    tmp_path: Path, library: ReferenceLibrary
+    tmp_path: Path, library: CrystalLibrary
 ) -> None:
     structures = {"salt": rock_salt(edge=5.4), "b": shaken(3)}
     for stage in ("validate", "group", "relax", "novelty", "hull", "rank"):
@@ -279,7 +277,7 @@ def test_candidates_from_a_folder_with_an_unreadable_file(tmp_path: Path) -> Non
 
 
 def test_screened_folder_is_a_run_for_the_other_verbs(
-    tmp_path: Path, library: ReferenceLibrary
+    tmp_path: Path, library: CrystalLibrary
 ) -> None:
     from ase.io import read
 
@@ -331,7 +329,7 @@ def test_settings_that_cannot_be_used() -> None:
 
 
 def test_without_a_potential_there_is_no_energy_and_one_sentence_says_what_to_type(
-    tmp_path: Path, library: ReferenceLibrary
+    tmp_path: Path, library: CrystalLibrary
 ) -> None:
     structures = {"salt": rock_salt(), "copy": rock_salt(), "other": rock_salt(edge=6.4)}
     structures["cesium-like"] = Structure(
@@ -354,7 +352,7 @@ def test_without_a_potential_there_is_no_energy_and_one_sentence_says_what_to_ty
 
 
 def test_the_pair_potential_moves_atoms_but_says_nothing_of_energy(
-    tmp_path: Path, library: ReferenceLibrary
+    tmp_path: Path, library: CrystalLibrary
 ) -> None:
     outcome = run(tmp_path, {"salt": shaken(1)}, library, potentials=("pair",))
     row = outcome.rows[0]
@@ -371,7 +369,7 @@ def test_a_doubtful_result_is_marked_and_comes_last(tmp_path: Path) -> None:
         for symbol, a in (("K", 5.3), ("Cl", 4.4), ("Na", 4.2))
     ]
     elements.append(rock_salt())
-    small = ReferenceLibrary.from_structures([s.get_primitive_structure() for s in elements])
+    small = CrystalLibrary.from_structures([s.get_primitive_structure() for s in elements])
     outcome = run(tmp_path, {"odd": rock_salt("K", edge=6.3), "salt": rock_salt(edge=5.7)}, small)
     rows = by_id(outcome)
     assert rows["odd"]["n_competing"] == 0

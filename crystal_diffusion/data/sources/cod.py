@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from crystal_diffusion.data.cif_origin import database_crystals
 from crystal_diffusion.data.provenance import Provenance
 from crystal_diffusion.data.records import PlainCrystal, failed
+from crystal_diffusion.data.sources.cif_origin import database_crystals
 from crystal_diffusion.data.sources.client import Client, NotThereError, host_of
 from crystal_diffusion.data.sources.journal import Page, PageHead, now
 from crystal_diffusion.data.sources.query import DatabaseQuery, parse_query

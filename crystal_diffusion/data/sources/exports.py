@@ -8,11 +8,11 @@ from pathlib import Path
 
 from crystal_diffusion.data.archives import is_archive, members
 from crystal_diffusion.data.bounds import expand_gzip, seconds_for, time_limit
-from crystal_diffusion.data.cif_origin import Database, database_crystals
 from crystal_diffusion.data.formats import format_of, stem_of
 from crystal_diffusion.data.provenance import Provenance
 from crystal_diffusion.data.readers import find_files
 from crystal_diffusion.data.records import PlainCrystal, failed, shorten
+from crystal_diffusion.data.sources.cif_origin import Database, database_crystals
 from crystal_diffusion.errors import InputError
 
 

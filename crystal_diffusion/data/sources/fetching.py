@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crystal_diffusion.data.cif_origin import Database
 from crystal_diffusion.data.parquet_writer import read_made_by, write_parquet
 from crystal_diffusion.data.provenance import OriginSummary, Provenance, summarize
 from crystal_diffusion.data.records import Disorder, LeftHanded, PlainCrystal
 from crystal_diffusion.data.sources import cod, materials_project
+from crystal_diffusion.data.sources.cif_origin import Database
 from crystal_diffusion.data.sources.client import Client, Key, Patience, checked_address
 from crystal_diffusion.data.sources.cod import CodSource
 from crystal_diffusion.data.sources.exports import export_crystals

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from crystal_diffusion import chemistry
+from crystal_diffusion.deprecated import old_names
 from crystal_diffusion.matching import NearestKnown, ReferenceIndex, StructureMatch
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from crystal_diffusion.data.tables import CrystalArrays
-    from crystal_diffusion.proposals.library import ReferenceLibrary
+    from crystal_diffusion.proposals.library import CrystalLibrary
 
 #: Above this many crystals only those of the composition at hand are indexed.
 _WHOLE = 5000
@@ -34,10 +35,10 @@ class KnownIndex(Protocol):
         ...
 
 
-class LibraryReference:
+class NearestInLibrary:
     """Nearest known crystal in a large library, indexing one composition at a time."""
 
-    def __init__(self, library: ReferenceLibrary) -> None:
+    def __init__(self, library: CrystalLibrary) -> None:
         self._library = library
         self._indices: dict[Key, ReferenceIndex | None] = {}
 
@@ -105,8 +106,11 @@ def _nearer(first: NearestKnown | None, second: NearestKnown | None) -> NearestK
     return first if keys[0] <= keys[1] else second
 
 
-def training_index(training: CrystalArrays, library: ReferenceLibrary | None) -> KnownIndex:
+def training_index(training: CrystalArrays, library: CrystalLibrary | None) -> KnownIndex:
     """An index of a training set: whole, or by composition where it is large."""
     if len(training) > _WHOLE and library is not None:
-        return LibraryReference(library)
+        return NearestInLibrary(library)
     return ReferenceIndex.from_arrays(training)
+
+
+__getattr__ = old_names(__name__, LibraryReference="NearestInLibrary")
