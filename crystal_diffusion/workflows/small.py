@@ -1,13 +1,15 @@
 """``benchmark small``: what ten to a thousand crystals of one kind add, measured.
 
-Crystals of one family are drawn as "own"; others of it are asked for by composition. Each cell (a
-number of own crystals and a seed) has a folder, so a run that was stopped goes on.
+Crystals of one family are drawn as "own"; others of it are asked for by composition. A seed gives
+one order of them: the own crystals of a larger number hold those of a smaller one, and the same
+others are asked for at every number, so what knows no own crystals answers once for all numbers.
+Each cell (a number of own crystals and a seed) has a folder, so a run that was stopped goes on.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +27,7 @@ from crystal_diffusion.errors import InputError
 from crystal_diffusion.evaluation.baselines import NearestNeighbourCopy
 from crystal_diffusion.evaluation.benchmark import Predictor, run_benchmark
 from crystal_diffusion.evaluation.metrics import MetricResult, ratio
+from crystal_diffusion.evaluation.prediction import Row
 from crystal_diffusion.evaluation.table import EvaluationTable
 from crystal_diffusion.files import atomic_write, make_folder, write_text
 from crystal_diffusion.generation.generator import CrystalGenerator
@@ -48,8 +51,12 @@ COLUMNS: tuple[str, ...] = (
     "noise, box with yours",
     "noise, from scratch",
 )
+#: Columns that know none of the own crystals.
+_WITHOUT_OWN = ("box", "noise, box")
 #: Candidates for each composition.
 CANDIDATES = 5
+#: Compositions that are answered before they are written down.
+_CHUNK = 10
 
 
 def _numbers(symbols: str) -> frozenset[int]:
@@ -163,17 +170,74 @@ def small_benchmark(
     make_folder(out)
     family = _family(split, settings.family)
     source = family if own is None else _family(own, settings.family)
+    draws = [
+        _OwnAndAsked.of(seed, family, source, own is None, settings)
+        for seed in range(settings.seeds)
+    ]
     cells = []
     for size in settings.sizes:
-        tables = [
-            _measure(size, seed, family, source, own is None, out, settings, progress)
-            for seed in range(settings.seeds)
-        ]
+        tables = [_measure(size, draw, out, settings, progress) for draw in draws]
         cells.append(_cell(size, tables, settings.columns))
         write_text(out / "small.json", json.dumps(_plain(cells, settings, split), indent=2) + "\n")
         write_text(out / "small.md", report(cells, settings) + "\n")
         _draw(cells, settings, out / "small.png")
     return cells
+
+
+@dataclass(frozen=True, eq=False)
+class _OwnAndAsked:
+    """What one seed makes own and asks for.
+
+    Attributes:
+        source: crystals to be own, in order; targets: crystals to ask for, in order.
+        shared: whether both are one set, read from its two ends; most: that are asked for.
+    """
+
+    seed: int
+    source: Mapping[str, Structure]
+    targets: Mapping[str, Structure]
+    shared: bool
+    most: int
+
+    @classmethod
+    def of(
+        cls,
+        seed: int,
+        family: Mapping[str, Structure],
+        source: Mapping[str, Structure],
+        shared: bool,
+        settings: SmallSettings,
+    ) -> _OwnAndAsked:
+        """Orders by seed.
+
+        Raises:
+            InputError: when there are too few crystals for the largest number of own ones.
+        """
+        size = max(settings.sizes)
+        if size > len(source) or (shared and size >= len(source)):
+            raise InputError(
+                f"the family has {len(source)} distinct crystals; {size} of them as own leave none "
+                "to ask for. Leave that size out."
+            )
+        ordered = _shuffled(source, (seed, 0))
+        others = dict(reversed(ordered.items())) if shared else _shuffled(family, (seed, 1))
+        return cls(seed, ordered, others, shared, settings.targets)
+
+    def own(self, size: int) -> dict[str, Structure]:
+        """So many own crystals."""
+        return dict(list(self.source.items())[:size])
+
+    def asked(self, size: int) -> dict[str, Structure]:
+        """The crystals asked for beside so many own ones: fewer where the family ends."""
+        left = len(self.targets) - size if self.shared else len(self.targets)
+        return dict(list(self.targets.items())[: min(self.most, left)])
+
+
+def _shuffled(crystals: Mapping[str, Structure], seed: tuple[int, int]) -> dict[str, Structure]:
+    names = list(crystals)
+    return {
+        names[i]: crystals[names[i]] for i in np.random.default_rng(seed).permutation(len(names))
+    }
 
 
 def _family(path: str | Path, name: str) -> dict[str, Structure]:
@@ -202,45 +266,41 @@ def _primitive(crystal: PlainCrystal) -> PlainCrystal:
 
 def _measure(
     size: int,
-    seed: int,
-    family: Mapping[str, Structure],
-    source: Mapping[str, Structure],
-    shared: bool,
+    draw: _OwnAndAsked,
     out: Path,
     settings: SmallSettings,
     progress: Callable[[str, int, int], None] | None,
-) -> dict[str, EvaluationTable]:
-    """One cell: own crystals and targets drawn, models trained, all columns asked."""
-    if size > len(source) or (shared and size >= len(source)):
-        raise InputError(
-            f"the family has {len(source)} distinct crystals; {size} of them as own leave none to "
-            "ask for. Leave that size out."
-        )
-    rng = np.random.default_rng((seed, size))
-    names = list(source)
-    chosen = [names[i] for i in rng.permutation(len(names))[:size]]
-    taken: Collection[str] = set(chosen) if shared else set()
-    rest = [name for name in family if name not in taken]
-    asked = [rest[i] for i in rng.permutation(len(rest))[: settings.targets]]
-    folder = make_folder(out / f"{size}_{seed}")
-    structures = [source[name] for name in chosen]
-    predictors = {
-        column: _Lazy(partial(_predictor, column, structures, chosen, folder, seed, settings))
-        for column in settings.columns
-    }
-    return run_benchmark(
-        f"small, {settings.family}, {size} own, seed {seed}",
-        predictors,
-        {name: family[name] for name in asked},
-        candidates=CANDIDATES,
-        seed=seed,
-        ks=(1, CANDIDATES),
-        metre=False,
-        processes=1,
-        out=folder,
-        progress=progress,
-        chunk=max(1, settings.targets // 4),
+) -> dict[str, list[Row]]:
+    """One cell: models trained, all columns asked; rows of each column in one order."""
+    own, asked = draw.own(size), draw.asked(size)
+    folder = make_folder(out / f"{size}_{draw.seed}")
+    alike = [column for column in settings.columns if column in _WITHOUT_OWN]
+    cells = (
+        (alike, make_folder(out / f"box_{draw.seed}"), draw.asked(min(settings.sizes))),
+        ([column for column in settings.columns if column not in alike], folder, asked),
     )
+    tables: dict[str, EvaluationTable] = {}
+    for columns, place, targets in cells:
+        if not columns:
+            continue
+        tables |= run_benchmark(
+            f"small, {settings.family}, seed {draw.seed}",
+            {
+                column: _Lazy(partial(_predictor, column, own, folder, draw.seed, settings))
+                for column in columns
+            },
+            targets,
+            candidates=CANDIDATES,
+            seed=draw.seed,
+            ks=(1, CANDIDATES),
+            metre=False,
+            processes=1,
+            out=place,
+            progress=progress,
+            chunk=_CHUNK,
+        )
+    rows = {c: {str(row["id"]): row for row in table.rows} for c, table in tables.items()}
+    return {column: [rows[column][name] for name in asked] for column in settings.columns}
 
 
 class _Lazy:
@@ -260,12 +320,12 @@ class _Lazy:
 
 def _predictor(
     column: str,
-    structures: Sequence[Structure],
-    names: Sequence[str],
+    own: Mapping[str, Structure],
     folder: Path,
     seed: int,
     settings: SmallSettings,
 ) -> Predictor:
+    names, structures = list(own), list(own.values())
     usual = GenerationSettings(noise_share=0.2, known_last=True, max_attempts=3)
     noise = replace(usual, noise_share=1.0, scorer="none")
     if column == "box":
@@ -275,9 +335,7 @@ def _predictor(
     if column == "nearest copied":
         from crystal_diffusion.matching import ReferenceIndex
 
-        return NearestNeighbourCopy(
-            ReferenceIndex.from_structures(dict(zip(names, structures, strict=True)))
-        )
+        return NearestNeighbourCopy(ReferenceIndex.from_structures(dict(own)))
     if column.startswith("substitution"):
         return Prototypes(_proposer(column, structures, names))
     scratch = "from scratch" in column
@@ -316,7 +374,7 @@ def _trained(
 
 
 def _cell(
-    size: int, tables: Sequence[Mapping[str, EvaluationTable]], columns: Sequence[str]
+    size: int, tables: Sequence[Mapping[str, Sequence[Row]]], columns: Sequence[str]
 ) -> SizeFigures:
     """Figures over all rows of all seeds; intervals by resampling targets."""
     first = {column: _first(column, tables) for column in columns}
@@ -326,7 +384,7 @@ def _cell(
         column: [
             float(row["space_group_answered"] == row["space_group"])
             for table in tables
-            for row in table[column].rows
+            for row in table[column]
         ]
         for column in columns
     }
@@ -334,7 +392,7 @@ def _cell(
         column: [
             float(row["rms"][0])
             for table in tables
-            for row in table[column].rows
+            for row in table[column]
             if row["rms"] and row["rms"][0] is not None
         ]
         for column in columns
@@ -352,13 +410,13 @@ def _cell(
     )
 
 
-def _first(column: str, tables: Sequence[Mapping[str, EvaluationTable]]) -> list[float]:
-    rows = [row for table in tables for row in table[column].rows]
+def _first(column: str, tables: Sequence[Mapping[str, Sequence[Row]]]) -> list[float]:
+    rows = [row for table in tables for row in table[column]]
     return [float(bool(row["rms"]) and row["rms"][0] is not None) for row in rows]
 
 
-def _five(column: str, tables: Sequence[Mapping[str, EvaluationTable]]) -> list[float]:
-    rows = [row for table in tables for row in table[column].rows]
+def _five(column: str, tables: Sequence[Mapping[str, Sequence[Row]]]) -> list[float]:
+    rows = [row for table in tables for row in table[column]]
     return [float(any(rms is not None for rms in row["rms"][:CANDIDATES])) for row in rows]
 
 
