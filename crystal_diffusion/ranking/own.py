@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: What is tried: log weight of own votes, and weight of own votes in the score.
 BONUSES = (0.0, 2.0, 4.0)
+#: Log weight of own votes where the answers were no better with them.
+MUTED = -8.0
 WEIGHTS = (0.0, 0.5, 1.0, 2.0)
 #: Crystals that are left out in turn, at most; fewer than this many choose nothing.
 MOST_LEFT_OUT = 60
@@ -43,8 +45,13 @@ _LOST = -6.0
 class OwnEvidence:
     """How much own crystals count; see the top of this file. Zero counts them like all others."""
 
-    bonus: float = 2.0
+    bonus: float = 0.0
     weight: float = 0.0
+
+    @property
+    def muted(self) -> bool:
+        """Whether own crystals have no say in the order of answers."""
+        return self.bonus <= MUTED
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,45 +151,41 @@ def weigh_own(
 ) -> tuple[OwnEvidence, LeaveOneOut]:
     """Evidence found by leaving own crystals out, and what it would have answered.
 
-    A crystal is left out with everything of its composition, in the library and among the own.
-    What is counted for a crystal uses the evidence that the *others* choose.
+    A crystal is left out with everything of its composition, in the library and among the own. The
+    shipped library alone is among what is tried, and is kept unless something is better. What is
+    counted for a crystal uses the evidence that the *others* choose.
     """
     ranker = ranker or default_ranker()
     if len(crystals) < FEWEST:
         return OwnEvidence(), LeaveOneOut()
     rows = np.random.default_rng((seed, 23)).permutation(len(crystals))[:MOST_LEFT_OUT]
     matcher = StructureMatch()
-    box_proposer = PrototypeProposer(shipped)
+    box = PrototypeProposer(shipped)
     proposers = [PrototypeProposer(joined, own_bonus=bonus) for bonus in BONUSES]
-    box: list[_List] = []
-    own: list[list[_List]] = []
+    tried = [OwnEvidence(MUTED), *(OwnEvidence(b, w) for b in BONUSES for w in WEIGHTS)]
+    chances, places = [], []  # (crystals, tried)
     for row in rows:
         target = crystals[int(row)]
         seen: dict[tuple[object, ...], bool] = {}
-        box.append(_listed(box_proposer, target, ranker, matcher, seen))
-        own.append([_listed(p, target, ranker, matcher, seen) for p in proposers])
-    # (crystals, bonuses, weights)
-    gain = np.array([[[li.log_probability(w) for w in WEIGHTS] for li in lists] for lists in own])
+        without = _listed(box, target, ranker, matcher, seen)
+        lists = [_listed(p, target, ranker, matcher, seen) for p in proposers]
+        weighed = [(without, 0.0), *((listed, w) for listed in lists for w in WEIGHTS)]
+        chances.append([listed.log_probability(weight) for listed, weight in weighed])
+        places.append([listed.place(weight) for listed, weight in weighed])
+    gain, place = np.array(chances), np.array(places)
     total = gain.sum(0)
-    places = np.array([[[li.place(w) for w in WEIGHTS] for li in lists] for lists in own])
-    counted = np.array(
-        [
-            places[(row, *np.unravel_index(np.argmax(total - gain[row]), total.shape))]
-            for row in range(len(rows))
-        ]
-    )
-    before = np.array([li.place(0.0) for li in box])
-    best = np.unravel_index(int(np.argmax(total)), total.shape)
+    chosen = np.argmax(total - gain, axis=1)
+    before, after = place[:, 0], place[np.arange(len(rows)), chosen]
     figures = LeaveOneOut(
         len(rows),
         int((before == 0).sum()),
         int((before < 5).sum()),
-        int((counted == 0).sum()),
-        int((counted < 5).sum()),
-        int(((counted == 0) & (before > 0)).sum()),
-        int(((counted > 0) & (before == 0)).sum()),
+        int((after == 0).sum()),
+        int((after < 5).sum()),
+        int(((after == 0) & (before > 0)).sum()),
+        int(((after > 0) & (before == 0)).sum()),
     )
-    return OwnEvidence(BONUSES[int(best[0])], WEIGHTS[int(best[1])]), figures
+    return tried[int(np.argmax(total))], figures
 
 
 def left_out_seconds(

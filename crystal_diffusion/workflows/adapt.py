@@ -1,9 +1,10 @@
 """Adapt a trained model to a user's crystals, and keep what answers best on those left out.
 
-The crystals are cut into two halves. Candidates (no change; thin matrices beside the weights; all
-weights, at two strengths) are trained on one half with library crystals among them and judged on
-the other, below 50 crystals also the other way round. "No change" stays unless a candidate is
-better on crystals it has not met. What was chosen is then trained on all crystals.
+The crystals are cut into two halves, those of one composition together. Candidates (no change; thin
+matrices beside the weights; all weights, at two strengths) are trained on one half with library
+crystals among them and judged on the other, below 50 crystals also the other way round. "No change"
+stays unless a candidate is better on crystals it has not met. What was chosen is then trained on
+all crystals.
 """
 
 from __future__ import annotations
@@ -146,6 +147,33 @@ class Selection:
 
 
 NO_CHANGE = "no change"
+#: Where one half would hold more than this share of the crystals, compositions are cut as well.
+_LARGEST_HALF = 2 / 3
+
+
+def halved(own: CrystalArrays, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of two halves; crystals of one composition stay together where that can be.
+
+    What is judged on a half would otherwise be known from crystals of the same composition in the
+    other. Where nearly all crystals are of one composition, they are cut one by one.
+    """
+    order = np.random.default_rng((seed, 7)).permutation(len(own))
+    groups: dict[tuple[tuple[int, int], ...], list[int]] = {}
+    for row in order.tolist():
+        atoms = own.atomic_numbers[own.offsets[row] : own.offsets[row + 1]]
+        numbers, counts = np.unique(atoms, return_counts=True)
+        shares = counts // np.gcd.reduce(counts)
+        groups.setdefault(tuple(zip(numbers.tolist(), shares.tolist(), strict=True)), []).append(
+            row
+        )
+    middle, most = (len(own) + 1) // 2, max(1, round(_LARGEST_HALF * len(own)))
+    first: list[int] = []
+    for rows in groups.values():
+        if len(first) < middle and len(first) + len(rows) <= most:
+            first += rows
+    if len(own) - len(first) > most:
+        first = order[:middle].tolist()
+    return np.sort(first), np.setdiff1d(order, first)
 
 
 def choose(judged: Mapping[str, Judgement], among: Sequence[Strength]) -> Selection:
@@ -194,9 +222,7 @@ class Adaptation:
         self._on_step = on_step
         self._done = 0
         self._key = dict(key)
-        order = np.random.default_rng((config.seed, 7)).permutation(len(own))
-        middle = (len(own) + 1) // 2
-        self.halves = (np.sort(order[:middle]), np.sort(order[middle:]))
+        self.halves = halved(own, config.seed)
 
     @property
     def directions(self) -> tuple[tuple[int, int], ...]:

@@ -171,6 +171,7 @@ def adapt_model(
             copying,
             left_out or {},
             0 if earlier is None else len(earlier),
+            muted=evidence.muted,
         )
         header: dict[str, Any] = {
             **describe_data(dataset, arrays, np.zeros(0, np.int64)),

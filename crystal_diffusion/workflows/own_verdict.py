@@ -69,6 +69,8 @@ def verdict(
     copying: Copying,
     left_out: Mapping[str, str],
     before: int = 0,
+    *,
+    muted: bool = False,
 ) -> str:
     """What was learned, what was not, in sentences with figures.
 
@@ -78,8 +80,9 @@ def verdict(
         joined: what they are in the library.
         left_out: crystals that were not used, with reasons.
         before: crystals of the model that training started from, which stay in its library.
+        muted: whether they do not vote, because answers for those left out were no better with it.
     """
-    lines = [_library(len(arrays), joined, before)]
+    lines = [_library(len(arrays), joined, before, muted)]
     lines.append(_answers(figures, len(arrays)))
     lines.append(_network(selection, len(arrays)))
     if copying.samples:
@@ -95,9 +98,10 @@ def verdict(
     return "\n".join(lines)
 
 
-def _library(count: int, joined: Joined, before: int) -> str:
+def _library(count: int, joined: Joined, before: int, muted: bool) -> str:
     crystals = f"{count} crystal{'s' if count > 1 else ''}"
-    text = f"Learned: your {crystals} joined the library and the ranking of the pretrained model."
+    where = "library" if muted else "library and the ranking"
+    text = f"Learned: your {crystals} joined the {where} of the pretrained model."
     if joined.types == 1:
         known = "is new to it" if joined.new else "it has already"
         text += f" {_all(count)} of one structure type, {joined.commonest}, which {known};"
@@ -105,7 +109,12 @@ def _library(count: int, joined: Joined, before: int) -> str:
         new = f"{joined.new} of them new to it" if joined.new else "all of which it has already"
         most = f", most often {joined.commonest} ({joined.members})" if joined.members > 1 else ""
         text += f" They belong to {joined.types} structure types{most}, {new};"
-    if joined.types:
+    if joined.types and muted:
+        text += (
+            " from now on they are proposed for other compositions. They do not vote in the order "
+            "of the answers: for those left out, the answers were no better with their votes."
+        )
+    elif joined.types:
         text += (
             " from now on they are proposed for other compositions and vote in the order of the "
             "answers."

@@ -11,6 +11,7 @@ from crystal_diffusion.proposals.prototypes import PrototypeProposer
 from crystal_diffusion.ranking.candidates import Candidate
 from crystal_diffusion.ranking.own import (
     FEWEST,
+    MUTED,
     LeaveOneOut,
     OwnEvidence,
     OwnScorer,
@@ -77,3 +78,22 @@ def test_too_few_choose_nothing() -> None:
     shipped = default_library()
     chosen, figures = weigh_own(shipped, shipped, few)
     assert chosen == OwnEvidence() and figures.asked == 0
+
+
+def test_the_library_alone_is_kept_where_nothing_is_better() -> None:
+    # Own crystals that the library holds already, and that add no vote: all that is tried is equal.
+    shipped = default_library()
+    chosen, figures = weigh_own(shipped, shipped, list(SALTS.values()))
+    assert chosen == OwnEvidence(MUTED) and chosen.muted
+    assert (figures.gained, figures.lost) == (0, 0)
+    assert figures.own_first == figures.box_first
+
+
+def test_muted_crystals_leave_the_order_of_the_library() -> None:
+    entries, _ = read_own(list(SALTS.values()), list(SALTS))
+    shipped = default_library()
+    alone = PrototypeProposer(shipped).propose({11: 1, 17: 1}, n=5, known=False)
+    joined = PrototypeProposer(join(shipped, entries), own_bonus=MUTED)
+    muted = joined.propose({11: 1, 17: 1}, n=5, known=False)
+    assert [p.prototype_label for p in muted] == [p.prototype_label for p in alone]
+    assert np.allclose([p.score for p in muted], [p.score for p in alone], atol=0.02)

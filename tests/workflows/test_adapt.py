@@ -9,6 +9,7 @@ import pytest
 import torch
 from pymatgen.core import Structure
 
+from crystal_diffusion.data.dataset import CrystalStructureDataset
 from crystal_diffusion.errors import CheckpointError, InputError
 from crystal_diffusion.generation.generator import CrystalGenerator
 from crystal_diffusion.generation.loading import load
@@ -23,6 +24,7 @@ from crystal_diffusion.workflows.adapt import (
     Judgement,
     Selection,
     choose,
+    halved,
     strengths_for,
 )
 from crystal_diffusion.workflows.estimate import TrainingSummary
@@ -62,6 +64,28 @@ def test_few_crystals_try_less() -> None:
     assert strengths_for(2) == ()
     assert strengths_for(3) == (LOW_RANK, GENTLY)
     assert strengths_for(300) == (LOW_RANK, GENTLY, FULLY)
+
+
+def test_crystals_of_one_composition_are_in_one_half() -> None:
+    layers = [perovskite("Sr", "Ti", "O", edge) for edge in np.linspace(3.8, 4.1, 6)]
+    others = [perovskite("Ba", "Zr", "O", edge) for edge in np.linspace(4.1, 4.3, 3)]
+    single = list(PEROVSKITES.values())[1:]
+    arrays = CrystalStructureDataset(layers + others + single).arrays
+    for seed in range(5):
+        first, second = halved(arrays, seed)
+        assert sorted([*first, *second]) == list(range(12))
+        assert min(len(first), len(second)) >= 4
+        for rows in (range(6), range(6, 9)):
+            assert len({row in first.tolist() for row in rows}) == 1
+
+
+def test_one_composition_alone_is_cut_all_the_same() -> None:
+    arrays = CrystalStructureDataset(
+        [perovskite("Sr", "Ti", "O", edge) for edge in np.linspace(3.8, 4.1, 7)]
+    ).arrays
+    first, second = halved(arrays, 0)
+    assert (len(first), len(second)) == (4, 3)
+    assert sorted([*first, *second]) == list(range(7))
 
 
 @pytest.fixture(scope="module")

@@ -119,6 +119,26 @@ def test_the_first_word_says_what_the_figures_show(figures: LeaveOneOut, label: 
     assert lines[3].startswith("Copying: no sign of it")
 
 
+def test_crystals_without_a_vote_are_said_to_have_none() -> None:
+    arrays = CrystalStructureDataset(SALTS).arrays
+    figures = LeaveOneOut(8, 8, 8, 8, 8, 0, 0)
+    told = [
+        verdict(
+            arrays,
+            TRAINED,
+            Joined(1, 0, "AB", 4),
+            Selection(None, {}),
+            figures,
+            Copying(),
+            {},
+            muted=muted,
+        )
+        for muted in (True, False)
+    ]
+    assert "They do not vote in the order" in told[0] and "the ranking" not in told[0]
+    assert "vote in the order of the answers" in told[1] and "do not vote" not in told[1]
+
+
 def test_a_model_of_ones_own_is_taken_over_with_its_crystals(tmp_path: Path) -> None:
     first, _ = train(SALTS, tmp_path / "salts", device="cpu")
     second, summary = train(
