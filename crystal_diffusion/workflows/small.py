@@ -27,7 +27,6 @@ from crystal_diffusion.errors import InputError
 from crystal_diffusion.evaluation.baselines import NearestNeighbourCopy
 from crystal_diffusion.evaluation.benchmark import Predictor, run_benchmark
 from crystal_diffusion.evaluation.metrics import MetricResult, ratio
-from crystal_diffusion.evaluation.prediction import Row
 from crystal_diffusion.evaluation.table import EvaluationTable
 from crystal_diffusion.files import atomic_write, make_folder, write_text
 from crystal_diffusion.generation.generator import CrystalGenerator
@@ -270,7 +269,7 @@ def _measure(
     out: Path,
     settings: SmallSettings,
     progress: Callable[[str, int, int], None] | None,
-) -> dict[str, list[Row]]:
+) -> dict[str, list[Mapping[str, Any]]]:
     """One cell: models trained, all columns asked; rows of each column in one order."""
     own, asked = draw.own(size), draw.asked(size)
     folder = make_folder(out / f"{size}_{draw.seed}")
@@ -374,7 +373,7 @@ def _trained(
 
 
 def _cell(
-    size: int, tables: Sequence[Mapping[str, Sequence[Row]]], columns: Sequence[str]
+    size: int, tables: Sequence[Mapping[str, Sequence[Mapping[str, Any]]]], columns: Sequence[str]
 ) -> SizeFigures:
     """Figures over all rows of all seeds; intervals by resampling targets."""
     first = {column: _first(column, tables) for column in columns}
@@ -410,12 +409,12 @@ def _cell(
     )
 
 
-def _first(column: str, tables: Sequence[Mapping[str, Sequence[Row]]]) -> list[float]:
+def _first(column: str, tables: Sequence[Mapping[str, Sequence[Mapping[str, Any]]]]) -> list[float]:
     rows = [row for table in tables for row in table[column]]
     return [float(bool(row["rms"]) and row["rms"][0] is not None) for row in rows]
 
 
-def _five(column: str, tables: Sequence[Mapping[str, Sequence[Row]]]) -> list[float]:
+def _five(column: str, tables: Sequence[Mapping[str, Sequence[Mapping[str, Any]]]]) -> list[float]:
     rows = [row for table in tables for row in table[column]]
     return [float(any(rms is not None for rms in row["rms"][:CANDIDATES])) for row in rows]
 
