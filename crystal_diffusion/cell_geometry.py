@@ -6,6 +6,8 @@ the xz plane (pymatgen's orientation). Fractional coordinates are row vectors, a
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -72,3 +74,32 @@ def lattice_from_parameters(parameters: ArrayLike) -> Floats:
         np.stack([zero, zero, c], -1),
     ]
     return np.stack(rows, -2)
+
+
+def images_within(
+    lattice: Floats, frac_coords: Floats, reach: float, most: int = 12
+) -> tuple[Floats, Floats, int]:
+    """Vectors from each atom to all atoms in the images of the cell that ``reach`` can touch.
+
+    Each pair is first taken on the near side of each axis, so half a cell less is looked at.
+
+    Args:
+        lattice: ``(3, 3)`` rows in Å.
+        frac_coords: ``(atoms, 3)``.
+        reach: Å.
+        most: images looked at to each side of an axis; only needles of cells need as many.
+
+    Returns:
+        Vectors ``(atoms, atoms * images, 3)`` in Å, image by image for each neighbour in turn;
+        distances ``(atoms, atoms * images)``, infinite to the atom itself; the number of images.
+    """
+    atoms = len(frac_coords)
+    spacings = 1.0 / np.linalg.norm(np.linalg.inv(lattice), axis=0)
+    counts = np.minimum(np.floor(reach / spacings + 0.5), most).astype(int)
+    images = np.array(list(itertools.product(*(range(-n, n + 1) for n in counts))), dtype=float)
+    delta = frac_coords[None] - frac_coords[:, None]
+    delta -= np.rint(delta)
+    vectors = ((delta @ lattice)[:, :, None] + images @ lattice).reshape(atoms, -1, 3)
+    distances = np.sqrt(np.einsum("ikc,ikc->ik", vectors, vectors))
+    distances[distances < 1e-3] = np.inf
+    return vectors, distances, len(images)

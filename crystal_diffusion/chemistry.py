@@ -2,9 +2,8 @@
 
 ``elements.csv`` is made by `recipes/element_tables.py`. Sources of its columns:
 
-* masses, electronegativity (Pauling scale), Mendeleev numbers (Pettifor 1984), ionic radii
-  (Shannon 1976, mean over coordinations), metals: as tabulated in
-  pymatgen (Ong et al. 2013);
+* masses, electronegativity (Pauling scale), Mendeleev numbers (Pettifor 1984), metals: as
+  tabulated in pymatgen (Ong et al. 2013);
 * covalent radii: Cordero et al. 2008;
 * known oxidation states: more than five reports in the ICSD of 2024, as tabulated in SMACT
   (Davies et al. 2019); common ones: 5 % of the reports, and the common states of pymatgen;
@@ -67,14 +66,6 @@ IS_METAL: NDArray[np.bool_] = np.nan_to_num(_column("metal")).astype(bool)
 COMMON_OXIDATION_STATES: tuple[tuple[int, ...], ...] = _states("common_states")
 #: All oxidation states that are reported more than a few times, by atomic number.
 OXIDATION_STATES: tuple[tuple[int, ...], ...] = _states("known_states")
-#: Radius in Å by charge, by atomic number.
-IONIC_RADII: tuple[dict[int, float], ...] = (
-    {},
-    *(
-        {int(q): float(r) for q, r in (word.split(":") for word in row["ionic_radii"].split())}
-        for row in _ROWS
-    ),
-)
 #: ``(104,)`` bond valence size parameter r (Å) and electronegativity parameter c; NaN if unknown.
 BOND_VALENCE_R: Floats = _column("bond_valence_r")
 BOND_VALENCE_C: Floats = _column("bond_valence_c")

@@ -7,7 +7,6 @@ vectors, so ``cartesian = frac @ lattice``. Angles are in degrees.
 from __future__ import annotations
 
 import itertools
-import math
 
 import torch
 from torch import Tensor
@@ -152,8 +151,3 @@ def near_image_distances(displacement: Tensor, metric: Tensor) -> Tensor:
     plane = xx[:, None] + yy[None] + xy
     squares = plane[:, :, None] + (xz[:, None] + (yz + zz)[None])
     return torch.sqrt(squares.flatten(0, 2).amin(0).clamp_min(1e-8))
-
-
-def mean_atomic_spacing(volume_per_atom: float) -> float:
-    """Cube root of the volume per atom, Å."""
-    return math.pow(volume_per_atom, 1.0 / 3.0)

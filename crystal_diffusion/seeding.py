@@ -31,15 +31,6 @@ class CrystalStreams:
     def __len__(self) -> int:
         return len(self._generators)
 
-    def normal_atoms(self, features: int = 3) -> Tensor:
-        """``(crystals, atoms, features)`` standard normal, zero on padding."""
-        out = torch.zeros(len(self), self._width, features)
-        for row, (generator, atoms) in enumerate(
-            zip(self._generators, self._num_atoms, strict=True)
-        ):
-            out[row, :atoms] = torch.randn(atoms, features, generator=generator)
-        return out
-
     def uniform_atoms(self, features: int = 3) -> Tensor:
         """``(crystals, atoms, features)`` uniform in [0, 1), zero on padding."""
         out = torch.zeros(len(self), self._width, features)

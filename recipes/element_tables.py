@@ -186,7 +186,6 @@ def write_elements(fitted: dict[str, np.ndarray]) -> None:
         )
         known = sorted({*known, *common})
         pauling = e.data["X"] if isinstance(e.data.get("X"), int | float) else ""
-        ionic = {int(k): float(v) for k, v in (e.data.get("Ionic radii") or {}).items()}
         rows.append(
             {
                 "number": z,
@@ -198,7 +197,6 @@ def write_elements(fitted: dict[str, np.ndarray]) -> None:
                 "metal": int(e.is_metal),
                 "common_states": " ".join(map(str, common)),
                 "known_states": " ".join(map(str, known)),
-                "ionic_radii": " ".join(f"{q}:{r:g}" for q, r in sorted(ionic.items())),
                 "bond_valence_r": valence.get(e.symbol, {}).get("r", ""),
                 "bond_valence_c": valence.get(e.symbol, {}).get("c", ""),
                 **{

@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import re
 import sys
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from crystal_diffusion.cli.console import (
-    FAILED,
-    INTERRUPTED,
-    OK,
-    PARTIAL,
-    crystal_table,
-    err,
-    out,
-    progress,
-    renamed_option,
-    say_badly,
-)
+from crystal_diffusion.cli.console import err, out, progress, renamed_option
+from crystal_diffusion.cli.made import tell
 from crystal_diffusion.errors import InputError
-from crystal_diffusion.runs.predicted import is_prediction
 
 if TYPE_CHECKING:
+    from crystal_diffusion.diffusion.sampler import SamplerSettings
     from crystal_diffusion.generation.request import Request
-    from crystal_diffusion.generation.rows import GeneratedRow
-
-if TYPE_CHECKING:
-    from crystal_diffusion.generation.result import GenerationResult
 
 
 def generate(
@@ -138,17 +121,9 @@ def generate(
 
     Example: crystal-diffusion generate --formula LiFePO4 -n 20 --seed 1 --out run/
     """
-    from crystal_diffusion.diffusion.sampler import SamplerSettings
     from crystal_diffusion.generation.asking import asked_properties
     from crystal_diffusion.generation.loading import load
-    from crystal_diffusion.generation.request import (
-        Request,
-        formula_as_taken,
-        is_rewritten,
-        parse_formula,
-        parse_lattice,
-        parse_range,
-    )
+    from crystal_diffusion.generation.request import Request, parse_lattice, parse_range
     from crystal_diffusion.generation.settings import GenerationSettings
     from crystal_diffusion.physics.validator import PhysicsValidator
     from crystal_diffusion.workflows.generate import generate_run
@@ -181,22 +156,10 @@ def generate(
     )
     if text is not None:
         request = _with_text(request, text, quiet)
-    if formula and is_rewritten(formula) and not quiet:
-        out.print(f"{formula} is taken as {formula_as_taken(formula)}", highlight=False)
-    if formula and formula.isupper() and not quiet:
-        from crystal_diffusion.generation.spelling import meant_formula
-
-        meant, read = meant_formula(formula), parse_formula(formula)
-        if meant and len(parse_formula(meant)) < len(read) > 2:
-            out.print(
-                f"{formula} is read as {', '.join(read)}; did you mean {meant}?", highlight=False
-            )
+    if formula and not quiet:
+        _say_formula(formula)
     settings = GenerationSettings(
-        sampler=(
-            SamplerSettings(steps=steps, eta=eta, repulsion=repulsion)
-            if repulsion
-            else SamplerSettings.without_physics(steps=steps, eta=eta)
-        ),
+        sampler=_sampler(steps, eta, repulsion),
         noise_share=noise_share,
         known_last=known_last,
         scorer=scorer,
@@ -229,45 +192,31 @@ def generate(
         from crystal_diffusion.generation.symmetric import write_symmetrised
 
         write_symmetrised(run, symmetrise)
-    if not quiet:
-        _show(result.rows, str(run.path))
-        _show_cells(result)
-        for line in () if result.selection is None else result.selection.lines():
-            out.print(line, highlight=False, markup=False)
-        for many in result.how_many[:3]:
-            out.print(f"Confidence, {many}", highlight=False)
-    if result.rejected and not quiet:
-        counted = ", ".join(f"{k} {v}" for k, v in sorted(result.rejected.items()))
-        out.print(f"Redrawn candidates by reason: {counted}", highlight=False)
-    if result.interrupted:
-        err.print(
-            f"{len(result)} of {n} crystals were finished and are in {run.path}; the same command "
-            "with --overwrite makes all of them",
-            highlight=False,
-        )
-        raise typer.Exit(INTERRUPTED)
-    if result.missing:
-        index, reason = next(iter(result.missing.items()))
-        say_badly(
-            "short",
-            f"{len(result)} of {n} crystals; {len(result.missing)} failed "
-            f"{max_attempts} times, crystal {index} last because {reason}",
-        )
-        raise typer.Exit(PARTIAL if len(result) else FAILED)
-    raise typer.Exit(OK)
+    raise typer.Exit(tell(run, result, n, max_attempts, quiet))
 
 
-def _show_cells(result: GenerationResult) -> None:
-    """Which numbers of formula units were tried, and how many answers have each."""
-    if len(result.formula_units) < 2:
-        return
-    made = Counter(
-        math.gcd(*(round(n) for n in structure.composition.get_el_amt_dict().values()))
-        for structure in result
-    )
-    tried = ", ".join(str(z) for z in result.formula_units)
-    found = ", ".join(f"{made[z]} with {z}" for z in sorted(made))
-    out.print(f"Formula units per cell tried: {tried}; crystals: {found}", highlight=False)
+def _sampler(steps: int | None, eta: float, repulsion: float) -> SamplerSettings:
+    from crystal_diffusion.diffusion.sampler import SamplerSettings
+
+    if not repulsion:
+        return SamplerSettings.without_physics(steps=steps, eta=eta)
+    return SamplerSettings(steps=steps, eta=eta, repulsion=repulsion)
+
+
+def _say_formula(formula: str) -> None:
+    """How a formula was read, where it could be meant otherwise."""
+    from crystal_diffusion.generation.request import formula_as_taken, is_rewritten, parse_formula
+
+    if is_rewritten(formula):
+        out.print(f"{formula} is taken as {formula_as_taken(formula)}", highlight=False)
+    if formula.isupper():
+        from crystal_diffusion.generation.spelling import meant_formula
+
+        meant, read = meant_formula(formula), parse_formula(formula)
+        if meant and len(parse_formula(meant)) < len(read) > 2:
+            out.print(
+                f"{formula} is read as {', '.join(read)}; did you mean {meant}?", highlight=False
+            )
 
 
 def _symbols(text: str | None, option: str) -> tuple[str, ...]:
@@ -299,76 +248,3 @@ def _host(path: Path | None) -> object:
     for note in record.notes:
         err.print(f"{path.name}: {note}", highlight=False, markup=False)
     return record.structure
-
-
-#: Columns of the table that is printed.
-_SHOWN = (
-    "rank",
-    "id",
-    "formula",
-    "num_atoms",
-    "space_group_0.1",
-    "volume_per_atom_A3",
-    "start",
-    "score",
-    "confidence",
-    "nearest_train_id",
-)
-
-
-def _show(rows: Sequence[GeneratedRow], path: str) -> None:
-    from crystal_diffusion.runs.columns import column, used_columns
-
-    # A score compares candidates of one composition; a lone one has nothing to be compared with.
-    candidates = Counter(row.formula for row in rows)
-
-    def score(row: GeneratedRow) -> str:
-        return column("score").text(row.score, "–") if candidates[row.formula] > 1 else "–"
-
-    def nearest(row: GeneratedRow) -> str:
-        return (row.nearest_train_id or "–") + (" (copy)" if row.copy_of_training else "")
-
-    times, firsts = folded(rows)
-
-    def name(row: GeneratedRow) -> str:
-        same = times[str(row.id)]
-        return f"{row.id} ×{same}" if same > 1 else str(row.id)
-
-    title = f"{len(rows)} crystals in {path}"
-
-    def energy(row: GeneratedRow) -> str:
-        return column("energy_per_atom_eV").text(row.energy_per_atom_eV, "–")
-
-    special = {
-        "energy_per_atom_eV": energy,
-        "id": name,
-        "score": score,
-        "nearest_train_id": nearest,
-    }
-    names = list(_SHOWN)
-    if any(row.energy_per_atom_eV is not None for row in rows):
-        names.insert(names.index("score") + 1, "energy_per_atom_eV")
-    names[-1:-1] = [c.name for c in used_columns(rows) if is_prediction(c.name)]
-    out.print(crystal_table(title, firsts[:20], names, special))
-    if len(rows) > len(firsts):
-        out.print(
-            f"{len(firsts)} different crystals; copies (×) left out here: "
-            f"{len(rows) - len(firsts)}; all are in {path}/structures.csv",
-            highlight=False,
-        )
-    if len(firsts) > 20:
-        out.print(f"… and {len(firsts) - 20} more in {path}/structures.csv", highlight=False)
-
-
-def folded(rows: Sequence[GeneratedRow]) -> tuple[dict[str, int], list[GeneratedRow]]:
-    """How many crystals each stands for, by id, and the first of each group of equals in order."""
-    times: dict[str, int] = {}
-    leader: dict[int, str] = {}
-    firsts = []
-    for row in rows:
-        key = str(row.id)
-        best = key if row.group is None else leader.setdefault(row.group, key)
-        if best == key:
-            firsts.append(row)
-        times[best] = times.get(best, 0) + 1
-    return times, firsts

@@ -19,12 +19,8 @@ MIB = 2**20
 EXPANDED_FREE, EXPANDED_TIMES = 16 * MIB, 50
 #: Atoms of one crystal.
 MOST_ATOMS = 10_000
-#: Symmetry operations of one CIF block; 192 is the most that any space group has.
-MOST_OPERATIONS = 1_000
 #: Images of the sites of one CIF block under its operations.
 MOST_IMAGES = 200_000
-#: Images that pymatgen's parser is given: it needs some 0.1 ms for each.
-MOST_IMAGES_SLOW = 20_000
 #: Sites of a cell with partial occupancy that is to be ordered; the work grows with the square.
 MOST_ORDERED_SITES = 1_000
 #: Characters of one line of comments, and of one id that is used as it is.

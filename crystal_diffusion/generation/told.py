@@ -119,11 +119,6 @@ def told_skeletons(
     return SkeletonModel(base.network, base.header, base.prior, base.trust, network)
 
 
-def label_scale() -> ConditionScale | None:
-    """Labels that the models in the box were told of; None where none is shipped."""
-    return _told_network(SKELETON_CONDITIONS)[1] if SKELETON_CONDITIONS.is_file() else None
-
-
 def save_embedding(path: Path, weights: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     """Write the embedding of a denoiser in half precision."""
     plain = {name: value.half() for name, value in weights.items()}

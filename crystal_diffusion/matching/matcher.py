@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
@@ -12,7 +11,6 @@ import numpy as np
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.matching.reduced import ReducedCrystal, is_plain, reduce_crystal
 from crystal_diffusion.matching.search import Tolerances, best_match
-from crystal_diffusion.parallel import map_chunks
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -100,28 +98,6 @@ class StructureMatch:
         if first is not None and second is not None:
             return best_match(first, second, self._tolerances, use_rms=False) is not None
         return bool(self.original.fit(*_structures(a, b)))
-
-    def rms_pairs(
-        self, first: Sequence[Structure], second: Sequence[Structure], processes: int = 1
-    ) -> list[float | None]:
-        """:meth:`rms` of many pairs, in several processes.
-
-        Raises:
-            InputError: if the lists differ in length, or a structure cannot be compared.
-        """
-        if len(first) != len(second):
-            raise InputError(
-                f"{len(first)} structures cannot be paired with {len(second)}; give two lists of "
-                "one length."
-            )
-        pairs = list(zip(first, second, strict=True))
-        return map_chunks(_rms_chunk, pairs, processes, self)
-
-
-def _rms_chunk(
-    pairs: Sequence[tuple[Structure, Structure]], matcher: StructureMatch
-) -> list[float | None]:
-    return [matcher.rms(a, b) for a, b in pairs]
 
 
 def _structures(a: Crystal, b: Crystal) -> tuple[Structure, Structure]:

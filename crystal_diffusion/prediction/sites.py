@@ -6,7 +6,6 @@ the size of its cell.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from crystal_diffusion.cell_geometry import images_within
 from crystal_diffusion.networks.properties import SiteBatch
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 #: Neighbours of each atom that are looked at, and how far, in units of (V/N)^(1/3).
 NEIGHBOURS = 16
 REACH = 2.0
-#: Images of the cell looked at to each side, at most; only needles of cells need as many.
-MOST_IMAGES = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,14 +55,7 @@ def sites(
     """
     atoms = len(numbers)
     reach = REACH * (abs(float(np.linalg.det(lattice))) / atoms) ** (1 / 3)
-    spacings = 1.0 / np.linalg.norm(np.linalg.inv(lattice), axis=0)
-    counts = np.minimum(np.floor(reach / spacings + 0.5), MOST_IMAGES).astype(int)
-    images = np.array(list(itertools.product(*(range(-n, n + 1) for n in counts))), dtype=float)
-    delta = frac_coords[None] - frac_coords[:, None]
-    delta -= np.rint(delta)
-    vectors = ((delta @ lattice)[:, :, None] + images @ lattice).reshape(atoms, -1, 3)
-    distances = np.sqrt(np.einsum("ikc,ikc->ik", vectors, vectors))
-    distances[distances < 1e-3] = np.inf
+    vectors, distances, images = images_within(lattice, frac_coords, reach)
     if distances.shape[1] <= NEIGHBOURS:
         missing = NEIGHBOURS + 1 - distances.shape[1]
         distances = np.pad(distances, ((0, 0), (0, missing)), constant_values=np.inf)
@@ -77,7 +68,7 @@ def sites(
     keep[np.arange(atoms), last] = False
     nearest, found = nearest[keep].reshape(atoms, -1), found[keep].reshape(atoms, -1)
     kinds = np.asarray(numbers, dtype=np.int64)
-    neighbour = np.minimum(nearest // len(images), atoms - 1)
+    neighbour = np.minimum(nearest // images, atoms - 1)
     # neighbours at (almost) the same distance in order of element, so that twins look alike
     order = np.lexsort((kinds[neighbour], np.round(found, 2)), axis=1)
     found, neighbour = np.take_along_axis(found, order, 1), np.take_along_axis(neighbour, order, 1)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from crystal_diffusion.cell_geometry import images_within
 
 #: Neighbours of each atom that are looked at, and how far, in units of (V/N)^(1/3).
 NEIGHBOURS = 12
@@ -39,23 +40,15 @@ def environments(
         lattice: ``(3, 3)`` rows in Å; frac_coords: ``(atoms, 3)``; numbers: ``(atoms,)``.
     """
     atoms = len(numbers)
-    volume = abs(float(np.linalg.det(lattice)))
-    reach = REACH * (volume / atoms) ** (1 / 3)
-    spacings = 1.0 / np.linalg.norm(np.linalg.inv(lattice), axis=0)
-    spans = [range(-n, n + 1) for n in np.minimum(np.floor(reach / spacings + 0.5), 12).astype(int)]
-    images = np.array(list(itertools.product(*spans)), dtype=float)
-    delta = frac_coords[None] - frac_coords[:, None]
-    delta -= np.rint(delta)
-    vectors = (delta @ lattice)[:, :, None] + images @ lattice
-    distances = np.sqrt(np.einsum("ijkc,ijkc->ijk", vectors, vectors)).reshape(atoms, -1)
-    distances[distances < 1e-3] = np.inf
+    reach = REACH * (abs(float(np.linalg.det(lattice))) / atoms) ** (1 / 3)
+    _, distances, images = images_within(lattice, frac_coords, reach)
     if distances.shape[1] < NEIGHBOURS:
         distances = np.pad(
             distances, ((0, 0), (0, NEIGHBOURS - distances.shape[1])), constant_values=np.inf
         )
     nearest = np.argpartition(distances, NEIGHBOURS - 1, axis=1)[:, :NEIGHBOURS]
     found = np.take_along_axis(distances, nearest, 1)
-    neighbour = np.minimum(nearest // len(images), atoms - 1)
+    neighbour = np.minimum(nearest // images, atoms - 1)
     found = np.where(np.isfinite(found), found, 2 * reach)
     kinds = np.asarray(numbers, dtype=np.int64)
     # neighbours at (almost) the same distance in order of element, so that twins look alike

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.files import atomic_write
 from crystal_diffusion.pretrained import asset_path
-from crystal_diffusion.proposals.prototypes import Proposal, PrototypeProposer
+from crystal_diffusion.proposals.prototypes import Proposal
 from crystal_diffusion.ranking.candidates import (
     Candidate,
     Pool,
@@ -239,23 +239,6 @@ class Ranker:
             replace(proposals[row], score=float(scores[row]))
             for row in np.argsort(-scores, kind="stable")
         ]
-
-    def score_structures(
-        self,
-        structures: Sequence[Structure],
-        composition: Mapping[int, int] | str,
-        proposer: PrototypeProposer | None = None,
-    ) -> NDArray[np.float64]:
-        """Scores of structures of one composition, wherever they came from.
-
-        Structures of a known type take the numbers of that type from the library; all are scored
-        in one list with the prototype candidates of the composition, whose scores are left out.
-        """
-        maker = proposer or PrototypeProposer()
-        pool = maker.propose(composition, n=30)
-        candidates = [Candidate(structure, "noise") for structure in structures]
-        candidates += [Candidate(proposal.structure, "prototype", proposal) for proposal in pool]
-        return self.score(candidates)[: len(structures)]
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one ``.npz`` file."""

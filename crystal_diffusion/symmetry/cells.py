@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 #: Steps of the reduction; each takes the best of 1,740 changes, so a few are enough.
 _MOST_ROUNDS = 200
-#: The cells an answer can be given in.
-CELLS = ("primitive", "conventional", "niggli")
 
 
 @dataclass(frozen=True, eq=False)

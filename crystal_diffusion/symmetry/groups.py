@@ -219,10 +219,6 @@ class SpaceGroup:
         total: Floats = np.einsum("nki,nlj->ijkl", rotations, rotations).reshape(9, 9)
         return total / len(rotations)
 
-    def primitive_multiplicity(self, letter: str) -> int:
-        """Atoms of a position in the primitive cell."""
-        return self.position(letter).multiplicity // self.centring_size
-
     def __repr__(self) -> str:
         return f"SpaceGroup({self.number}, {self.symbol})"
 

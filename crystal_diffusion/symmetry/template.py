@@ -172,12 +172,6 @@ class SymmetricTemplate:
             return to_niggli(primitive)
         raise InputError(f"cell {cell!r} is not known; choose primitive, conventional or niggli.")
 
-    def project_metric(self, metric: Any) -> Floats:
-        """``(3, 3)`` metric G = L Lᵀ to the mean of Wᵀ G W: exact, linear, positive definite."""
-        flat = np.asarray(metric, np.float64).reshape(9)
-        out = (self.group.laue_metrics @ flat).reshape(3, 3)
-        return 0.5 * (out + out.T)
-
     def project_lattice(self, lattice: Any) -> Floats:
         """The allowed cell of the same volume near ``lattice``; see :mod:`.metric`."""
         from crystal_diffusion.symmetry.metric import allowed_lattice

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from crystal_diffusion.cli import VERBS, verbs
-from crystal_diffusion.cli.generate import _show, folded
+from crystal_diffusion.cli.made import _show, folded
 from crystal_diffusion.data.demo import create_demo_dataset
 from crystal_diffusion.generation.rows import GeneratedRow
 from crystal_diffusion.known.share import KnownShare

@@ -131,15 +131,6 @@ def test_what_cannot_be_compared_is_one_sentence(structure: Structure, word: str
         StructureMatch().rms(structure, structure)
 
 
-def test_bad_tolerances_and_lists() -> None:
+def test_bad_tolerances() -> None:
     with pytest.raises(InputError, match="above zero"):
         StructureMatch(ltol=0)
-    crystal = Structure(Lattice.cubic(3), ["H"], [[0, 0, 0]])
-    with pytest.raises(InputError, match="one length"):
-        StructureMatch().rms_pairs([crystal], [])
-
-
-def test_many_pairs_in_two_processes(pairs: list[tuple[Structure, Structure]]) -> None:
-    first, second = zip(*pairs[:200], strict=True)
-    match = StructureMatch()
-    assert match.rms_pairs(first, second, processes=2) == match.rms_pairs(first, second)

@@ -28,7 +28,7 @@ from crystal_diffusion.data.sources.gathering import (
     gather,
     once,
 )
-from crystal_diffusion.data.sources.journal import Journal, journal_path, now
+from crystal_diffusion.data.sources.journal import Journal, now
 from crystal_diffusion.data.sources.materials_project import MaterialsProjectSource, project_key
 from crystal_diffusion.data.sources.optimade import OptimadeSource, known_provider
 from crystal_diffusion.data.sources.protocol import Source
@@ -295,11 +295,6 @@ def read_key(file: str | Path | None, variable: str | None = None) -> str | None
     if not text or len(text.split()) != 1:
         raise InputError(f"{path} must hold the key and nothing else.")
     return text
-
-
-def unfinished(out: str | Path) -> bool:
-    """Whether an unfinished fetch of this table is there."""
-    return journal_path(_table_path(out)).exists()
 
 
 def load_materials_project_data(

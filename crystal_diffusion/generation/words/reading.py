@@ -20,8 +20,6 @@ from crystal_diffusion.generation.words.vocabulary import LOOSE
 
 #: A text longer than this is no request.
 LONGEST_TEXT = 2000
-#: Most elements where a sentence leaves them open.
-MOST_ELEMENTS = 5
 #: Most atoms where a sentence gives the fewest only.
 MOST_ATOMS = 40
 
