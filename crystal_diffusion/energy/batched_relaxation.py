@@ -233,7 +233,9 @@ def _diep(device: str) -> BatchEvaluator:
     from diep.pretrained import make_calculator
     from torch_geometric.data import Batch
 
-    calculator = make_calculator(device=device)
+    from crystal_diffusion.energy.shared_triangles import share_maps
+
+    calculator = share_maps(make_calculator(device=device))
 
     def evaluate(crystals: Sequence[Atoms]) -> list[Evaluation]:
         graphs, lattices = [], []

@@ -99,7 +99,9 @@ def _make_diep() -> Any:
     _single_thread()
     from diep.pretrained import make_calculator
 
-    return make_calculator()
+    from crystal_diffusion.energy.shared_triangles import share_maps
+
+    return share_maps(make_calculator())
 
 
 #: Elements of the released diep weights: H to Bi and Ac to Pu without Po (MatPES-r2SCAN).
