@@ -6,8 +6,14 @@ cells, or relaxed (--steps 60: about an hour of one core for 300). As in the pub
 crystal is one of the phases of its hull. Published: older releases of the Materials Project (PBE
 with corrections), a few hundredths of an eV/atom of noise; the potential is another functional.
 
+``--unmet`` takes all crystals of formulas that the shipped property network never met, and half of
+these formulas (by a checksum): it prints what the potential, the network and the two together
+(`energy.published_hull`) say of them. ``--fit`` fits the weights on the other half and prints them.
+
     python benchmarks/hull_check.py            # 300 crystals, the sample of earlier days
     python benchmarks/hull_check.py -n 10000
+    python benchmarks/hull_check.py --unmet --data train_le20.parquet train_21_52.parquet
+    python benchmarks/hull_check.py --fit --data train_le20.parquet train_21_52.parquet
 """
 
 from __future__ import annotations
@@ -18,13 +24,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from crystal_diffusion.energy.hull import HullBuilder
 from crystal_diffusion.energy.pooled_relaxation import relax_many
 from crystal_diffusion.energy.potentials import get_potential
+from crystal_diffusion.energy.published_hull import LIKELY, NEAR_EV, evidence, published_hull
 from crystal_diffusion.energy.reference_energies import ReferenceEnergies
 from crystal_diffusion.energy.relaxation import RelaxLimits
 from crystal_diffusion.known.index import KnownCrystals, load_known
+from crystal_diffusion.prediction.formulas import formula_code
+from crystal_diffusion.prediction.model import default_properties
 
 DATA = Path("../shared/data/mp_2025/train_le20.parquet")
 
@@ -51,36 +61,113 @@ def energies(known: KnownCrystals, keys: list[str], steps: int) -> Iterator[tupl
             yield key, result.energy_per_atom
 
 
+def chosen_rows(options: argparse.Namespace, known: KnownCrystals) -> pd.DataFrame:
+    """Crystals of the tables that are asked for: at least two elements, all known, with labels."""
+    import pyarrow.parquet
+    from ase.data import chemical_symbols
+
+    potential = get_potential(known.potential)
+    assert potential.elements is not None
+    tables = [pyarrow.parquet.read_table(path).to_pandas() for path in options.data]
+    table = pd.concat(tables, ignore_index=True)
+    kinds = [{chemical_symbols[z] for z in numbers} for numbers in table.atomic_numbers]
+    fits = np.array([len(own) >= 2 and own <= potential.elements for own in kinds])
+    fits &= (table.e_above_hull.notna() & table.formation_energy_per_atom.notna()).to_numpy()
+    table = table[fits]
+    if options.unmet or options.fit:
+        half = int(not options.fit)
+        table = table[
+            [
+                formula_code(z) == 0 and formula_code(z, 2, "half") == half
+                for z in table.atomic_numbers
+            ]
+        ]
+        return table
+    return table.sample(min(options.n, len(table)), random_state=options.seed)
+
+
+def verdicts(name: str, near: np.ndarray, there: np.ndarray) -> None:
+    """How often a verdict on "within 0.1 eV/atom" is the published one."""
+    stable = there <= NEAR_EV
+    print(f"{name}: agreement {interval((near == stable).astype(float))}")
+    print(
+        f"  published stable {stable.sum()}, found {(near & stable).sum()}; published not "
+        f"{(~stable).sum()}, found {(~near & ~stable).sum()}"
+    )
+
+
+def fit(here: np.ndarray, said: np.ndarray, inside: np.ndarray, there: np.ndarray) -> None:
+    """Print the constants of `energy.published_hull` for these crystals."""
+    from scipy.optimize import minimize
+
+    both = np.stack([np.maximum(here, 0), np.maximum(said, 0), np.ones(len(here))], 1)
+    told = np.array([(*evidence(d, q), 1.0) for d, q in zip(here, inside, strict=True)])
+    sign = np.where(there <= NEAR_EV, 1.0, -1.0)
+
+    def error(weights: np.ndarray) -> float:
+        return float(np.abs(np.maximum(both @ weights, 0) - there).mean())
+
+    def surprise(weights: np.ndarray) -> float:
+        return float(np.logaddexp(0, -sign * (told @ weights)).mean() + 1e-4 * weights[1] ** 2)
+
+    estimate = minimize(error, np.array([0.5, 0.5, 0.0]), method="Nelder-Mead").x
+    slope, share, constant = minimize(surprise, np.zeros(3), method="BFGS").x
+    print(f"_ESTIMATE = ({', '.join(f'{w:.3f}' for w in estimate)})")
+    print(f"_ODDS = ({constant:.2f}, {slope:.2f}, {share:.2f})")
+
+
+def joined(
+    options: argparse.Namespace,
+    known: KnownCrystals,
+    keys: list[str],
+    here: np.ndarray,
+    there: np.ndarray,
+) -> None:
+    """What the network says of these crystals, and the two together."""
+    predicted = default_properties().predict([known.structure(known.row_of[k]) for k in keys])
+    said = predicted.values[:, predicted.names.index("energy_above_hull")]
+    inside = predicted.probability_inside({"energy_above_hull": (-np.inf, NEAR_EV)})[:, 0]
+    usable = np.isfinite(said)
+    here, there, said, inside = here[usable], there[usable], said[usable], inside[usable]
+    if options.fit:
+        fit(here, said, inside, there)
+    both = [published_hull(*row) for row in zip(here, said, inside, strict=True)]
+    above = np.array([answer.above for answer in both if answer])
+    chance = np.array([answer.near_probability for answer in both if answer])
+    print(f"-- {len(here)} crystals of formulas that the network never met")
+    for name, values in (("potential", np.maximum(here, 0)), ("network", said), ("joined", above)):
+        print(f"{name}: energy above hull, MAE eV/atom: {interval(np.abs(values - there))}")
+    verdicts("potential, at most 0.1", here <= NEAR_EV, there)
+    verdicts("network, at most 0.1", said <= NEAR_EV, there)
+    verdicts("joined estimate, at most 0.1", above <= NEAR_EV, there)
+    verdicts(f"joined probability, {LIKELY} or more", chance >= LIKELY, there)
+    edges = (0, 0.25, 0.5, LIKELY, 0.9, 0.97, 1.001)
+    for low, high in zip(edges[:-1], edges[1:], strict=True):
+        own = (chance >= low) & (chance < high)
+        if own.any():
+            true = (there[own] <= NEAR_EV).mean()
+            print(f"  said {chance[own].mean():.2f}, true {true:.2f} (n = {own.sum()})")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument("--data", type=Path, nargs="+", default=[DATA])
     parser.add_argument("-n", type=int, default=300)
     parser.add_argument("--seed", type=int, default=2026)
     parser.add_argument("--steps", type=int, default=0, help="0: energies of the published cells")
+    parser.add_argument("--unmet", action="store_true", help="formulas the network never met")
+    parser.add_argument("--fit", action="store_true", help="the other half of these, and fit")
     options = parser.parse_args()
-    import pyarrow.parquet
-    from ase.data import chemical_symbols
 
     began = time.process_time()
     known = load_known()
     potential = get_potential(known.potential)
-    assert potential.elements is not None
-    table = pyarrow.parquet.read_table(options.data).to_pandas()
-    table["kinds"] = [len(set(numbers)) for numbers in table.atomic_numbers]
-    inside = np.array(
-        [
-            all(chemical_symbols[z] in potential.elements for z in numbers)
-            for numbers in table.atomic_numbers
-        ]
-    )
-    fits = inside & table.e_above_hull.notna() & table.formation_energy_per_atom.notna()
-    fits &= table.kinds >= 2
-    rows = table[fits].sample(min(options.n, int(fits.sum())), random_state=options.seed)
+    rows = chosen_rows(options, known)
     references = ReferenceEnergies.load(potential, Path("nowhere"), known)
     hull = HullBuilder(references)
-    formation, above, phases = [], [], []
+    formation, above, phases, keys = [], [], [], []
     labels = rows.set_index("material_id")
     for key, energy in energies(known, list(labels.index), options.steps):
         place = hull.place(known.composition(known.row_of[key]), energy)
@@ -88,8 +175,9 @@ def main() -> None:
             print(f"failed: {key}: {place.problem}")
             continue
         label = labels.loc[key]
+        keys.append(key)
         formation.append((place.formation_energy, float(label.formation_energy_per_atom)))
-        above.append((max(place.energy_above_hull, 0.0), float(label.e_above_hull)))
+        above.append((place.energy_above_hull, float(label.e_above_hull)))
         phases.append(place.n_competing)
 
     ours, theirs = np.array(formation).T
@@ -102,12 +190,10 @@ def main() -> None:
     print(f"formation energy, MAE eV/atom: {interval(np.abs(ours - theirs))}")
     print(f"formation energy, mean difference: {interval(ours - theirs)}")
     print(f"formation energy, sign errors: {int((np.sign(ours) != np.sign(theirs)).sum())}")
-    print(f"energy above hull, MAE eV/atom: {interval(np.abs(here - there))}")
-    agree = (here <= 0.1) == (there <= 0.1)
-    print(f"'stable within 0.1 eV/atom', agreement: {interval(agree.astype(float))}")
-    stable = there <= 0.1
-    print(f"  published stable {stable.sum()}, of these ours stable {(here[stable] <= 0.1).sum()}")
-    print(f"  published not {(~stable).sum()}, of these ours stable {(here[~stable] <= 0.1).sum()}")
+    print(f"energy above hull, MAE eV/atom: {interval(np.abs(np.maximum(here, 0) - there))}")
+    verdicts("'stable within 0.1 eV/atom'", here <= NEAR_EV, there)
+    if options.unmet or options.fit:
+        joined(options, known, keys, here, there)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ from crystal_diffusion.networks.properties import (
     SiteBatch,
 )
 from crystal_diffusion.prediction.distribution import Calibration, calibrated
+from crystal_diffusion.prediction.formulas import formula_code
 from crystal_diffusion.prediction.model import (
     Head,
     NetworkAnswer,
@@ -68,13 +69,6 @@ STRETCH = 0.01
 WEIGHTS = (6.0, 2.0, 0.4, 0.6, 0.2, 0.3, 1.5, 1.5)
 #: eV/atom, ... within which errors count by their square.
 DELTAS = (0.03, 0.03, 0.0, 0.2, 0.0, 0.1, 0.05, 0.05)
-
-
-def formula_code(numbers: np.ndarray) -> int:
-    """A number in [0, 20) that only depends on the reduced formula."""
-    kinds, counts = np.unique(numbers, return_counts=True)
-    counts = counts // np.gcd.reduce(counts)
-    return zlib.crc32(repr([*zip(kinds.tolist(), counts.tolist(), strict=True)]).encode()) % 20
 
 
 def make_sites(paths: list[Path], out: Path) -> None:

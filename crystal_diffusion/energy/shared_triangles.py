@@ -107,7 +107,7 @@ class SharedMaps(nn.Module):
     def _maps(self, planar: Tensor, numbers: Tensor) -> Tensor:
         own = self.integrator
         grid = own._grid
-        found: Tensor = _Maps.apply(  # type: ignore[no-untyped-call]
+        found: Tensor = _Maps.apply(
             planar,
             numbers.sqrt(),
             grid.points,
