@@ -57,6 +57,7 @@ SIDEWAYS = {
     ("known", "matching"),
     ("known", "proposals"),
     ("screening", "ranking"),
+    ("screening", "prediction"),
     ("skeletons", "training"),
     ("prediction", "training"),
 }

@@ -200,10 +200,12 @@ def _shown(best: Sequence[ScreeningRow]) -> list[str]:
     if all(row.energy_per_atom_eV is None for row in best):
         return ["rank", "id", "formula", "score", "novel", "nearest_known_id"]
     several = any(row.spread_eV_atom is not None for row in best)
+    joined = any(row.published_near_hull_probability is not None for row in best)
     return [
         "rank",
         "id",
         "energy_above_hull_eV_atom",
+        *(["published_near_hull_probability"] if joined else []),
         "formation_energy_eV_atom",
         "n_competing",
         *(["spread_eV_atom"] if several else []),

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crystal_diffusion.energy.potentials import Potential
+from crystal_diffusion.energy.published_hull import published_hull
 from crystal_diffusion.energy.reference_energies import ReferenceEnergies, ReferenceEntry
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.runs.columns import Row
@@ -56,6 +57,8 @@ class HullRow(Row):
 
     formation_energy_eV_atom: float | None
     energy_above_hull_eV_atom: float | None
+    published_above_hull_eV_atom: float | None
+    published_near_hull_probability: float | None
     n_competing: int
     reference_date: str
     decomposition: dict[str, float]
@@ -202,6 +205,7 @@ def hull_row(
     others: Mapping[str, HullBuilder],
     said: Mapping[str, Mapping[str, Any]],
     known: bool = False,
+    predicted: tuple[float, float] | None = None,
 ) -> HullRow:
     """The hull columns of a crystal, with the spread of its formation energy over potentials.
 
@@ -213,6 +217,8 @@ def hull_row(
         said: their energies of this structure (``energy_per_atom_eV``, ``problem``).
         known: whether it is one of the known crystals. Then it is part of the hull, and what it
             gains by relaxing from the published cell puts it on the hull, not below.
+        predicted: the property network's distance from the published hull, and its probability of
+            being near (`published_hull`); None where it was not asked.
     """
     composition = structure.composition.get_el_amt_dict()
     place = hull.place(composition, energy_per_atom)
@@ -232,9 +238,12 @@ def hull_row(
     above = place.energy_above_hull
     if above is not None and known:
         above = max(above, 0.0)
+    foretold = published_hull(above, *predicted) if predicted and above is not None else None
     return HullRow(
         formation_energy_eV_atom=rounded(place.formation_energy),
         energy_above_hull_eV_atom=rounded(above),
+        published_above_hull_eV_atom=rounded(foretold.above) if foretold else None,
+        published_near_hull_probability=rounded(foretold.near_probability) if foretold else None,
         n_competing=place.n_competing,
         reference_date=place.reference_date,
         decomposition={k: round(v, 4) for k, v in place.decomposition.items()},

@@ -1,4 +1,4 @@
-"""The published distance from the hull, as two opinions foretell it: the potential's and a network's.
+"""The published distance from the hull, foretold by two opinions: a potential's and a network's.
 
 Published distances are those of PBE calculations (Materials Project). A potential of another
 functional and a network trained on published distances err in different crystals, so together they
@@ -12,6 +12,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+#: The potential whose distances the weights below were fitted with.
+FITTED_WITH = "diep"
 #: What "near the hull" means, eV/atom.
 NEAR_EV = 0.1
 #: A crystal that is near with at least this probability is marked as likely.

@@ -149,6 +149,20 @@ COLUMNS: tuple[Column, ...] = (
     *_predictions(),
     _number("energy_above_hull_eV_atom", "Above hull", "eV/atom", 3, short="hull", places=_ALL),
     _number(
+        "published_near_hull_probability",
+        "Chance of at most 0.1 eV/atom above the published (PBE) hull",
+        digits=2,
+        short="chance near hull",
+        places=_ALL,
+    ),
+    _number(
+        "published_above_hull_eV_atom",
+        "Above the published (PBE) hull, estimated",
+        "eV/atom",
+        3,
+        places=_ASK,
+    ),
+    _number(
         "formation_energy_eV_atom", "Formation energy", "eV/atom", 3, short="formation", places=_ALL
     ),
     _number("energy_per_atom_eV", "Energy", "eV/atom", 3, places=_ALL),

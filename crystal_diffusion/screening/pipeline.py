@@ -23,6 +23,7 @@ from crystal_diffusion.energy.potentials import (
     get_potential,
     has_energy,
 )
+from crystal_diffusion.energy.published_hull import FITTED_WITH, NEAR_EV
 from crystal_diffusion.energy.reference_energies import (
     ReferenceEnergies,
     complete_references,
@@ -376,6 +377,7 @@ class _Screen:
         }
         second = {name: self.logs[f"energies-{name}"].rows for name in others}
         checked = self.logs["novelty"].rows
+        predicted = self._predicted(main, structures)
         rows = {
             key: hull_row(
                 structure,
@@ -384,6 +386,7 @@ class _Screen:
                 others,
                 {name: found.get(key, {}) for name, found in second.items()},
                 known=checked.get(key, {}).get("novel") is False,
+                predicted=predicted.get(key),
             )
             for key, structure in structures.items()
         }
@@ -395,6 +398,17 @@ class _Screen:
             self.folder / "hull.json",
             hull_text(main, builder, structures, energies, rows),
         )
+
+    def _predicted(
+        self, main: Potential, structures: dict[str, Structure]
+    ) -> dict[str, tuple[float, float]]:
+        """The property network's word, where it can be joined with the potential's."""
+        if main.name != FITTED_WITH:
+            return {}
+        from crystal_diffusion.prediction.near_hull import network_opinions
+
+        said = network_opinions(list(structures.values()), NEAR_EV)
+        return {k: (one.above, one.inside) for k, one in zip(structures, said, strict=True)}
 
     def _known(self) -> KnownCrystals:
         """The index of known crystals, named in the notes once it is used."""

@@ -30,6 +30,8 @@ class ScreeningRow(Row):
     energy_per_atom_eV: float | None = None
     formation_energy_eV_atom: float | None = None
     energy_above_hull_eV_atom: float | None = None
+    published_above_hull_eV_atom: float | None = None
+    published_near_hull_probability: float | None = None
     n_competing: int | None = None
     reference_date: str | None = None
     converged: bool | None = None

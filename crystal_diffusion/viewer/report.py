@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from crystal_diffusion.energy.published_hull import LIKELY
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.runs.columns import COLUMNS, unlisted_predictions, used_columns
 from crystal_diffusion.viewer import page, report_parts
@@ -129,6 +130,9 @@ def _browser(data: ReportData, count: int) -> str:
     if data.screened:
         options += [("ranked", "kept and ranked"), ("converged", "relaxation converged")]
         options += [("stable", "at most 0.1 eV/atom above hull")]
+        if any(row.get("published_near_hull_probability") is not None for row in data.rows):
+            likely = f"near the published hull with a chance of {LIKELY:g} or more"
+            options.append(("likely", likely))
     if any(row.get("novel") is not None for row in data.rows):
         options.append(("novel", "new"))
     if any(row.get("duplicate_of") for row in data.rows) or _repeats(data):
@@ -254,8 +258,11 @@ def _flags(row: Mapping[str, Any], seen: set[Any]) -> str:
     if row.get("novel"):
         flags.append("novel")
     above = row.get("energy_above_hull_eV_atom")
-    if isinstance(above, int | float) and above <= 0.1:
+    if isinstance(above, int | float) and above <= 0.1 and not row.get("doubt"):
         flags.append("stable")
+    chance = row.get("published_near_hull_probability")
+    if isinstance(chance, int | float) and chance >= LIKELY and not row.get("doubt"):
+        flags.append("likely")
     group = equals(row)
     if not row.get("duplicate_of") and (row.get("group") is None or group not in seen):
         flags.append("distinct")

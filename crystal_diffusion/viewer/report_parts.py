@@ -317,7 +317,11 @@ def headline(data: ReportData) -> str:
         words += f" of {next(iter(formulas))}"
     elif formulas:
         words += f" of {len(formulas)} formulas"
-    best = [r for r in data.rows if isinstance(r.get("energy_above_hull_eV_atom"), int | float)]
+    best = [
+        r
+        for r in data.rows
+        if isinstance(r.get("energy_above_hull_eV_atom"), int | float) and not r.get("doubt")
+    ]
     if best:
         top = min(best, key=lambda r: float(r["energy_above_hull_eV_atom"]))
         above = float(top["energy_above_hull_eV_atom"])

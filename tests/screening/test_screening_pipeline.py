@@ -376,3 +376,25 @@ def test_a_doubtful_result_is_marked_and_comes_last(tmp_path: Path) -> None:
     assert "no competing compound" in rows["odd"]["doubt"]
     assert rows["odd"]["energy_above_hull_eV_atom"] < rows["salt"]["energy_above_hull_eV_atom"]
     assert rows["salt"]["doubt"] == "" and (rows["salt"]["rank"], rows["odd"]["rank"]) == (1, 2)
+
+
+def test_a_doubtful_crystal_is_neither_the_headline_nor_stable() -> None:
+    from crystal_diffusion.viewer import report_parts
+    from crystal_diffusion.viewer.report import _flags
+    from crystal_diffusion.viewer.report_data import ReportData
+
+    fields: dict[str, Any] = {"published_near_hull_probability": 0.9, "formula": "NaCl"}
+    rows = [
+        {"id": "far", "energy_above_hull_eV_atom": -2.2, "doubt": "no competing", **fields},
+        {"id": "near", "energy_above_hull_eV_atom": 0.02, "doubt": "", **fields},
+        {"id": "open", "energy_above_hull_eV_atom": 0.3, **fields},
+    ]
+    fake: Any = type("Data", (), {"rows": rows})
+    data: ReportData = fake
+    assert "near (NaCl), lies 0.02 eV" in report_parts.headline(data)
+    marks = [_flags(row, set()).split() for row in rows]
+    assert [("stable" in own, "likely" in own) for own in marks] == [
+        (False, False),
+        (True, True),
+        (False, True),
+    ]
