@@ -67,13 +67,12 @@ def lattice_from_parameters(parameters: ArrayLike) -> Floats:
         star = (cos_alpha * cos_beta - cos_gamma) / (sin_alpha * sin_beta)
         star = np.where(np.abs(star) <= 1 + 1e-9, np.clip(star, -1, 1), np.nan)
         gamma_star = np.arccos(star)
-    zero = np.zeros_like(a)
-    rows = [
-        np.stack([a * sin_beta, zero, a * cos_beta], -1),
-        np.stack([-b * sin_alpha * star, b * sin_alpha * np.sin(gamma_star), b * cos_alpha], -1),
-        np.stack([zero, zero, c], -1),
-    ]
-    return np.stack(rows, -2)
+    cells = np.zeros((*a.shape, 3, 3))
+    cells[..., 0, 0], cells[..., 0, 2] = a * sin_beta, a * cos_beta
+    cells[..., 1, 0] = -b * sin_alpha * star
+    cells[..., 1, 1], cells[..., 1, 2] = b * sin_alpha * np.sin(gamma_star), b * cos_alpha
+    cells[..., 2, 2] = c
+    return cells
 
 
 def images_within(

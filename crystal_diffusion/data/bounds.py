@@ -86,25 +86,40 @@ def time_limit(seconds: float) -> Iterator[None]:
     Raises:
         TooMuch: when the time is over.
     """
-    watched = (
-        hasattr(signal, "setitimer")
-        and threading.current_thread() is threading.main_thread()
-        and signal.getsignal(signal.SIGPROF) is signal.SIG_DFL
-    )
-    if not watched:
+    if not _may_watch():
         yield
         return
-
-    def over(number: int, frame: FrameType | None) -> None:
-        raise TooMuch(f"it took longer than {seconds:.0f} s of processor time; simplify the entry")
-
-    signal.signal(signal.SIGPROF, over)
-    # Again every half second: parsers swallow the first exception and go on.
-    signal.setitimer(signal.ITIMER_PROF, seconds, 0.5)
     try:
+        _limits.append(seconds)
+        # Again every half second: parsers swallow the first exception and go on.
+        signal.setitimer(signal.ITIMER_PROF, seconds, 0.5)
         yield
     finally:
-        # A signal that comes while this runs must not undo it.
-        signal.signal(signal.SIGPROF, signal.SIG_IGN)
+        # First, so that a signal that comes while this runs does not undo it.
+        _limits.clear()
         signal.setitimer(signal.ITIMER_PROF, 0.0)
-        signal.signal(signal.SIGPROF, signal.SIG_DFL)
+
+
+#: The limit of the block that is watched; empty outside of one.
+_limits: list[float] = []
+
+
+def _may_watch() -> bool:
+    """Whether this thread may have a timer that nobody else uses; its signal is then ours.
+
+    The handler stays: to set it again for each crystal would cost more than the watching.
+    """
+    if not hasattr(signal, "setitimer") or _limits:
+        return False
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    found = signal.getsignal(signal.SIGPROF)
+    if found is signal.SIG_DFL:
+        signal.signal(signal.SIGPROF, _over)
+    return found in (signal.SIG_DFL, _over)
+
+
+def _over(number: int, frame: FrameType | None) -> None:
+    if _limits:
+        text = f"it took longer than {_limits[0]:.0f} s of processor time; simplify the entry"
+        raise TooMuch(text)

@@ -100,8 +100,7 @@ def _parse_block(tags: Tags, name: str, source: str) -> PlainCrystal:
             "correct the symmetry, the atoms or the formula"
         )
         return failed(name, source, text, "contradiction")
-    crystal = replace(attempt.crystal, id=name, source=source)
-    return replace(crystal, notes=_notes(attempt, sites))
+    return replace(attempt.crystal, id=name, source=source, notes=_notes(attempt, sites))
 
 
 def _lattice(tags: Tags) -> np.ndarray:

@@ -109,7 +109,8 @@ def symmetry_of(tags: Tags, lattice: np.ndarray) -> tuple[SymmetryReading, ...]:
     """
     said = _Statements.of(tags)
     listed = _listed(tags)
-    if any(tag.startswith(_SUPERSPACE) for tag in tags.values):
+    together = " ".join(tags.values)
+    if any(start in together for start in _SUPERSPACE):
         raise NoSymmetry(
             "it is a modulated structure (superspace group), which no cell holds; give a "
             "commensurate approximant, or the average structure without the modulation"
@@ -256,14 +257,22 @@ def _closure(texts: tuple[str, ...]) -> tuple[gemmi.Op, ...] | None:
     return tuple(found.values())
 
 
+def _is_group(texts: tuple[str, ...], operations: Operations) -> bool:
+    """Whether the operations of a list are a group."""
+    # The table of products is needed later and far cheaper, but knows -1, 0 and 1 only.
+    if len(operations) <= LARGEST_GROUP and np.isin(operations.rotations, (-1, 0, 1)).all():
+        return bool((operations.products >= 0).all())
+    closed = _closure(texts)
+    return closed is not None and len(closed) == len(operations)
+
+
 @functools.lru_cache(maxsize=1024)
 def _known_group(texts: tuple[str, ...], said: _Statements) -> SymmetryReading | None:
     """The list, where it is a whole group and nothing in the file says another one."""
     listed = _parsed(texts)
-    closed = _closure(texts)
-    if closed is None or len(closed) != len(listed):
-        return None
     operations = make_operations(listed)
+    if not _is_group(texts, operations):
+        return None
     named, unknown = _named(said)
     notes = tuple(
         f"the space group {name!r} is unknown; the operations of the file were used"

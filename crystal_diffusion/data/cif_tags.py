@@ -76,6 +76,9 @@ class Tags:
         """The first value that is not empty, ``?`` or ``.``, without quotes."""
         for tag in tags:
             for raw in self.values.get(tag, ())[:1]:
+                # What begins like a word is written without quotes.
+                if raw[:1].isalnum():
+                    return raw
                 text = str(gemmi.cif.as_string(raw)).strip()
                 if text and text not in ("?", "."):
                     return text

@@ -35,7 +35,8 @@ def close_pairs(lattice: np.ndarray, frac_coords: np.ndarray, reach: float) -> n
     if count < 2:
         return np.zeros((0, 2), np.int64)
     # |d_i| = |d . column i of the inverse| <= reach * length of that column.
-    window = reach * np.linalg.norm(np.linalg.inv(lattice), axis=0)
+    inverse = np.linalg.inv(lattice)
+    window = reach * np.sqrt((inverse * inverse).sum(0))
     if count > TREE_FROM:
         from scipy.spatial import cKDTree
 
@@ -47,10 +48,11 @@ def close_pairs(lattice: np.ndarray, frac_coords: np.ndarray, reach: float) -> n
             raise TooMuch(f"most of its {count} atoms are on top of each other")
         pairs = tree.query_pairs(radius, p=np.inf, output_type="ndarray")
     else:
-        near = np.ones((count, count), bool)
-        for axis in range(3):
-            delta = frac_coords[:, axis, None] - frac_coords[None, :, axis]
-            near &= np.abs(delta - np.round(delta)) < window[axis]
+        columns = frac_coords.T
+        delta = columns[:, :, None] - columns[:, None, :]
+        delta -= np.rint(delta)
+        inside = np.abs(delta) < window[:, None, None]
+        near = inside[0] & inside[1] & inside[2]
         if np.count_nonzero(near) == count:
             return np.zeros((0, 2), np.int64)
         pairs = np.argwhere(np.triu(near, 1))

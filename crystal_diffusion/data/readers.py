@@ -197,10 +197,10 @@ def _among_others(found: list[Path]) -> list[Path]:
     Generators leave the same crystals as an archive and as single files, and beside them archives
     of their trajectories, which are no results; other ``.pt`` files are weights.
     """
-    known = [p for p in found if format_of(p) is not None]
-    known = [p for p in known if p.suffix.lower() != ".pt" or p.name.startswith("eval_")]
-    plain = [p for p in known if format_of(p) != "archive"]
-    return plain or [p for p in known if "trajector" not in p.name.lower()]
+    known = [(p, kind) for p in found if (kind := format_of(p)) is not None]
+    known = [(p, k) for p, k in known if p.suffix.lower() != ".pt" or p.name.startswith("eval_")]
+    plain = [p for p, kind in known if kind != "archive"]
+    return plain or [p for p, _ in known if "trajector" not in p.name.lower()]
 
 
 def _refuse_unfinished(run: Path) -> None:

@@ -39,6 +39,7 @@ _AMOUNT = r"(\d*\.?\d+|\d+\.)?"
 _TOKEN = re.compile(rf"([A-Za-z]{{1,2}}){_AMOUNT}")
 _BRACKET = re.compile(rf"\(([^()]*)\)\s*{_AMOUNT}")
 _PART = re.compile(rf"([A-Z][a-z]?){_AMOUNT}")
+_UNKNOWN_AMOUNT = re.compile(r"[nxy](?![a-z])")
 _HYDRATE = re.compile(
     r"(?<=[\w)\]])\s*(?:[·•*]|\.(?=\s*\d*\.?\d*\s*[HD]2O))\s*(\d*\.?\d*)\s*(?=[A-Z(])"
 )
@@ -92,7 +93,7 @@ def read_formula(text: str) -> dict[int, float] | None:
         if dry is None or wet is None:
             return None
         return {z: dry.get(z, 0.0) + times * wet.get(z, 0.0) for z in {*dry, *wet}}
-    bracket = _BRACKET.search(text)
+    bracket = _BRACKET.search(text) if "(" in text else None
     if bracket:
         inner, rest = read_formula(bracket[1]), text[: bracket.start()] + text[bracket.end() :]
         outer = read_formula(rest) if rest.strip(" ,") else {}
@@ -106,7 +107,7 @@ def read_formula(text: str) -> dict[int, float] | None:
     capitals = len(words) > 1 and text.isupper()
     for word in words:
         token = _TOKEN.fullmatch(word)
-        if re.match(r"[nxy](?![a-z])", word):
+        if word[0] in "nxy" and _UNKNOWN_AMOUNT.match(word):
             # n(C2 H4), x H2 O: an amount that nobody knows.
             return None
         if token and (len(token[1]) == 1 or not token[1].isupper() or capitals):
@@ -208,28 +209,32 @@ def compare(
         counted = () if count == statement.num_atoms else (text,)
     if not stated:
         return replace(_by_density(amounts, volume, statement), notes=counted)
-    found = f"the atoms are {formula_text(amounts)}"
     factor = _factor(amounts, stated)
-    said = f"the formula of the file is {formula_text(stated)}"
-    if statement.units:
-        said += f" with Z = {statement.units:g}"
     if not factor or not _same(amounts, stated, factor, EXACT if ordered else ROUNDED):
-        return Agreement(False, f"{found}, but {said}")
+        return Agreement(False, _both(amounts, statement))
     missing = max(0.0, stated.get(1, 0.0) * factor - amounts.get(1, 0.0))
     missing = missing if missing > 0.05 * max(1.0, stated.get(1, 0.0) * factor) else 0.0
     complete = {**amounts, 1: amounts.get(1, 0.0) + missing}
     density = _off(complete, volume, statement.density)
     if statement.units and not _is_multiple(factor, stated, statement.units):
         if density is None or density > DENSITY_PART:
-            return Agreement(False, f"{found}, but {said}", (), missing)
+            return Agreement(False, _both(amounts, statement), (), missing)
         note = f"Z = {statement.units:g} in the file, but the cell holds {factor:g} formula units"
         return Agreement(True, "", (*counted, note), missing)
     if density is not None and density > DENSITY_PART:
         text = f"{_density(complete, volume):.3f} g/cm3, but the file says {statement.density:g}"
         if not statement.units:
-            return Agreement(False, f"{found}, which gives {text}", (), missing)
+            text = f"the atoms are {formula_text(amounts)}, which gives {text}"
+            return Agreement(False, text, (), missing)
         return Agreement(True, "", (*counted, f"the cell gives {text}"), missing)
     return Agreement(True, "", counted, missing)
+
+
+def _both(amounts: Mapping[int, float], statement: Statement) -> str:
+    """The atoms and the formula of the file beside each other."""
+    said = formula_text(statement.formula or {})
+    units = f" with Z = {statement.units:g}" if statement.units else ""
+    return f"the atoms are {formula_text(amounts)}, but the formula of the file is {said}{units}"
 
 
 def _missing(amounts: Mapping[int, float], stated: Mapping[int, float] | None) -> bool:

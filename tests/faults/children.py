@@ -13,7 +13,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +58,13 @@ class Child:
         return self.said.read_text(encoding="utf-8", errors="replace")
 
 
-def start(words: list[str], said: Path, limit: int | None = None, nobody: bool = False) -> Child:
+def start(
+    words: list[str],
+    said: Path,
+    limit: int | None = None,
+    nobody: bool = False,
+    runs: Callable[[list[str]], int] | None = None,
+) -> Child:
     """Begin a command of the command line.
 
     Args:
@@ -66,6 +72,7 @@ def start(words: list[str], said: Path, limit: int | None = None, nobody: bool =
         said: file for its output and errors.
         limit: bytes that a file may have; writing more fails as on a full disk.
         nobody: give up the rights of root, so that folders can be read-only for it.
+        runs: what runs the words; :func:`run` where it is not given.
     """
     sys.stdout.flush()
     pid = os.fork()
@@ -89,7 +96,7 @@ def start(words: list[str], said: Path, limit: int | None = None, nobody: bool =
         if nobody and os.geteuid() == 0:
             os.setgid(_NOBODY)
             os.setuid(_NOBODY)
-        code = run(words)
+        code = (runs or run)(words)
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

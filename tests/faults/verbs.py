@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import app_session
 import numpy as np
+from children import run
 from pymatgen.core import Lattice, Structure
 
 from crystal_diffusion.errors import CrystalDiffusionError
@@ -30,6 +32,8 @@ class Verb:
         whole: whether what is there passes for a whole result.
         prepare: done once before all rounds, in the process that starts them.
         keeps: Ctrl-C keeps what is finished as a whole result of fewer parts.
+        runs: what runs the words, in a process of its own.
+        workers: further processes that a signal may meet.
     """
 
     name: str
@@ -38,6 +42,18 @@ class Verb:
     whole: Callable[[Path], bool]
     prepare: Callable[[], None] = lambda: None
     keeps: bool = False
+    runs: Callable[[list[str]], int] = run
+    workers: Callable[[Path], list[int]] = lambda _: []
+
+
+def crystals(count: int) -> dict[str, Structure]:
+    """Small crystals."""
+    found = {}
+    for number in range(count):
+        cell = Lattice.orthorhombic(5.5 + 0.1 * number, 5.6, 5.7)
+        coords = [[0, 0, 0], [0.5, 0.5, 0.5 + 0.01 * number]]
+        found[f"x{number}"] = Structure.from_spacegroup(1, cell, ["Na", "Cl"], coords)
+    return found
 
 
 def sources(folder: Path) -> Path:
@@ -45,12 +61,8 @@ def sources(folder: Path) -> Path:
     place = folder / "cifs"
     if not place.is_dir():
         place.mkdir()
-        for number in range(6):
-            cell = Lattice.orthorhombic(5.5 + 0.1 * number, 5.6, 5.7)
-            structure = Structure.from_spacegroup(
-                1, cell, ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5 + 0.01 * number]]
-            )
-            structure.to(filename=str(place / f"x{number}.cif"))
+        for name, structure in crystals(6).items():
+            structure.to(filename=str(place / f"{name}.cif"))
     return place
 
 
@@ -94,6 +106,14 @@ def fetched(path: Path) -> dict[str, Any]:
 
     arrays = parquet_arrays(path)
     return {k: np.round(c, 6).tolist() for k, c in zip(arrays.ids, arrays.lattice, strict=True)}
+
+
+def asked(folder: Path) -> dict[str, Any]:
+    """What the app has of its jobs: none may be forgotten, and those that ended are right."""
+    return {
+        "forgotten": app_session.forgotten(folder),
+        "tables": app_session.finished(folder)[:1],
+    }
 
 
 def use_springs() -> None:
@@ -148,5 +168,13 @@ VERBS = [
                             "--out", str(f / "out.parquet"), "--quiet"],
         lambda f: fetched(f / "out.parquet"),
         lambda f: (f / "out.parquet").is_file(),
+    ),
+    Verb(
+        "app",
+        lambda f, _: ["app", str(f / "out")],
+        lambda f: asked(f / "out"),
+        lambda f: bool(app_session.finished(f / "out")),
+        runs=app_session.use_app,
+        workers=lambda f: app_session.workers(f / "out"),
     ),
 ]  # fmt: skip
