@@ -25,9 +25,9 @@ from machine import describe
 from prototypes import interval, read_targets
 
 from crystal_diffusion.errors import CrystalDiffusionError
+from crystal_diffusion.generation.knowledge import shipped_scorer
 from crystal_diffusion.generation.type_opinion import TypeOpinion
 from crystal_diffusion.proposals.prototypes import PrototypeProposer
-from crystal_diffusion.ranking.scorers import LearnedScorer
 from crystal_diffusion.skeletons.distribution import BEAM, SkeletonModel
 from crystal_diffusion.skeletons.tokens import canonical_skeleton, composition_of, skeleton_of
 from crystal_diffusion.symmetry.assignments import Assignment
@@ -151,7 +151,7 @@ def main() -> None:
     makers: dict[str, Callable[[], Method]] = {
         "learned": lambda: learned(SkeletonModel.load(args.model)),
         "joined": lambda: joined(
-            SkeletonModel.load(args.model), TypeOpinion(PrototypeProposer(), LearnedScorer())
+            SkeletonModel.load(args.model), TypeOpinion(PrototypeProposer(), shipped_scorer())
         ),
         "frequencies": lambda: frequencies(WyckoffPrior.load()),
         "voter": voter,

@@ -22,12 +22,13 @@ import numpy as np
 
 from crystal_diffusion.errors import CrystalDiffusionError
 from crystal_diffusion.generation.cells import cells_of
+from crystal_diffusion.generation.knowledge import shipped_scorer
 from crystal_diffusion.generation.request import Request
 from crystal_diffusion.matching import StructureMatch, group_near
 from crystal_diffusion.proposals.prototypes import PrototypeProposer
 from crystal_diffusion.ranking.confidence import POOL_FEATURES, pool_features
 from crystal_diffusion.ranking.order import best_proposals
-from crystal_diffusion.ranking.scorers import LearnedScorer, Scorer
+from crystal_diffusion.ranking.scorers import Scorer
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -103,7 +104,7 @@ def main() -> None:
     done = set()
     if args.out.is_file():
         done = {json.loads(line)["id"] for line in args.out.read_text().splitlines() if line}
-    proposer, scorer = PrototypeProposer(), LearnedScorer()
+    proposer, scorer = PrototypeProposer(), shipped_scorer()
     cell = ("a", "b", "c", "alpha", "beta", "gamma")
     with args.out.open("a") as file:
         for row in rows:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.generation.symmetric import FREE_SHARE
 from crystal_diffusion.ranking.own import OwnEvidence, OwnScorer
-from crystal_diffusion.ranking.scorers import LearnedScorer, ResidualScorer, Scorer
+from crystal_diffusion.ranking.scorers import Floats, LearnedScorer, ResidualScorer, Scorer
+from crystal_diffusion.ranking.stability import StabilityOpinion
 
 if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
     from crystal_diffusion.data.tables import CrystalArrays
     from crystal_diffusion.diffusion.joint import JointDiffusion
     from crystal_diffusion.generation.asking import PropertyJudge
@@ -94,7 +97,7 @@ class Knowledge:
 
         if self.pretrained and self.proposer is not None:
             return TypeOpinion(self.proposer, self.scorer)
-        return TypeOpinion(PrototypeProposer(), LearnedScorer())
+        return TypeOpinion(PrototypeProposer(), shipped_scorer())
 
     @cached_property
     def library(self) -> CrystalLibrary | None:
@@ -116,6 +119,17 @@ class Knowledge:
         return self.open_known(self.library)
 
 
+def shipped_scorer(residual: ResidualScorer | None = None) -> LearnedScorer:
+    """The shipped ranker with what the shipped property network says of formation energies."""
+
+    def energies(structures: Sequence[Structure]) -> Floats:
+        from crystal_diffusion.prediction.model import default_properties
+
+        return default_properties().formation_energies(structures)
+
+    return LearnedScorer(residual=residual, stability=StabilityOpinion(energies))
+
+
 def pretrained_knowledge(model: JointDiffusion) -> Knowledge:
     """Shipped library and the ranker trained with it; half of the crystals from noise."""
 
@@ -130,7 +144,7 @@ def pretrained_knowledge(model: JointDiffusion) -> Knowledge:
         return None if library is None else NearestInLibrary(library)
 
     return Knowledge(
-        LearnedScorer(residual=ResidualScorer(model)),
+        shipped_scorer(ResidualScorer(model)),
         library,
         known,
         noise_share=0.5,
@@ -175,7 +189,7 @@ def joined_knowledge(
         own = ReferenceIndex.from_arrays(training)
         return NearerOf(own, NearestInLibrary(default_library()))
 
-    learned = LearnedScorer(residual=ResidualScorer(model))
+    learned = shipped_scorer(ResidualScorer(model))
     return Knowledge(
         OwnScorer(learned, evidence),
         library,

@@ -231,10 +231,10 @@ class PrototypeProposer:
         first, after = int(self.library.type_start[span[0]]), int(self.library.type_start[span[1]])
         entries = np.arange(first, after)
         own = self.library.composition_codes[first:after] == code
-        holders = set(self.library.entry_type[first:after][own].tolist())
         keep = np.ones(len(entries), dtype=bool)
         if mask is not None:
             keep &= ~mask[first:after]
+        holders = set(self.library.entry_type[first:after][own & keep].tolist())
         if not known:
             keep &= ~own
         entries = entries[keep]

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.ranking.candidates import Candidate, Pool, by_composition
 from crystal_diffusion.ranking.learned import Ranker, default_ranker
+from crystal_diffusion.ranking.stability import StabilityOpinion
 
 if TYPE_CHECKING:
     from crystal_diffusion.diffusion.joint import JointDiffusion
@@ -91,10 +92,12 @@ class LearnedScorer:
     Attributes:
         ranker: the shipped one when left out.
         residual: gives the residuals, for rankers that weigh them.
+        stability: what the predicted formation energy adds; nothing when left out.
     """
 
     ranker: Ranker | None = None
     residual: ResidualScorer | None = None
+    stability: StabilityOpinion | None = None
     log_odds: bool = True
 
     def score(
@@ -109,9 +112,10 @@ class LearnedScorer:
         scores = np.zeros(len(listed))
         for rows in by_composition(listed):
             pool = pools.get(listed[rows[0]].structure.composition.reduced_formula)
-            scores[rows] = ranker.score(
-                [listed[row] for row in rows], known_last=known_last, pool=pool
-            )
+            mine = [listed[row] for row in rows]
+            scores[rows] = ranker.score(mine, known_last=known_last, pool=pool)
+            if self.stability is not None:
+                scores[rows] += self.stability.opinion(mine, pool)
         return scores
 
 

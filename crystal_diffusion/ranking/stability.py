@@ -1,0 +1,69 @@
+"""How much a predicted formation energy says against a candidate.
+
+The ranker knows what similar crystals look like; a network trained on formation energies alone
+knows better what a crystal costs. The energy of a candidate above the lowest of the known types of
+its composition lowers its log-odds, up to a limit: beyond it a crystal is out of the question
+anyway, and energies of odd cells are not to be trusted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+    from crystal_diffusion.ranking.candidates import Candidate, Pool
+
+Floats: TypeAlias = NDArray[np.float64]
+#: ``(structures,)`` formation energies in eV/atom; NaN where nothing is known.
+FormationEnergies: TypeAlias = Callable[[Sequence["Structure"]], Floats]
+
+#: Log-odds that a candidate loses for each eV/atom, and the eV/atom beyond which it loses no more;
+#: fitted on lists of crystals that the networks had not met (``benchmarks/energy_in_ranking.py``).
+WEIGHT, MOST_ABOVE = 6.0, 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class StabilityOpinion:
+    """What the predicted formation energy adds to the log-odds of candidates.
+
+    Attributes:
+        energies: predicts them.
+        weight: log-odds for each eV/atom.
+    """
+
+    energies: FormationEnergies
+    weight: float = WEIGHT
+    _of_pools: WeakKeyDictionary[Pool, Floats] = field(
+        default_factory=WeakKeyDictionary, init=False, repr=False
+    )
+
+    def opinion(self, candidates: Sequence[Candidate], pool: Pool | None) -> Floats:
+        """``(candidates,)`` of one composition, 0 for the lowest, negative for higher ones.
+
+        Args:
+            pool: whose lowest energy is the reference; the candidates' own when left out. In an
+                empty pool the energy counts as it is.
+        """
+        found = self.energies([candidate.structure for candidate in candidates])
+        if np.isnan(found).any():  # an element that no labelled crystal had: nothing is said
+            return np.zeros(len(candidates))
+        if pool is not None and not pool.proposals:
+            return np.asarray(-self.weight * found, dtype=float)
+        against = found if pool is None else self._pool(pool)
+        above = np.clip(found - against.min(), 0.0, MOST_ABOVE)
+        return np.asarray(-self.weight * above, dtype=float)
+
+    def _pool(self, pool: Pool) -> Floats:
+        """Energies of a pool, worked out once."""
+        if pool not in self._of_pools:
+            structures = [proposal.structure for proposal in pool.proposals]
+            self._of_pools[pool] = self.energies(structures)
+        return self._of_pools[pool]
