@@ -24,9 +24,32 @@ def view(
     file: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", help="Page (.html) or picture (.png); NAME.html here if not given."
+            "--out",
+            "-o",
+            help="Page (.html) or picture (.png, .svg); NAME.html here if not given.",
         ),
     ] = None,
+    cell: Annotated[
+        str, typer.Option(help="conventional, or given: the cell as the file has it.")
+    ] = "conventional",
+    supercell: Annotated[str, typer.Option(help="Repeat the cell: 2 or 2x2x1.")] = "1",
+    direction: Annotated[
+        str, typer.Option("--along", help="standard, or look along a, b or c.")
+    ] = "standard",
+    polyhedra: Annotated[
+        bool, typer.Option("--polyhedra", help="Coordination polyhedra of cations.")
+    ] = False,
+    labels: Annotated[bool, typer.Option("--labels", help="The symbol on each atom.")] = False,
+    bonds: Annotated[bool, typer.Option(help="Draw bonds.")] = True,
+    complete: Annotated[
+        bool | None,
+        typer.Option(
+            help="Neighbours of cations also outside of the cell; by default unless the bare cube "
+            "shows every bond.",
+            show_default=False,
+        ),
+    ] = None,
+    width: Annotated[int, typer.Option(help="Of a picture in pixels; 2000 for print.")] = 900,
     relaxed: Annotated[
         bool, typer.Option("--relaxed", help="Of a run: the relaxed crystals.")
     ] = False,
@@ -40,13 +63,25 @@ def view(
 
     Exit code 0: written; 1: written, but some crystals could not be read; 2: nothing to show.
 
-    Example: crystal-diffusion view POSCAR --out cell.png
+    Example: crystal-diffusion view POSCAR --out cell.svg --polyhedra
     """
     from crystal_diffusion.errors import InputError
-    from crystal_diffusion.viewer.view import gallery_page, visualize_crystal
+    from crystal_diffusion.viewer.scene import Look, make_scene, supercell_of
+    from crystal_diffusion.viewer.view import CrystalView, gallery_page
 
-    if file is not None and file.suffix.lower() not in (".html", ".htm", ".png"):
-        raise InputError(f"{file}: unknown kind of picture; end the name of --out in .html or .png")
+    if file is not None and file.suffix.lower() not in (".html", ".htm", ".png", ".svg"):
+        raise InputError(
+            f"{file}: unknown kind of picture; end the name of --out in .html, .png or .svg"
+        )
+    look = Look(
+        cell=cell,
+        supercell=supercell_of(supercell),
+        direction=direction,
+        bonds=bonds,
+        complete=complete,
+        polyhedra=polyhedra,
+        labels=labels,
+    )
     found, problems = _read(source, relaxed)
     if name is not None:
         if name not in found:
@@ -61,15 +96,21 @@ def view(
         stem = source.resolve().parent.name
     target = file or Path(f"{stem or 'crystals'}.html")
     if len(found) == 1:
-        text = visualize_crystal(next(iter(found.values())), path=target).scene.description
-    elif target.suffix.lower() == ".png":
-        raise InputError(f"{source}: holds {len(found)} crystals; choose one for a PNG with --id")
+        picture = CrystalView(make_scene(next(iter(found.values())), look=look))
+        picture.save(target, width=width)
+        text = picture.scene.description
+    elif target.suffix.lower() in (".png", ".svg"):
+        kind = target.suffix[1:].upper()
+        raise InputError(
+            f"{source}: holds {len(found)} crystals; choose one for a {kind} with --id"
+        )
     else:
         from crystal_diffusion.viewer.page import write_page
 
         part = dict(list(found.items())[: max(most, 1)])
         captions = [f"{k}: {s.composition.reduced_formula}" for k, s in part.items()]
-        write_page(target, gallery_page(part.values(), captions, title=source.resolve().name))
+        title = source.resolve().name
+        write_page(target, gallery_page(part.values(), captions, title=title, look=look))
         text = f"{len(part)} of {len(found)} crystals"
     for problem in problems:
         err.print(f"not drawn: {problem}", highlight=False, markup=False, soft_wrap=True)

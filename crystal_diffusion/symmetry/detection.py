@@ -157,7 +157,7 @@ def symmetrise(crystal: Any, symprec: float = 0.1) -> Cell:
     Raises:
         InputError: when no group is found.
     """
-    dataset = _dataset(to_cell(crystal), symprec)
+    dataset = symmetry_dataset(to_cell(crystal), symprec)
     standard = dataset.prim_std_cell
     return make_cell(standard.basis, standard.positions, standard.numbers)
 
@@ -168,7 +168,7 @@ def conventional(crystal: Any, symprec: float = 0.1) -> Cell:
     Raises:
         InputError: when no group is found.
     """
-    standard = _dataset(to_cell(crystal), symprec).std_cell
+    standard = symmetry_dataset(to_cell(crystal), symprec).std_cell
     return make_cell(standard.basis, standard.positions, standard.numbers)
 
 
@@ -179,7 +179,7 @@ def wyckoff_letters(crystal: Any, symprec: float = 0.1) -> tuple[int, dict[int, 
         InputError: when no group is found.
     """
     cell = to_cell(crystal)
-    dataset = _dataset(cell, symprec)
+    dataset = symmetry_dataset(cell, symprec)
     words: dict[int, list[str]] = {}
     for orbit in sorted(set(dataset.orbits)):
         words.setdefault(int(cell.numbers[orbit]), []).append(dataset.wyckoffs[orbit])
@@ -206,7 +206,12 @@ def chemical_name(cell: Cell) -> str:
     return chemistry.formula(cell.numbers)
 
 
-def _dataset(cell: Cell, symprec: float) -> Any:
+def symmetry_dataset(cell: Cell, symprec: float) -> Any:
+    """What moyopy says of a crystal: group, operations, standard cells and the way to them.
+
+    Raises:
+        InputError: when no group is found.
+    """
     import moyopy
 
     try:
@@ -220,7 +225,7 @@ def _dataset(cell: Cell, symprec: float) -> Any:
 
 def _moyo(cell: Cell, symprec: float) -> tuple[int, Floats, Floats] | None:
     try:
-        dataset = _dataset(cell, symprec)
+        dataset = symmetry_dataset(cell, symprec)
     except InputError as error:
         log.debug("moyopy: %s", error)
         return None

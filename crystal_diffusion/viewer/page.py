@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import html
 import json
-import re
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,11 +29,6 @@ def asset(name: str) -> str:
 def escape(text: object) -> str:
     """Text made safe for HTML and for attributes."""
     return html.escape(str(text), quote=True)
-
-
-def formula_html(formula: str) -> str:
-    """A formula with its numbers as subscripts."""
-    return re.sub(r"(?<=[A-Za-z)])(\d+(?:\.\d+)?)", r"<sub>\1</sub>", escape(formula))
 
 
 def data_block(name: str, data: Any) -> str:
@@ -66,9 +60,8 @@ def framed(page: str, title: str, height: int) -> str:
 def legend_html(scene: Scene) -> str:
     """Colours and names of the elements of a scene."""
     items = "".join(
-        f'<li><i style="background:{colour}"></i>{escape(symbol)}'
-        f'<span class="quiet"> × {count}</span></li>'
-        for _, symbol, colour, count in scene.legend
+        f'<li><i style="background:{colour}"></i>{escape(symbol)}</li>'
+        for _, symbol, colour, _ in scene.legend
     )
     return f'<ul class="legend" aria-label="Elements">{items}</ul>'
 

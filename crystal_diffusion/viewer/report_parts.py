@@ -10,8 +10,9 @@ from typing import Any
 from crystal_diffusion.runs.columns import Column, column, used_columns
 from crystal_diffusion.viewer.asked_chart import asked_chart
 from crystal_diffusion.viewer.charts import bars, empty, histogram, number
+from crystal_diffusion.viewer.formulas import formula_html
 from crystal_diffusion.viewer.hull_chart import hull_chart, hull_points
-from crystal_diffusion.viewer.page import escape, formula_html
+from crystal_diffusion.viewer.page import escape
 from crystal_diffusion.viewer.report_data import ReportData
 
 _DISTRIBUTIONS = ("volume_per_atom_A3", "density_g_cm3", "min_distance_A")

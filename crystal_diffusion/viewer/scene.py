@@ -1,74 +1,183 @@
-"""What is drawn of a crystal: atoms, their images on the cell's border, bonds, cell, legend.
+"""One crystal as it is to be shown: its atoms and bonds, the cell, what else is wanted.
 
-A scene holds no pixels. The PNG painter and the browser's viewer both draw from it, so both show
-the same bonds.
+A scene holds no pixels. The PNG, the SVG and the browser's viewer are all drawn from it, so all
+show the same.
 """
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from crystal_diffusion.cell_geometry import cell_angles, edge_lengths
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.viewer import elements
+from crystal_diffusion.viewer.bonds import Bonds, make_bonds
+from crystal_diffusion.viewer.boxes import CONVENTIONAL, GIVEN, Box, conventional_box, given_box
+from crystal_diffusion.viewer.drawing import Drawing, draw
 
-#: An atom closer than this to a face of the cell (Å) is drawn on the opposite face as well.
-BORDER = 0.15
-#: Longest bond, in sums of covalent radii.
-LONGEST_BOND = 1.25
-#: Of the contacts of one atom, those longer than this times the shortest (both in sums of covalent
-#: radii) are left out, so that the Ti-O cage of a perovskite is not hidden by its Sr-O contacts.
-WEAKEST_BOND = 1.2
-#: Pauling difference from which the less electronegative partner counts as a cation.
-CATION_DIFFERENCE = 0.4
-#: Beyond this number of atoms bonds are left out, as nothing could be seen.
-MOST_ATOMS_WITH_BONDS = 3000
+#: Directions of view: the standard one, or along an axis of the cell.
+DIRECTIONS = ("standard", "a", "b", "c")
+#: More atoms than these make a picture nobody can read, and a page that does not answer.
+MOST_DRAWN = 20_000
+
+
+@dataclass(frozen=True)
+class Look:
+    """What of a crystal is shown, and how.
+
+    Attributes:
+        cell: ``"conventional"`` (the standard one) or ``"given"``.
+        supercell: how often the cell is repeated along a, b and c.
+        direction: ``"standard"``, or the axis that points to the eye.
+        bonds: draw bonds.
+        images: repeat atoms on the border of the cell.
+        complete: draw the neighbours of cations at the border also outside of the cell; None
+            for: unless the bare cube shows every bond (rock salt, zinc blende, fluorite).
+        polyhedra: draw coordination polyhedra.
+        labels: write the symbol on each atom.
+    """
+
+    cell: str = CONVENTIONAL
+    supercell: tuple[int, int, int] = (1, 1, 1)
+    direction: str = "standard"
+    bonds: bool = True
+    images: bool = True
+    complete: bool | None = None
+    polyhedra: bool = False
+    labels: bool = False
+
+    def __post_init__(self) -> None:
+        if self.cell not in (CONVENTIONAL, GIVEN):
+            raise InputError(
+                f"cell is {self.cell!r}; give {CONVENTIONAL!r} (the standard one) or {GIVEN!r}."
+            )
+        if self.direction not in DIRECTIONS:
+            raise InputError(
+                f"direction is {self.direction!r}; give one of {', '.join(DIRECTIONS)}."
+            )
+        if len(self.supercell) != 3 or any(not 1 <= n <= 20 for n in self.supercell):
+            raise InputError(
+                f"supercell is {self.supercell}; give three whole numbers from 1 to 20, such as "
+                "(2, 2, 1)."
+            )
+
+
+def supercell_of(wanted: Any) -> tuple[int, int, int]:
+    """Three repeats from ``2``, ``"2"``, ``"2x2x1"`` or ``(2, 2, 1)``.
+
+    Raises:
+        InputError: for anything else.
+    """
+    parts = re.split(r"[x×, ]+", wanted.strip()) if isinstance(wanted, str) else wanted
+    try:
+        numbers = [int(n) for n in parts] if np.iterable(parts) else [int(parts)]
+    except (TypeError, ValueError):
+        numbers = []
+    if len(numbers) == 1:
+        numbers *= 3
+    if len(numbers) != 3:
+        raise InputError(f"supercell is {wanted!r}; give one number, such as 2, or three: 2x2x1.")
+    return numbers[0], numbers[1], numbers[2]
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """One crystal as it is drawn.
+    """One crystal and how it is shown.
 
     Attributes:
-        lattice: ``(3, 3)``, rows a, b, c in Å.
-        frac_coords: ``(atoms, 3)`` in [0, 1), the atoms of one cell.
+        lattice: ``(3, 3)``, rows a, b, c in Å, of the cell as given.
+        frac_coords: ``(atoms, 3)`` in [0, 1), the atoms of that cell.
         numbers: ``(atoms,)`` atomic numbers, 0 where the element is not known.
-        source: ``(drawn,)`` which atom of the cell each drawn atom is; the first ``atoms`` are
-            the atoms themselves, the others their images on the border.
-        shift: ``(drawn, 3)`` whole cells by which each drawn atom is moved.
-        bonds: ``(bonds, 2)`` pairs of drawn atoms.
+        bonds: of the infinite crystal.
+        boxes: cells that can be shown; the last one is the cell as given.
         title: a few words above the picture.
+        look: what is shown of it.
         halos: ``(atoms,)`` Å around each atom, for uncertain sites; None for none.
+        subtitle: words beside the title, such as the space group.
     """
 
     lattice: np.ndarray
     frac_coords: np.ndarray
     numbers: np.ndarray
-    source: np.ndarray
-    shift: np.ndarray
-    bonds: np.ndarray
+    bonds: Bonds
+    boxes: tuple[Box, ...]
     title: str
+    look: Look = field(default_factory=Look)
     halos: np.ndarray | None = None
+    subtitle: str = ""
+
+    @property
+    def box(self) -> Box:
+        """The cell that is shown; where the crystal is given in it, both are the same."""
+        return self.boxes[0 if self.look.cell == CONVENTIONAL else -1]
+
+    @property
+    def cell(self) -> np.ndarray:
+        """``(3, 3)`` rows a, b, c in Å of the cell that is shown (one, not the supercell)."""
+        return np.asarray(self.box.axes @ self.lattice)
+
+    @property
+    def origin(self) -> np.ndarray:
+        """``(3,)`` corner of that cell in Å."""
+        return np.asarray(self.box.origin @ self.lattice)
+
+    @functools.cached_property
+    def drawing(self) -> Drawing:
+        """Drawn atoms, bonds and polyhedra."""
+        return draw(self)
+
+    @functools.cached_property
+    def bare(self) -> bool:
+        """Whether it is a cube of two elements that shows every bond, as textbooks draw it."""
+        box = self.boxes[0]
+        rows = box.axes @ self.lattice
+        metric = rows @ rows.T / float(rows[0] @ rows[0])
+        if len(np.unique(self.numbers)) != 2 or not np.allclose(metric, np.eye(3), atol=0.02):
+            return False
+        look = Look(complete=False)
+        found = draw(replace(self, look=look, boxes=(box,)))
+        ends = np.column_stack([found.source, found.shift])[found.bonds]
+        kinds = {(a[0], b[0], *(b[1:] - a[1:])) for a, b in ends}
+        return len(kinds) == len(self.bonds)
+
+    @property
+    def completed(self) -> bool:
+        """Whether coordination is completed outside of the cell."""
+        return not self.bare if self.look.complete is None else self.look.complete
 
     @property
     def positions(self) -> np.ndarray:
         """``(drawn, 3)`` Cartesian positions in Å."""
-        return np.asarray((self.frac_coords[self.source] + self.shift) @ self.lattice)
+        found = self.drawing
+        return np.asarray((self.frac_coords[found.source] + found.shift) @ self.lattice)
 
     @property
     def drawn_numbers(self) -> np.ndarray:
         """``(drawn,)`` atomic numbers of the drawn atoms."""
-        return np.asarray(self.numbers[self.source])
+        return np.asarray(self.numbers[self.drawing.source])
+
+    @property
+    def cells(self) -> float:
+        """How many cells as given the shown cell holds, such as 4 or 0.5."""
+        return float(abs(np.linalg.det(self.box.axes)))
+
+    @property
+    def atoms(self) -> int:
+        """Number of atoms in the shown cell."""
+        return round(len(self.numbers) * self.cells)
 
     @property
     def legend(self) -> list[tuple[int, str, str, int]]:
         """Atomic number, symbol, colour ``#rrggbb`` and count in the cell, one entry an element."""
         present, counts = np.unique(self.numbers, return_counts=True)
         return [
-            (int(z), elements.symbol(int(z)), elements.hex_colour(int(z)), int(n))
+            (int(z), elements.symbol(int(z)), elements.hex_colour(int(z)), round(n * self.cells))
             for z, n in zip(present, counts, strict=True)
         ]
 
@@ -79,41 +188,66 @@ class Scene:
             f"{count} {elements.name(z).lower() if z else 'atoms of unknown element'}"
             for z, _, _, count in self.legend
         )
-        a, b, c = (float(x) for x in np.linalg.norm(self.lattice, axis=1))
+        a, b, c = (float(x) for x in edge_lengths(self.cell))
+        kind = "Unit cell" if len(self.boxes) == 1 else f"{self.box.name.capitalize()} cell"
+        if self.box.name == GIVEN and len(self.boxes) > 1:
+            kind = "Cell as given"
+        return f"{kind} of {self.title}: {parts}; edges {a:.2f}, {b:.2f} and {c:.2f} Å."
+
+    @property
+    def facts(self) -> str:
+        """Atoms, edges, angles and volume of the shown cell."""
         return (
-            f"Unit cell {self.title}: {parts}; edges {a:.2f}, {b:.2f} and {c:.2f} Å; "
-            f"{len(self.bonds)} bonds drawn."
+            f"{self.atoms} atoms · a, b, c = "
+            + ", ".join(f"{e:.3f}" for e in edge_lengths(self.cell))
+            + " Å · α, β, γ = "
+            + ", ".join(f"{x:.2f}" for x in cell_angles(self.cell))
+            + f"° · {abs(np.linalg.det(self.cell)):.2f} Å³"
         )
 
     def view(self) -> np.ndarray:
-        """``(3, 3)`` rotation, rows right, up, towards the eye: c upwards, seen from a, b in front.
+        """``(3, 3)`` rotation, rows right, up, towards the eye."""
+        if self.look.direction == "standard":
+            return self.box.view(self.lattice)
+        return self.box.along(self.lattice, "abc".index(self.look.direction))
 
-        The standard setting of crystallographic drawings, turned by 20 degrees and tilted by 12.
-        """
-        up = self.lattice[2] / np.linalg.norm(self.lattice[2])
-        eye = np.cross(self.lattice[1], self.lattice[2])
-        eye /= np.linalg.norm(eye)
-        frame = np.array([np.cross(up, eye), up, eye])
-        turn, tilt = np.deg2rad(-20.0), np.deg2rad(12.0)
-        about_up = np.array(
-            [[np.cos(turn), 0, np.sin(turn)], [0, 1, 0], [-np.sin(turn), 0, np.cos(turn)]]
-        )
-        about_right = np.array(
-            [[1, 0, 0], [0, np.cos(tilt), -np.sin(tilt)], [0, np.sin(tilt), np.cos(tilt)]]
-        )
-        return np.asarray(about_right @ about_up @ frame)
+    def shown(self, **changes: Any) -> Scene:
+        """The same crystal with another look, such as ``polyhedra=True``."""
+        return replace(self, look=replace(self.look, **changes))
 
     def to_dict(self) -> dict[str, Any]:
         """Compact JSON-ready form for the browser; lengths in Å, fractions to 1e-6."""
-        drawn = np.column_stack([self.source, self.shift])[len(self.numbers) :]
+        bonds = self.bonds
+        table = np.column_stack(
+            [bonds.first, bonds.second, bonds.shift, bonds.outward + 2 * bonds.inward]
+        )
+        boxes = [
+            {
+                "name": box.name,
+                **(
+                    {}
+                    if box.name == GIVEN
+                    else {
+                        "axes": np.round(box.axes, 6).ravel().tolist(),
+                        "origin": np.round(box.origin, 6).tolist(),
+                    }
+                ),
+                "view": np.round(box.view(self.lattice), 4).ravel().tolist(),
+            }
+            for box in self.boxes
+        ]
+        default = Look()
+        look = {k: v for k, v in vars(self.look).items() if v != getattr(default, k)}
         return {
             "cell": np.round(self.lattice, 5).ravel().tolist(),
             "z": self.numbers.tolist(),
             "frac": np.round(self.frac_coords, 6).ravel().tolist(),
-            "images": drawn.ravel().tolist(),
-            "bonds": self.bonds.ravel().tolist(),
-            "view": np.round(self.view(), 4).ravel().tolist(),
+            "bonds": table.astype(int).ravel().tolist(),
+            "centres": np.flatnonzero(bonds.centres).tolist(),
+            "boxes": boxes,
+            **({"bare": True} if self.bare else {}),
             "title": self.title,
+            **({"look": look} if look else {}),
             **({} if self.halos is None else {"halos": np.round(self.halos, 3).tolist()}),
         }
 
@@ -138,8 +272,8 @@ def make_scene(
     *,
     mask: Any = None,
     title: str | None = None,
-    bonds: bool = True,
-    images: bool = True,
+    subtitle: str = "",
+    look: Look | None = None,
     halos: Any = None,
 ) -> Scene:
     """The scene of one crystal.
@@ -151,12 +285,13 @@ def make_scene(
         atom_types: ``(atoms,)`` atomic numbers or symbols; without them atoms are grey.
         mask: ``(atoms,)``, true or 1 where there is an atom.
         title: words above the picture; by default the formula.
-        bonds: draw bonds.
-        images: repeat atoms on the border of the cell.
+        subtitle: words beside the title.
+        look: what is shown of it.
         halos: ``(atoms,)`` Å, drawn around the atoms.
 
     Raises:
-        InputError: for shapes that do not fit, numbers that are not finite, a cell without volume.
+        InputError: for shapes that do not fit, numbers that are not finite, a cell without volume,
+            a supercell of too many atoms.
     """
     if lattice is None:
         frac, cell, numbers = _from_object(crystal)
@@ -175,17 +310,21 @@ def make_scene(
         )
     frac = frac - np.floor(frac)
     frac[frac >= 1.0] = 0.0  # -1e-17 wraps to exactly 1
-    source, shift = _drawn_atoms(frac, cell, images)
-    pairs = (
-        _drawn_bonds(frac, cell, numbers, source, shift)
-        if bonds and 0 < len(numbers) <= MOST_ATOMS_WITH_BONDS
-        else np.zeros((0, 2), int)
-    )
+    look = look or Look()
+    bonds = make_bonds(frac, cell, numbers)
     around = None if halos is None else np.asarray(halos, dtype=float)
     if around is not None and around.shape != (len(numbers),):
         raise InputError(f"halos has shape {around.shape} for {len(numbers)} atoms; give one each.")
     said = _formula(numbers) if title is None else title
-    return Scene(cell, frac, numbers, source, shift, pairs, said, around)
+    standard = conventional_box(cell, frac, numbers) if len(numbers) > 0 else None
+    boxes = (given_box(),) if standard is None else (standard, given_box())
+    scene = Scene(cell, frac, numbers, bonds, boxes, said, look, around, subtitle)
+    many = scene.atoms * int(np.prod(look.supercell))
+    if many > MOST_DRAWN:
+        raise InputError(
+            f"the supercell has {many} atoms; at most {MOST_DRAWN} are drawn, repeat it less often."
+        )
+    return scene
 
 
 def _from_object(crystal: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -270,87 +409,3 @@ def _formula(numbers: np.ndarray) -> str:
     return "".join(
         elements.symbol(int(present[i])) + (str(counts[i]) if counts[i] > 1 else "") for i in order
     )
-
-
-def _heights(cell: np.ndarray) -> np.ndarray:
-    """Distances between opposite faces of the cell in Å, ``(3,)``."""
-    return np.asarray(1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0))
-
-
-def _drawn_atoms(frac: np.ndarray, cell: np.ndarray, images: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Source and shift of all drawn atoms: those of the cell, then the images on the border."""
-    source, shift = np.arange(len(frac)), np.zeros((len(frac), 3), int)
-    if not images or len(frac) == 0:
-        return source, shift
-    border = np.minimum(BORDER / _heights(cell), 0.25)
-    step = np.where(frac < border, 1, np.where(frac > 1 - border, -1, 0))
-    corners = np.indices((2, 2, 2)).reshape(3, -1).T[1:]  # all but (0, 0, 0)
-    moves = step[:, None, :] * corners[None]
-    wanted = np.abs(moves).sum(-1) == corners.sum(-1)[None]
-    atom, corner = np.nonzero(wanted)
-    return np.concatenate([source, atom]), np.concatenate([shift, moves[atom, corner]])
-
-
-def periodic_bonds(
-    frac: np.ndarray, cell: np.ndarray, numbers: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Bonds of the infinite crystal: ``first (bonds,)``, ``second (bonds,)``, ``shift (bonds, 3)``.
-
-    A contact is a bond when it is not longer than 1.25 times the sum of the covalent radii, not
-    longer than 1.2 times (in the same measure) the shortest contact of either atom, and not
-    between two cations: atoms that both have a more electronegative neighbour, unless both are
-    nonmetals. Each bond comes twice, once from each end.
-    """
-    from scipy.spatial import cKDTree
-
-    radius = np.array([elements.covalent_radius(int(z)) for z in numbers])
-    reach = 2 * LONGEST_BOND * float(radius.max())
-    counts = np.ceil(reach / _heights(cell)).astype(int)
-    cells = np.stack(
-        np.meshgrid(*[np.arange(-n, n + 1) for n in counts], indexing="ij"), -1
-    ).reshape(-1, 3)
-    points = ((frac[None] + cells[:, None]) @ cell).reshape(-1, 3)
-    home = frac @ cell
-    near = cKDTree(points).query_ball_point(home, reach)
-    first = np.repeat(np.arange(len(frac)), [len(n) for n in near])
-    flat = np.concatenate([np.asarray(n, int) for n in near])
-    second, shift = flat % len(frac), cells[flat // len(frac)]
-    distance = np.linalg.norm(points[flat] - home[first], axis=1)
-    ratio = distance / (radius[first] + radius[second])
-    keep = (distance > 1e-6) & (ratio <= LONGEST_BOND)
-    first, second, shift, ratio = first[keep], second[keep], shift[keep], ratio[keep]
-
-    chi = np.array([elements.electronegativity(int(z)) for z in numbers])
-    nonmetal = elements.is_nonmetal(numbers)
-    cation = np.zeros(len(frac), bool)
-    pulls = (chi[second] - chi[first] >= CATION_DIFFERENCE) & (chi[first] > 0)
-    cation[first[pulls]] = True
-    keep = ~(cation[first] & cation[second]) | (nonmetal[first] & nonmetal[second])
-    first, second, shift, ratio = first[keep], second[keep], shift[keep], ratio[keep]
-
-    shortest = np.full(len(frac), np.inf)
-    np.minimum.at(shortest, first, ratio)
-    keep = ratio <= WEAKEST_BOND * np.minimum(shortest[first], shortest[second])
-    return first[keep], second[keep], shift[keep]
-
-
-def _drawn_bonds(
-    frac: np.ndarray,
-    cell: np.ndarray,
-    numbers: np.ndarray,
-    source: np.ndarray,
-    shift: np.ndarray,
-) -> np.ndarray:
-    """Pairs of drawn atoms that are bonded."""
-    first, second, move = periodic_bonds(frac, cell, numbers)
-    index = {(int(s), *map(int, v)): n for n, (s, v) in enumerate(zip(source, shift, strict=True))}
-    by_atom: dict[int, list[tuple[int, int, int, int]]] = {}
-    for i, j, (x, y, z) in zip(first.tolist(), second.tolist(), move.tolist(), strict=True):
-        by_atom.setdefault(i, []).append((j, x, y, z))
-    pairs = []
-    for here, (atom, (u, v, w)) in enumerate(zip(source.tolist(), shift.tolist(), strict=True)):
-        for j, x, y, z in by_atom.get(atom, ()):
-            there = index.get((j, u + x, v + y, w + z), -1)
-            if there > here:
-                pairs.append((here, there))
-    return np.array(pairs, int).reshape(-1, 2)

@@ -9,14 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from crystal_diffusion.cell_geometry import cell_angles, edge_lengths
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.viewer import page
-from crystal_diffusion.viewer.scene import Scene, element_table, make_scene
+from crystal_diffusion.viewer.formulas import formula_html
+from crystal_diffusion.viewer.scene import (
+    Look,
+    Scene,
+    element_table,
+    make_scene,
+    supercell_of,
+)
 
 _KEYS = (
     "drag or arrow keys turn, shift and arrows roll, plus and minus or wheel zoom, "
-    "a, b, c look along an axis, 0 resets"
+    "a, b, c look along an axis, 0 resets; a click on two atoms measures their distance, on three "
+    "the angle; n and p step through the atoms, Enter picks one"
 )
 
 _START_SINGLE = """
@@ -26,6 +33,7 @@ _START_SINGLE = """
   const cell = new CrystalCell.Cell(canvas, read("scene"), read("elements"),
     { label: document.querySelector("output") });
   canvas.cell = cell;
+  cell.onfacts = words => { document.getElementById("facts").textContent = words; };
   CrystalCell.toolbar(document.querySelector(".toolbar"), cell);
 })();
 """
@@ -62,23 +70,16 @@ class CrystalView:
             framed: for a small frame: the picture takes the height that is left.
         """
         scene = self.scene
-        edges, angles = edge_lengths(scene.lattice), cell_angles(scene.lattice)
-        facts = (
-            f"{len(scene.numbers)} atoms · a, b, c = "
-            + ", ".join(f"{e:.3f}" for e in edges)
-            + " Å · α, β, γ = "
-            + ", ".join(f"{x:.2f}" for x in angles)
-            + f"° · {abs(np.linalg.det(scene.lattice)):.2f} Å³"
-        )
+        beside = f" <span>{formula_html(scene.subtitle)}</span>" if scene.subtitle else ""
         body = (
             f'<body>\n<main class="single{" framed" if framed else ""}">\n'
-            f'<header><h1>{page.formula_html(scene.title)}</h1><span class="quiet">{facts}</span>'
-            "</header>\n"
+            f"<header><h1>{formula_html(scene.title)}{beside}</h1>"
+            f'<span class="quiet" id="facts">{scene.facts}</span></header>\n'
             f'<canvas tabindex="0" role="application" aria-roledescription="3D cell" '
             f'aria-label="{page.escape(scene.description)} Keys: {_KEYS}."></canvas>\n'
             f"{page.legend_html(scene)}\n"
             '<div class="toolbar" role="toolbar" aria-label="View"></div>\n'
-            f"<output></output>\n"
+            f'<output aria-live="polite"></output>\n'
             f'<p class="hidden">{page.escape(scene.description)}</p>\n</main>\n'
             f"{page.data_block('scene', scene.to_dict())}\n"
             f"{page.data_block('elements', element_table(scene.numbers))}\n</body>"
@@ -90,8 +91,12 @@ class CrystalView:
             scripts=page.asset("cell.js") + _START_SINGLE,
         )
 
-    def save(self, path: str | Path) -> Path:
-        """Write ``.html`` or ``.png``, by the name's ending, and return the path.
+    def save(self, path: str | Path, *, width: int = 900) -> Path:
+        """Write ``.html``, ``.png`` or ``.svg``, by the name's ending, and return the path.
+
+        Args:
+            path: of the file.
+            width: of a picture in pixels.
 
         Raises:
             InputError: for another ending, or when the file cannot be written.
@@ -101,17 +106,35 @@ class CrystalView:
         if ending in (".html", ".htm"):
             return page.write_page(target, self.html())
         if ending == ".png":
-            return self.png(target)
+            return self.png(target, width=width)
+        if ending == ".svg":
+            return self.svg(target, width=width)
         raise InputError(
             f"{target}: cannot save a picture with the ending {ending!r}; use .html for an "
-            "interactive page or .png."
+            "interactive page, .svg or .png."
         )
 
-    def png(self, path: str | Path, *, width: int = 900, height: int = 760) -> Path:
-        """Write a PNG, ``width`` by ``height`` pixels, and return the path."""
+    def png(self, path: str | Path, *, width: int = 900, height: int | None = None) -> Path:
+        """Write a PNG and return the path.
+
+        Args:
+            path: of the file.
+            width: pixels; 2000 and more for print.
+            height: pixels; in proportion to the width if not given.
+        """
         from crystal_diffusion.viewer.painting import save_png
 
-        return save_png(self.scene, path, width=width, height=height)
+        return save_png(self.scene, path, width=width, height=height or round(width * 76 / 90))
+
+    def svg(self, path: str | Path, *, width: int = 900, height: int | None = None) -> Path:
+        """Write an SVG, which can be scaled and edited, and return the path."""
+        from crystal_diffusion.viewer.vector import save_svg
+
+        return save_svg(self.scene, path, width=width, height=height or round(width * 76 / 90))
+
+    def shown(self, **changes: Any) -> CrystalView:
+        """The same crystal with another look, such as ``polyhedra=True`` or ``cell="given"``."""
+        return CrystalView(self.scene.shown(**changes))
 
     def show(self) -> Path:
         """Open the page in the web browser of this machine; returns the temporary file."""
@@ -131,8 +154,14 @@ def visualize_crystal(
     path: str | Path | None = None,
     mask: Any = None,
     title: str | None = None,
+    cell: str = "conventional",
+    supercell: int | str | Sequence[int] = 1,
+    direction: str = "standard",
     bonds: bool = True,
     images: bool = True,
+    complete: bool | None = None,
+    polyhedra: bool = False,
+    labels: bool = False,
     show: bool = False,
 ) -> CrystalView:
     """Look at one crystal.
@@ -145,24 +174,41 @@ def visualize_crystal(
             ``Atoms``, then ``lattice`` and ``atom_types`` are not needed.
         lattice: ``(3, 3)`` rows a, b, c in Å.
         atom_types: ``(atoms,)`` atomic numbers or symbols; without them all atoms are grey.
-        path: write the picture here: ``.html`` (interactive, needs no network) or ``.png``.
+        path: write the picture here: ``.html`` (interactive, needs no network), ``.svg`` or
+            ``.png``.
         mask: ``(atoms,)``, 1 where there is an atom, 0 for padding.
         title: words above the picture; the formula if not given.
-        bonds: draw bonds (see `scene.periodic_bonds` for what counts as one).
+        cell: ``"conventional"`` shows the conventional standard cell (no atom is moved),
+            ``"given"`` the cell as it is.
+        supercell: repeat the cell: ``2``, ``"2x2x1"`` or ``(2, 2, 1)``.
+        direction: ``"standard"``, or look along ``"a"``, ``"b"`` or ``"c"``.
+        bonds: draw bonds (see `bonds.periodic_bonds` for what counts as one).
         images: repeat atoms that lie on the border of the cell.
+        complete: draw the neighbours of cations also outside of the cell; by default unless the
+            bare cube shows every bond, as of rock salt.
+        polyhedra: draw the coordination polyhedra of cations.
+        labels: write the symbol on each atom (pictures; in pages by a button).
         show: open the page in a web browser.
 
     Returns:
-        A `CrystalView` with ``save("x.html")`` and ``png("x.png")``.
+        A `CrystalView` with ``save("x.html")``, ``svg("x.svg")`` and ``png("x.png")``.
 
     Raises:
-        InputError: for shapes that do not fit, NaN, a cell without volume, a file that cannot be
-            written.
+        InputError: for shapes that do not fit, NaN, a cell without volume, a look that does not
+            exist, a file that cannot be written.
     """
+    look = Look(
+        cell=cell,
+        supercell=supercell_of(supercell),
+        direction=direction,
+        bonds=bonds,
+        images=images,
+        complete=complete,
+        polyhedra=polyhedra,
+        labels=labels,
+    )
     view = CrystalView(
-        make_scene(
-            positions, lattice, atom_types, mask=mask, title=title, bonds=bonds, images=images
-        )
+        make_scene(positions, lattice, atom_types, mask=mask, title=title, look=look)
     )
     if path is not None:
         view.save(path)
@@ -172,7 +218,11 @@ def visualize_crystal(
 
 
 def gallery_page(
-    structures: Iterable[Any], captions: Sequence[str] | None = None, *, title: str | None = None
+    structures: Iterable[Any],
+    captions: Sequence[str] | None = None,
+    *,
+    title: str | None = None,
+    look: Look | None = None,
 ) -> str:
     """Many crystals side by side as a whole page that needs nothing else.
 
@@ -180,11 +230,12 @@ def gallery_page(
         structures: pymatgen ``Structure`` or ASE ``Atoms`` objects.
         captions: one line each; formulas if not given.
         title: of the page; the number of crystals if not given.
+        look: what is shown of each.
 
     Raises:
         InputError: when captions and structures differ in number.
     """
-    scenes = [make_scene(structure) for structure in structures]
+    scenes = [make_scene(structure, look=look) for structure in structures]
     texts = [scene.title for scene in scenes] if captions is None else list(captions)
     if len(texts) != len(scenes):
         raise InputError(
@@ -193,8 +244,7 @@ def gallery_page(
     figures = "".join(
         f'<figure><canvas data-scene="{number}" tabindex="0" role="application" '
         f'aria-roledescription="3D cell" aria-label="{page.escape(scene.description)}"></canvas>'
-        f"<figcaption>{page.formula_html(text) if captions is None else page.escape(text)}"
-        "</figcaption></figure>\n"
+        f"<figcaption>{formula_html(text)}</figcaption></figure>\n"
         for number, (scene, text) in enumerate(zip(scenes, texts, strict=True))
     )
     numbers = np.concatenate([scene.numbers for scene in scenes]) if scenes else np.zeros(0, int)

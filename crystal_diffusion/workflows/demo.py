@@ -195,7 +195,6 @@ def _redrawn(rejected: Mapping[str, int]) -> str:
 
 def _picture(rows: Sequence[GeneratedRow], result: GenerationResult, path: Path) -> None:
     """The best symmetric crystal of each composition, conventional cell, highest groups first."""
-    from crystal_diffusion.symmetry.detection import conventional
     from crystal_diffusion.symmetry.groups import SpaceGroup
     from crystal_diffusion.viewer.painting import save_gallery
     from crystal_diffusion.viewer.scene import make_scene
@@ -207,12 +206,14 @@ def _picture(rows: Sequence[GeneratedRow], result: GenerationResult, path: Path)
         if (row.space_group_loose or 1) > 1 and first:
             best[row.formula] = row
     chosen = sorted(best.values(), key=lambda row: -(row.space_group_loose or 1))[:_PICTURES]
-    scenes = []
-    for row in chosen:
-        group = SpaceGroup.from_number(row.space_group_loose or 1)
-        cell = conventional(result.structures[str(row.id)], 0.1).to_structure()
-        scene = make_scene(cell)
-        scenes.append(replace(scene, title=f"{row.formula}   {group.symbol}"))
+    scenes = [
+        make_scene(
+            result.structures[str(row.id)],
+            title=row.formula,
+            subtitle=SpaceGroup.from_number(row.space_group_loose or 1).symbol,
+        )
+        for row in chosen
+    ]
     if scenes:
         save_gallery(scenes, path)
 

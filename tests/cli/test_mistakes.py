@@ -159,7 +159,7 @@ check ciff | did you mean cif?
 check notes.txt | rename it to .cif
 view "nope/*.cif" | give CIF, POSCAR
 view cif/0.cif cif/1.cif | write 'cif/*.cif' in quotes
-view cif --out picture.jpg | end the name of --out in .html or .png
+view cif --out picture.jpg | end the name of --out in .html, .png or .svg
 view cif --id 9 | the first ids are 0, 1, 2
 validate | for example: crystal-diffusion validate
 validate cif --profile stirct | 'strict'

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from matplotlib.image import imread
 from pymatgen.core import Lattice, Structure
 from typer.testing import CliRunner
 
@@ -54,6 +55,22 @@ def test_one_file_becomes_a_page_or_a_picture(
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_picture_shows_what_was_asked_for(tmp_path: Path) -> None:
+    _halite().get_primitive_structure().to(filename=str(tmp_path / "x.cif"))
+    file = tmp_path / "x.svg"
+    code, output = _call("view", tmp_path / "x.cif", "-o", file, "--supercell", "2x1x1")
+    assert code == 0 and "Conventional cell of NaCl: 4 sodium" in output
+    assert "2 × 1 × 1 cells" in file.read_text()
+    _, output = _call(
+        "view", tmp_path / "x.cif", "-o", file, "--cell", "given", "--polyhedra", "--along", "a"
+    )
+    assert "Cell as given of NaCl: 1 sodium" in output and "<polygon" in file.read_text()
+    _call("view", tmp_path / "x.cif", "-o", tmp_path / "x.png", "--width", 300, "--labels")
+    assert imread(tmp_path / "x.png").shape[:2] == (253, 300)
+    with pytest.raises(InputError, match="give 'conventional'"):
+        _call("view", tmp_path / "x.cif", "--cell", "niggli")
+
+
 def test_a_run_becomes_a_gallery_and_an_id_one_cell(run: Path, tmp_path: Path) -> None:
     code, output = _call("view", run, "--out", tmp_path / "g.html")
     assert code == 0 and "2 of 2 crystals" in output
@@ -77,7 +94,7 @@ def test_errors_name_file_cause_and_remedy(run: Path, tmp_path: Path) -> None:
         _call("view", run, "-o", tmp_path / "x.png")
     with pytest.raises(InputError, match="no crystal 'z'; the first ids are a, b"):
         _call("view", run, "--id", "z")
-    with pytest.raises(InputError, match=r"end the name of --out in .html or .png"):
+    with pytest.raises(InputError, match=r"end the name of --out in .html, .png or .svg"):
         _call("view", run, "-o", tmp_path / "x.jpg")
     with pytest.raises(InputError, match="is not a run folder"):
         _call("report", tmp_path / "nowhere")

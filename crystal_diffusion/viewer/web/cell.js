@@ -1,9 +1,12 @@
 "use strict";
 /* One unit cell on a 2D canvas: shaded balls and sticks drawn from back to front (painter's
    algorithm). No WebGL, as browsers allow about 16 WebGL views on a page and a gallery has more.
-   A scene is what Scene.to_dict() writes; `elements` is symbol, colour, radius, name by number. */
+   A scene is what Scene.to_dict() writes; `elements` is symbol, colour, radius, name by number.
+   Which atoms, bonds and faces are drawn follows the rules of drawing.py; a test compares both. */
 const CrystalCell = (() => {
-  const BOND_RADIUS = 0.11, FOG = 0.4, LEVELS = 8, EDGE_PIECES = 8;
+  const BOND_RADIUS = 0.11, FOG = 0.4, LEVELS = 8, EDGE_PIECES = 8, FACE = 0.42;
+  const BORDER = 0.15, IN_PLANE = 0.02, MOST_DRAWN = 20000;
+  const SHADES = [[0, 0.85], [0.12, 0.5], [0.35, 0.08], [0.6, -0.08], [0.82, -0.3], [1, -0.52]];
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const sprites = new Map(), mixes = new Map();
 
@@ -18,6 +21,45 @@ const CrystalCell = (() => {
     a[0] * b[1] - a[1] * b[0]];
   const dot = (a, b) => a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
   const unit = v => { const n = Math.hypot(...v) || 1; return v.map(x => x / n); };
+  const minus = (a, b) => a.map((x, k) => x - b[k]);
+  const combine = (f, rows) => [0, 1, 2].map(k =>
+    f[0] * rows[0][k] + f[1] * rows[1][k] + f[2] * rows[2][k]);
+  const inverse = m => { // of three rows
+    const [a, b, c] = m, det = dot(a, cross(b, c));
+    const columns = [cross(b, c), cross(c, a), cross(a, b)].map(v => v.map(x => x / det));
+    return [0, 1, 2].map(k => columns.map(v => v[k]));
+  };
+  const heights = rows => {
+    const inv = inverse(rows);
+    return [0, 1, 2].map(k => 1 / Math.hypot(...inv.map(r => r[k])));
+  };
+  const safe = text => String(text).replace(/[&<>"]/g, c => `&#${c.charCodeAt(0)};`);
+
+  /* Faces of the convex hull of a few points; corners of one plane make one face. */
+  function hullFaces(points) {
+    const n = points.length, faces = new Map();
+    const middle = [0, 1, 2].map(k => points.reduce((s, p) => s + p[k], 0) / n);
+    const reach = Math.max(...points.map(p => Math.max(...minus(p, middle).map(Math.abs)))) || 1;
+    for (let i = 0; i < n; i++) for (let j = i + 1; j < n; j++) for (let k = j + 1; k < n; k++) {
+      let normal = cross(minus(points[j], points[i]), minus(points[k], points[i]));
+      const length = Math.hypot(...normal);
+      if (length < 1e-6 * reach * reach) continue;
+      normal = normal.map(x => x / length);
+      let height = points.map(p => dot(minus(p, points[i]), normal));
+      if (height.some(h => h > IN_PLANE * reach)) {
+        normal = normal.map(x => -x); height = height.map(h => -h);
+      }
+      const flat = height.map(h => Math.abs(h) <= IN_PLANE * reach);
+      if (height.some(h => h > IN_PLANE * reach) || flat.every(Boolean)) continue;
+      const corners = [...points.keys()].filter(c => flat[c]), key = corners.join();
+      if (faces.has(key)) continue;
+      const centre = [0, 1, 2].map(c => corners.reduce((s, p) => s + points[p][c], 0) / corners.length);
+      const right = unit(minus(points[i], centre)), up = cross(normal, right);
+      const angle = c => { const v = minus(points[c], centre); return Math.atan2(dot(v, up), dot(v, right)); };
+      faces.set(key, corners.sort((p, q) => angle(p) - angle(q)));
+    }
+    return [...faces.values()];
+  }
 
   function faded(hex, level, light) {
     const key = hex + level + light;
@@ -38,8 +80,7 @@ const CrystalCell = (() => {
     const shade = t => css(mix(t < 0 ? mix(c, [0, 0, 0], -t) : mix(c, [255, 255, 255], t),
       ground, FOG * level / LEVELS));
     const ramp = pen.createRadialGradient(46, 42, 2, 60, 58, 70);
-    [[0, 0.85], [0.12, 0.5], [0.35, 0.08], [0.6, -0.08], [0.82, -0.3], [1, -0.52]]
-      .forEach(([at, t]) => ramp.addColorStop(at, shade(t)));
+    SHADES.forEach(([at, t]) => ramp.addColorStop(at, shade(t)));
     pen.fillStyle = ramp;
     pen.beginPath(); pen.arc(64, 64, 63, 0, 2 * Math.PI); pen.fill();
     sprites.set(key, tile);
@@ -49,7 +90,7 @@ const CrystalCell = (() => {
   class Cell {
     constructor(canvas, scene, elements, options = {}) {
       this.canvas = canvas; this.elements = elements; this.options = options;
-      this.bonds = true; this.images = true; this.zoom = 1; this.pointers = new Map();
+      this.zoom = 1; this.pointers = new Map(); this.picked = []; this.cursor = -1;
       this.pen = canvas.getContext("2d");
       this.setScene(scene);
       this.stop = new AbortController();
@@ -57,8 +98,8 @@ const CrystalCell = (() => {
         canvas.addEventListener(name, f, { signal: this.stop.signal, ...more });
       on("pointerdown", e => this.down(e));
       on("pointermove", e => this.move(e));
-      for (const name of ["pointerup", "pointercancel"])
-        on(name, e => this.pointers.delete(e.pointerId));
+      on("pointerup", e => this.up(e));
+      on("pointercancel", e => this.pointers.delete(e.pointerId));
       on("wheel", e => this.wheel(e), { passive: false });
       on("keydown", e => this.key(e));
       on("dblclick", () => this.reset());
@@ -69,38 +110,133 @@ const CrystalCell = (() => {
     }
 
     setScene(scene) {
-      const first = !this.scene, cell = scene.cell, n = scene.z.length;
+      const first = !this.scene, c = scene.cell, look = scene.look || {};
       this.scene = scene;
-      this.rows = [cell.slice(0, 3), cell.slice(3, 6), cell.slice(6, 9)];
-      const place = f => [0, 1, 2].map(k =>
-        f[0] * cell[k] + f[1] * cell[3 + k] + f[2] * cell[6 + k]);
-      this.atoms = [];
+      this.lattice = [c.slice(0, 3), c.slice(3, 6), c.slice(6, 9)];
       this.halos = scene.halos || null;
-      for (let i = 0; i < n; i++) {
-        const f = scene.frac.slice(3 * i, 3 * i + 3);
-        this.atoms.push({ i, f, p: place(f), z: scene.z[i] });
+      if (first) {
+        this.which = look.cell === "given" ? scene.boxes.length - 1 : 0;
+        this.repeat = look.supercell || [1, 1, 1];
+        this.bonds = look.bonds !== false; this.images = look.images !== false;
+        this.complete = "complete" in look ? look.complete : !scene.bare;
+        this.polyhedra = Boolean(look.polyhedra); this.labels = Boolean(look.labels);
       }
-      for (let k = 0; k < scene.images.length; k += 4) {
-        const i = scene.images[k];
-        const f = [0, 1, 2].map(j => scene.frac[3 * i + j] + scene.images[k + 1 + j]);
-        this.atoms.push({ i, f, p: place(f), z: scene.z[i] });
+      this.which = Math.min(this.which, scene.boxes.length - 1);
+      this.build();
+      if (first) this.look();
+    }
+
+    /* The view that the scene asks for. */
+    look() {
+      const axis = "abc".indexOf((this.scene.look || {}).direction || "-");
+      this.matrix = this.scene.boxes[this.which].view.slice();
+      if (axis >= 0) this.along(axis);
+      this.draw();
+    }
+
+    /* What is drawn: atoms in the box, what completes them, bonds, faces. */
+    build() {
+      const { scene, repeat } = this, box = scene.boxes[this.which], n = scene.z.length;
+      const axes = box.axes ? [0, 3, 6].map(k => box.axes.slice(k, k + 3))
+        : [[1, 0, 0], [0, 1, 0], [0, 0, 1]];
+      const origin = box.origin || [0, 0, 0], inv = inverse(axes);
+      this.rows = axes.map(a => combine(a, this.lattice));
+      const gaps = heights(this.rows).map(h => Math.min(BORDER / h, 0.25));
+      const ends = [...Array(8).keys()].map(k => combine([k & 1, k >> 1 & 1, k >> 2 & 1]
+        .map((x, j) => x * repeat[j]), axes).map((x, j) => x + origin[j]));
+      const low = [0, 1, 2].map(k => Math.floor(Math.min(...ends.map(e => e[k])) - 1.01));
+      const high = [0, 1, 2].map(k => Math.ceil(Math.max(...ends.map(e => e[k])) + 0.01));
+      const home = [], near = [];
+      for (let x = low[0]; x <= high[0]; x++) for (let y = low[1]; y <= high[1]; y++)
+        for (let z = low[2]; z <= high[2]; z++) for (let i = 0; i < n; i++) {
+          const f = combine([scene.frac[3 * i] + x - origin[0], scene.frac[3 * i + 1] + y - origin[1],
+            scene.frac[3 * i + 2] + z - origin[2]], inv);
+          if (f.every((v, k) => v >= -gaps[k] && v < repeat[k] - gaps[k])) home.push([i, x, y, z]);
+          else if (f.every((v, k) => v > -gaps[k] && v < repeat[k] + gaps[k]))
+            near.push([i, x, y, z]);
+        }
+      const index = new Map(), put = a => { if (!index.has(a.join())) index.set(a.join(), index.size); };
+      home.forEach(put);
+      if (this.images) near.forEach(put);
+      this.home = home.length; this.inside = index.size;
+      const around = Array.from({ length: n }, () => []), list = scene.bonds;
+      for (let k = 0; k < list.length; k += 6) {
+        const [i, j, u, v, w, grow] = list.slice(k, k + 6);
+        around[i].push([j, u, v, w, true, grow & 1]);
+        around[j].push([i, -u, -v, -w, false, grow & 2]);
       }
-      const corners = [];
-      for (let k = 0; k < 8; k++) corners.push(place([k & 1, k >> 1 & 1, k >> 2 & 1]));
+      const centres = new Set(scene.centres), atoms = () => [...index.keys()].map(k => k.split(",").map(Number));
+      if (this.images && (this.complete || this.polyhedra))
+        for (const [i, x, y, z] of atoms().slice(0, this.inside)) {
+          const whole = this.polyhedra && centres.has(i);
+          for (const [j, u, v, w, , grow] of around[i])
+            if (whole || (this.complete && grow)) put([j, x + u, y + v, z + w]);
+        }
+      this.atoms = atoms().map(([i, x, y, z]) => {
+        const f = [scene.frac[3 * i] + x, scene.frac[3 * i + 1] + y, scene.frac[3 * i + 2] + z];
+        return { i, n: [x, y, z], z: scene.z[i], p: combine(f, this.lattice), r:
+          (this.elements[scene.z[i]] || [0, 0, 0.5])[2], f: combine(minus(f, origin), inv) };
+      });
+      this.pairs = []; this.faces = [];
+      this.atoms.forEach((a, here) => {
+        const there = around[a.i].map(([j, u, v, w]) => {
+          const k = index.get([j, a.n[0] + u, a.n[1] + v, a.n[2] + w].join());
+          return k === undefined ? -1 : k;
+        });
+        around[a.i].forEach((b, k) => {
+          if (b[4] && there[k] >= 0 && Math.min(here, there[k]) < this.inside)
+            this.pairs.push([here, there[k]]);
+        });
+        if (this.polyhedra && here < this.inside && centres.has(a.i) && !there.includes(-1))
+          for (const face of hullFaces(there.map(k => this.atoms[k].p)))
+            this.faces.push([here, face.map(k => there[k])]);
+      });
+      const place = f => combine(f.map((x, k) => x * repeat[k]), this.rows)
+        .map((x, k) => x + combine(origin, this.lattice)[k]);
+      const corners = [...Array(8).keys()].map(k => place([k & 1, k >> 1 & 1, k >> 2 & 1]));
       this.edges = [];
       for (let k = 0; k < 8; k++) for (const bit of [1, 2, 4])
         if (!(k & bit)) this.edges.push([corners[k], corners[k | bit]]);
       this.pieces = null;
       this.centre = place([0.5, 0.5, 0.5]);
-      const reach = (p, r) => Math.hypot(...p.map((x, k) => x - this.centre[k])) + r;
-      for (const a of this.atoms) a.r = (this.elements[a.z] || [0, 0, 0.5])[2];
+      const reach = (p, r) => Math.hypot(...minus(p, this.centre)) + r;
       this.extent = Math.max(...corners.map(p => reach(p, 0)),
         ...this.atoms.map(a => reach(a.p, a.r)), 1);
-      if (first) this.matrix = scene.view.slice();
-      this.draw();
+      const view = scene.boxes[this.which].view; // filled in this view; others may need to zoom
+      this.span = [0, 1].map(k => 2.16 * Math.max(1,
+        ...corners.map(p => Math.abs(times(view, minus(p, this.centre))[k])),
+        ...this.atoms.map(a => Math.abs(times(view, minus(a.p, this.centre))[k]) + a.r)));
+      this.picked = []; this.cursor = -1;
+      this.say("");
+      if (this.onfacts) this.onfacts(this.facts());
+      if (this.matrix) this.draw();
     }
 
-    reset() { this.matrix = this.scene.view.slice(); this.zoom = 1; this.draw(); }
+    /* Atoms, edges, angles and volume of the shown cell, in words. */
+    facts() {
+      const size = this.rows.map(v => Math.hypot(...v)), angle = (i, j) => (180 / Math.PI *
+        Math.acos(Math.max(-1, Math.min(1, dot(this.rows[i], this.rows[j]) / size[i] / size[j]))));
+      const volume = Math.abs(dot(this.rows[0], cross(this.rows[1], this.rows[2])));
+      const many = this.repeat[0] * this.repeat[1] * this.repeat[2];
+      return `${Math.round(this.home / many)} atoms · a, b, c = ` +
+        `${size.map(x => x.toFixed(3)).join(", ")} Å · α, β, γ = ` +
+        `${[angle(1, 2), angle(0, 2), angle(0, 1)].map(x => x.toFixed(2)).join(", ")}° · ` +
+        `${volume.toFixed(2)} Å³`;
+    }
+
+    fits(repeat) {
+      const now = this.repeat[0] * this.repeat[1] * this.repeat[2];
+      return this.home / now * repeat ** 3 <= MOST_DRAWN / 4;
+    }
+
+    set(name, value) {
+      const turned = name === "which";
+      this[name] = value;
+      this.build();
+      if (turned) this.look();
+    }
+
+    reset() { this.zoom = 1; this.picked = []; this.say(""); this.look(); }
 
     rotate(right, down, roll = 0) {
       const [a, b, c] = [Math.cos(right), Math.cos(down), Math.cos(roll)];
@@ -123,6 +259,14 @@ const CrystalCell = (() => {
       if (e.pointerType === "mouse" && e.button !== 0) return;
       this.canvas.setPointerCapture(e.pointerId);
       this.pointers.set(e.pointerId, [e.clientX, e.clientY]);
+      this.start = [e.clientX, e.clientY]; this.still = this.pointers.size === 1;
+    }
+
+    up(e) {
+      if (!this.pointers.delete(e.pointerId) || !this.still || !this.options.label) return;
+      const found = this.under(e);
+      if (found >= 0) this.pick(found);
+      else if (this.picked.length) { this.picked = []; this.say(""); this.draw(); }
     }
 
     move(e) {
@@ -130,11 +274,13 @@ const CrystalCell = (() => {
       if (!before) { this.hover(e); return; }
       const now = [e.clientX, e.clientY], others = [...this.pointers.keys()]
         .filter(id => id !== e.pointerId);
+      if (Math.hypot(now[0] - this.start[0], now[1] - this.start[1]) > 4) this.still = false;
       if (others.length) {
         const o = this.pointers.get(others[0]);
         const gap = p => Math.hypot(p[0] - o[0], p[1] - o[1]) || 1;
         this.scaleBy(gap(now) / gap(before));
-      } else this.rotate((now[0] - before[0]) * 0.011, (now[1] - before[1]) * 0.011);
+      } else if (!this.still)
+        this.rotate((now[0] - before[0]) * 0.011, (now[1] - before[1]) * 0.011);
       this.pointers.set(e.pointerId, now);
     }
 
@@ -153,25 +299,68 @@ const CrystalCell = (() => {
         "+": () => this.scaleBy(1.15), "=": () => this.scaleBy(1.15),
         "-": () => this.scaleBy(1 / 1.15), Home: () => this.reset(), "0": () => this.reset(),
         a: () => this.along(0), b: () => this.along(1), c: () => this.along(2),
+        ...(this.options.label && { n: () => this.step(1), p: () => this.step(-1),
+          Enter: () => { if (this.cursor >= 0) this.pick(this.cursor); } }),
       };
       if (turns[e.key]) { e.preventDefault(); turns[e.key](); }
     }
 
-    hover(e) {
-      if (!this.options.label || !this.hits) return;
-      const box = this.canvas.getBoundingClientRect();
-      const x = e.clientX - box.left, y = e.clientY - box.top;
-      let text = "";
-      for (let k = this.hits.length - 1; k >= 0; k--) {
-        const [hx, hy, hr, a] = this.hits[k];
-        if (Math.hypot(x - hx, y - hy) <= hr) {
-          const name = (this.elements[a.z] || ["?"])[0];
-          text = `${name} ${a.i + 1} (${a.f.map(v => v.toFixed(3)).join(", ")})`;
-          break;
-        }
-      }
-      this.options.label.textContent = text;
+    /* -- naming and measuring ------------------------------------------------------------- */
+
+    say(text) { if (this.options.label) this.options.label.textContent = text; }
+
+    name(k) {
+      const a = this.atoms[k];
+      return `${(this.elements[a.z] || ["?"])[0]} ${a.i + 1}`;
     }
+
+    under(e) {
+      const area = this.canvas.getBoundingClientRect();
+      const x = e.clientX - area.left, y = e.clientY - area.top, hits = this.hits || [];
+      for (let k = hits.length - 1; k >= 0; k--) {
+        const [hx, hy, hr, atom] = hits[k];
+        if (Math.hypot(x - hx, y - hy) <= Math.max(hr, 6)) return atom;
+      }
+      return -1;
+    }
+
+    hover(e) {
+      if (!this.options.label || this.picked.length) return;
+      const k = this.under(e);
+      this.say(k < 0 ? "" : this.where(k));
+    }
+
+    where(k) {
+      return `${this.name(k)} (${this.atoms[k].f.map(v => (v + 0).toFixed(3)).join(", ")})`;
+    }
+
+    step(by) {
+      const n = this.atoms.length;
+      if (!n) return;
+      this.cursor = this.cursor < 0 ? (by > 0 ? 0 : n - 1) : (this.cursor + by + n) % n;
+      if (!this.picked.length) this.say(this.where(this.cursor));
+      this.draw();
+    }
+
+    /* One atom more: two give a distance, three an angle, a fourth begins anew. */
+    pick(k) {
+      if (this.picked.length === 3 || this.picked.includes(k)) this.picked = [];
+      this.picked.push(k);
+      const [i, j, l] = this.picked, p = this.picked.map(a => this.atoms[a].p);
+      const far = (a, b) => Math.hypot(...minus(a, b)).toFixed(3);
+      if (p.length === 1) this.say(`${this.where(i)}; click another atom for a distance`);
+      else if (p.length === 2)
+        this.say(`${this.name(i)} – ${this.name(j)}: ${far(p[0], p[1])} Å; a third atom gives an angle`);
+      else {
+        const u = unit(minus(p[0], p[1])), v = unit(minus(p[2], p[1]));
+        const angle = 180 / Math.PI * Math.acos(Math.max(-1, Math.min(1, dot(u, v))));
+        this.say(`${this.name(i)} – ${this.name(j)} – ${this.name(l)}: ${angle.toFixed(2)}°; ` +
+          `${far(p[0], p[1])} and ${far(p[1], p[2])} Å`);
+      }
+      this.draw();
+    }
+
+    /* -- drawing -------------------------------------------------------------------------- */
 
     draw() {
       if (this.frame) return;
@@ -187,35 +376,57 @@ const CrystalCell = (() => {
       }
       pen.setTransform(ratio, 0, 0, ratio, 0, 0);
       pen.clearRect(0, 0, w, h);
-      const scale = this.zoom * Math.min(w, h) / (2 * this.extent);
+      this.render(pen, w, h);
+    }
+
+    /* Pixels of a point: x, y downwards, depth in Å. */
+    projector(w, h) {
+      const scale = this.zoom * Math.min(w / this.span[0], h / this.span[1],
+        0.75 * Math.min(w, h) / this.extent);
       const put = p => {
-        const v = times(this.matrix, p.map((x, k) => x - this.centre[k]));
+        const v = times(this.matrix, minus(p, this.centre));
         return [w / 2 + v[0] * scale, h / 2 - v[1] * scale, v[2]];
       };
-      const level = z => Math.max(0, Math.min(LEVELS,
-        Math.round(LEVELS * (0.5 - z / (2 * this.extent)))));
-      const jobs = [], count = this.images ? this.atoms.length : this.scene.z.length;
-      const at = this.atoms.slice(0, count).map(a => put(a.p));
-      this.hits = [];
-      at.forEach((q, k) => jobs.push([q[2], 0, q, this.atoms[k]]));
-      if (this.bonds) this.queueBonds(jobs, at, count, scale);
-      const line = dark.matches ? "#a7adba" : "#5b606c";
-      for (const [p, q] of this.visibleEdges(count)) {
+      return [put, scale];
+    }
+
+    /* Everything to be drawn, from back to front: depth, kind, and what it needs. */
+    jobs(put, scale) {
+      const jobs = [], at = this.atoms.map(a => put(a.p));
+      at.forEach((q, k) => jobs.push([q[2], 0, q, k]));
+      if (this.bonds) this.queueBonds(jobs, at, scale);
+      for (const [p, q] of this.visibleEdges()) {
         const s = put(p), t = put(q);
         jobs.push([(s[2] + t[2]) / 2, 2, s, t]);
       }
-      jobs.sort((p, q) => p[0] - q[0]);
-      pen.lineCap = "butt";
-      for (const [z, kind, p, q, hex] of jobs) {
-        const fog = level(z);
+      for (const [centre, face] of this.faces)
+        jobs.push([face.reduce((sum, k) => sum + at[k][2], 0) / face.length, 3,
+          face.map(k => at[k]), this.colour(centre)]);
+      return jobs.sort((p, q) => p[0] - q[0]);
+    }
+
+    colour(k) { return (this.elements[this.atoms[k].z] || ["?", "#999999"])[1]; }
+
+    level(z) {
+      return Math.max(0, Math.min(LEVELS, Math.round(LEVELS * (0.5 - z / (2 * this.extent)))));
+    }
+
+    render(pen, w, h) {
+      const [put, scale] = this.projector(w, h), line = dark.matches ? "#a7adba" : "#5b606c";
+      this.hits = [];
+      pen.lineCap = "butt"; pen.lineJoin = "round";
+      for (const [z, kind, p, q, hex] of this.jobs(put, scale)) {
+        const fog = this.level(z);
         if (kind === 0) {
-          const r = q.r * scale, hexc = (this.elements[q.z] || ["?", "#999999"])[1];
-          pen.drawImage(ball(hexc, fog), p[0] - r, p[1] - r, 2 * r, 2 * r);
+          const r = this.atoms[q].r * scale, c = this.colour(q);
+          pen.drawImage(ball(c, fog), p[0] - r, p[1] - r, 2 * r, 2 * r);
           if (this.halos) {  // the spread of an uncertain site, beyond its sphere
-            pen.globalAlpha = 0.33; pen.fillStyle = hexc;
-            pen.beginPath(); pen.arc(p[0], p[1], r + this.halos[q.i] * scale, 0, 2 * Math.PI);
+            pen.globalAlpha = 0.33; pen.fillStyle = c;
+            pen.beginPath(); pen.arc(p[0], p[1], r + this.halos[this.atoms[q].i] * scale, 0,
+              2 * Math.PI);
             pen.fill(); pen.globalAlpha = 1;
           }
+          if (this.labels && r > 4) this.label(pen, p, q, r);
           this.hits.push([p[0], p[1], r, q]);
         } else if (kind === 1) {
           const width = Math.max(1.5, 2 * BOND_RADIUS * scale);
@@ -223,21 +434,53 @@ const CrystalCell = (() => {
             pen.strokeStyle = faded(hex, fog, light); pen.lineWidth = width * part;
             pen.beginPath(); pen.moveTo(p[0], p[1]); pen.lineTo(q[0], q[1]); pen.stroke();
           }
-        } else {
+        } else if (kind === 2) {
           pen.strokeStyle = faded(line, fog, 0); pen.lineWidth = 1.3;
           pen.beginPath(); pen.moveTo(p[0], p[1]); pen.lineTo(q[0], q[1]); pen.stroke();
+        } else {
+          pen.beginPath();
+          p.forEach((c, k) => k ? pen.lineTo(c[0], c[1]) : pen.moveTo(c[0], c[1]));
+          pen.closePath();
+          pen.globalAlpha = FACE; pen.fillStyle = q; pen.fill(); pen.globalAlpha = 1;
+          pen.strokeStyle = faded(q, fog, -0.35); pen.lineWidth = 0.9; pen.stroke();
         }
       }
+      this.marks(pen, put, scale);
       this.triad(pen, h);
     }
 
+    label(pen, p, k, r) {
+      pen.font = `${Math.min(15, Math.max(8, r))}px system-ui, sans-serif`;
+      pen.textAlign = "center"; pen.textBaseline = "middle"; pen.fillStyle = "#000000";
+      pen.fillText((this.elements[this.atoms[k].z] || ["?"])[0], p[0], p[1]);
+    }
+
+    /* Rings around picked atoms, dashed lines between them, a thin ring at the cursor. */
+    marks(pen, put, scale) {
+      const ring = (k, more, width) => {
+        const q = put(this.atoms[k].p);
+        pen.lineWidth = width;
+        pen.beginPath(); pen.arc(q[0], q[1], this.atoms[k].r * scale + more, 0, 2 * Math.PI);
+        pen.stroke();
+      };
+      pen.strokeStyle = dark.matches ? "#ffffff" : "#101218";
+      if (this.cursor >= 0) ring(this.cursor, 5, 1.2);
+      for (const k of this.picked) ring(k, 2, 2.2);
+      pen.setLineDash([5, 4]); pen.lineWidth = 1.6;
+      for (let k = 1; k < this.picked.length; k++) {
+        const p = put(this.atoms[this.picked[k - 1]].p), q = put(this.atoms[this.picked[k]].p);
+        pen.beginPath(); pen.moveTo(p[0], p[1]); pen.lineTo(q[0], q[1]); pen.stroke();
+      }
+      pen.setLineDash([]);
+    }
+
     /* Pieces of the cell's edges that are not inside a ball. */
-    visibleEdges(count) {
-      if (this.pieces && this.pieces.count === count) return this.pieces;
+    visibleEdges() {
+      if (this.pieces) return this.pieces;
       const pieces = [];
       for (const [p, q] of this.edges) {
         const d = q.map((x, k) => x - p[k]), dd = dot(d, d), covered = [];
-        for (const a of this.atoms.slice(0, count)) {
+        for (const a of this.atoms) {
           const f = p.map((x, k) => x - a.p[k]), b = dot(f, d), root = b * b - dd *
             (dot(f, f) - a.r * a.r);
           if (root > 0) covered.push([(-b - Math.sqrt(root)) / dd, (-b + Math.sqrt(root)) / dd]);
@@ -252,48 +495,98 @@ const CrystalCell = (() => {
           from = Math.max(from, end);
         }
       }
-      pieces.count = count;
       this.pieces = pieces;
       return pieces;
     }
 
-    queueBonds(jobs, at, count, scale) {
-      const list = this.scene.bonds;
-      for (let k = 0; k < list.length; k += 2) {
-        const [i, j] = [list[k], list[k + 1]];
-        if (i >= count || j >= count) continue;
+    queueBonds(jobs, at, scale) {
+      for (const [i, j] of this.pairs) {
         const [p, q] = [at[i], at[j]], [a, b] = [this.atoms[i], this.atoms[j]];
         const length = Math.hypot((q[0] - p[0]) / scale, (q[1] - p[1]) / scale, q[2] - p[2]) || 1;
         const in_ = Math.sqrt(Math.max(a.r * a.r - BOND_RADIUS ** 2, 0)) / length;
         const out = 1 - Math.sqrt(Math.max(b.r * b.r - BOND_RADIUS ** 2, 0)) / length;
         if (in_ >= out) continue;
         const s = mix(p, q, in_), t = mix(p, q, out), m = mix(s, t, 0.5);
-        jobs.push([(s[2] + m[2]) / 2, 1, s, m, (this.elements[a.z] || ["", "#999999"])[1]]);
-        jobs.push([(t[2] + m[2]) / 2, 1, m, t, (this.elements[b.z] || ["", "#999999"])[1]]);
+        jobs.push([(s[2] + m[2]) / 2, 1, s, m, this.colour(i)]);
+        jobs.push([(t[2] + m[2]) / 2, 1, m, t, this.colour(j)]);
       }
     }
 
-    triad(pen, h) {
+    axes(h) {
       const size = h < 260 ? 13 : 22, x = size + 9, y = h - size - 9;
       const colours = dark.matches ? ["#ff8a80", "#7bd88f", "#82aaff"]
         : ["#b3261e", "#2b7a2b", "#1f4fb3"];
-      pen.font = `${h < 260 ? 10 : 12}px system-ui, sans-serif`;
-      pen.textAlign = "center"; pen.textBaseline = "middle"; pen.lineWidth = 1.4;
-      this.rows.forEach((row, k) => {
-        const v = times(this.matrix, unit(row));
-        pen.strokeStyle = pen.fillStyle = colours[k];
-        pen.beginPath(); pen.moveTo(x, y);
-        pen.lineTo(x + v[0] * size, y - v[1] * size); pen.stroke();
-        const n = Math.hypot(v[0], v[1]) || 1, far = n * size + 7;
-        pen.fillText("abc"[k], x + v[0] / n * far, y - v[1] / n * far);
+      return this.rows.map((row, k) => {
+        const v = times(this.matrix, unit(row)), n = Math.hypot(v[0], v[1]) || 1;
+        const far = n * size + 7;
+        return { name: "abc"[k], colour: colours[k], x, y, to: [x + v[0] * size, y - v[1] * size],
+          text: [x + v[0] / n * far, y - v[1] / n * far] };
       });
     }
 
-    png() {
+    triad(pen, h) {
+      pen.font = `${h < 260 ? 10 : 12}px system-ui, sans-serif`;
+      pen.textAlign = "center"; pen.textBaseline = "middle"; pen.lineWidth = 1.4;
+      for (const a of this.axes(h)) {
+        pen.strokeStyle = pen.fillStyle = a.colour;
+        pen.beginPath(); pen.moveTo(a.x, a.y); pen.lineTo(...a.to); pen.stroke();
+        pen.fillText(a.name, ...a.text);
+      }
+    }
+
+    /* -- files ---------------------------------------------------------------------------- */
+
+    save(kind, content) {
       const link = document.createElement("a");
-      link.href = this.canvas.toDataURL("image/png");
-      link.download = `${this.scene.title || "crystal"}.png`;
+      link.href = URL.createObjectURL(content);
+      link.download = `${(this.scene.title || "crystal").replace(/[^\w.-]+/g, "_")}.${kind}`;
       link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 4000);
+    }
+
+    png() { // three times as fine as on the screen
+      const sheet = document.createElement("canvas"), w = this.canvas.clientWidth;
+      const h = this.canvas.clientHeight, pen = sheet.getContext("2d");
+      sheet.width = 3 * w; sheet.height = 3 * h;
+      pen.setTransform(3, 0, 0, 3, 0, 0);
+      pen.fillStyle = css(paper()); pen.fillRect(0, 0, w, h);
+      this.render(pen, w, h);
+      sheet.toBlob(content => this.save("png", content));
+    }
+
+    /* The picture as it is seen, as shapes that can be scaled. */
+    svg() {
+      const w = this.canvas.clientWidth, h = this.canvas.clientHeight, defs = new Map(), body = [];
+      const [put, scale] = this.projector(w, h), n = x => x.toFixed(2);
+      const path = (p, q, colour, width) => `<path d="M${n(p[0])},${n(p[1])}L${n(q[0])},${n(q[1])}" ` +
+        `stroke="${colour}" stroke-width="${n(width)}"/>`;
+      const word = (text, p, colour, size) => `<text x="${n(p[0])}" y="${n(p[1] + size * 0.35)}" ` +
+        `font-size="${n(size)}" text-anchor="middle" fill="${colour}">${safe(text)}</text>`;
+      for (const [z, kind, p, q, hex] of this.jobs(put, scale)) {
+        const fog = this.level(z);
+        if (kind === 0) {
+          const c = this.colour(q), id = `b${c.slice(1)}${fog}`, r = this.atoms[q].r * scale;
+          if (!defs.has(id)) defs.set(id, `<radialGradient id="${id}" cx="0.46" cy="0.45" fx="0.36" ` +
+            `fy="0.33" r="0.55">${SHADES.map(([at, t]) =>
+              `<stop offset="${at}" stop-color="${faded(c, fog, t)}"/>`).join("")}</radialGradient>`);
+          body.push(`<circle cx="${n(p[0])}" cy="${n(p[1])}" r="${n(r)}" fill="url(#${id})"/>`);
+          if (this.halos) body.push(`<circle cx="${n(p[0])}" cy="${n(p[1])}" fill="${c}" r="${
+            n(r + this.halos[this.atoms[q].i] * scale)}" fill-opacity="0.33"/>`);
+          if (this.labels && r > 4) body.push(word((this.elements[this.atoms[q].z] || ["?"])[0], p,
+            "#000000", Math.min(15, Math.max(8, r))));
+        } else if (kind === 1) {
+          for (const [part, light] of [[1, -0.42], [0.66, -0.08], [0.24, 0.42]])
+            body.push(path(p, q, faded(hex, fog, light), part * Math.max(1.5, 2 * BOND_RADIUS * scale)));
+        } else if (kind === 2) body.push(path(p, q, faded("#5b606c", fog, 0), 1.3));
+        else body.push(`<polygon points="${p.map(c => `${n(c[0])},${n(c[1])}`).join(" ")}" fill="${q}" ` +
+          `fill-opacity="${FACE}" stroke="${faded(q, fog, -0.35)}" stroke-width="0.9"/>`);
+      }
+      for (const a of this.axes(h)) body.push(path([a.x, a.y], a.to, a.colour, 1.4),
+        word(a.name, a.text, a.colour, h < 260 ? 10 : 12));
+      return `<svg xmlns="http://www.w3.org/2000/svg" width="${w}" height="${h}" viewBox="0 0 ${w} ${h}" ` +
+        `font-family="Helvetica, Arial, sans-serif"><title>${safe(this.scene.title)}</title><defs>` +
+        `${[...defs.values()].join("")}</defs><rect width="${w}" height="${h}" fill="${css(paper())}"/>` +
+        `<g fill="none">${body.join("\n")}</g></svg>\n`;
     }
 
     dispose() {
@@ -312,19 +605,42 @@ const CrystalCell = (() => {
       place.append(b);
       return b;
     };
+    const choice = (label, entries, now, act) => {
+      const s = document.createElement("select");
+      s.setAttribute("aria-label", label); s.title = label;
+      entries.forEach(([text, usable], k) => {
+        const o = document.createElement("option");
+        o.value = String(k); o.textContent = text; o.disabled = !usable; s.append(o);
+      });
+      s.value = String(now);
+      s.addEventListener("change", () => act(Number(s.value)));
+      place.append(s);
+    };
     "abc".split("").forEach((t, k) => button(t, `Look along ${t}`, () => cell.along(k)));
     button("⟲", "Turn left", () => cell.rotate(-Math.PI / 12, 0));
     button("⟳", "Turn right", () => cell.rotate(Math.PI / 12, 0));
     button("+", "Larger", () => cell.scaleBy(1.2));
     button("−", "Smaller", () => cell.scaleBy(1 / 1.2));
-    const flip = (text, name) => button(text, `Show ${text.toLowerCase()}`, b => {
-      cell[name] = !cell[name];
+    const flip = (text, label, name) => button(text, label, b => {
+      cell.set(name, !cell[name]);
       b.setAttribute("aria-pressed", String(cell[name]));
-      cell.draw();
-    }).setAttribute("aria-pressed", "true");
-    flip("Bonds", "bonds"); flip("Images", "images");
+    }).setAttribute("aria-pressed", String(cell[name]));
+    flip("Bonds", "Bonds", "bonds");
+    flip("Border", "Border: atoms on faces, edges and corners repeated", "images");
+    flip("Neighbours", "Neighbours: coordination completed outside of the cell", "complete");
+    flip("Polyhedra", "Polyhedra around cations", "polyhedra");
+    flip("Labels", "Labels: symbols on the atoms", "labels");
+    if (cell.scene.boxes.length > 1)
+      choice("Cell shown", [["Conventional cell", true], ["Cell as given", true]], cell.which,
+        k => cell.set("which", k));
+    const whole = cell.repeat.every(n => n === cell.repeat[0]) ? cell.repeat[0] : 0;
+    choice("Supercell", [[whole ? "1 × 1 × 1" : cell.repeat.join(" × "), true],
+      ...[2, 3, 4].map(n => [`${n} × ${n} × ${n}`, cell.fits(n)])], Math.max(whole - 1, 0),
+    k => cell.set("repeat", k || whole ? [k + 1, k + 1, k + 1] : cell.scene.look.supercell));
     button("Reset", "Reset the view", () => cell.reset());
-    button("PNG", "Save this picture", () => cell.png());
+    button("SVG", "Save as SVG, for papers", () =>
+      cell.save("svg", new Blob([cell.svg()], { type: "image/svg+xml" })));
+    button("PNG", "Save as PNG, three times as fine as on the screen", () => cell.png());
   }
 
   /* Draw `<canvas data-scene="key">` while it is near the visible part of the page. */

@@ -198,6 +198,9 @@
       openCell = new CrystalCell.Cell(canvas, c[first], elements,
         { label: dialog.querySelector("output") });
       canvas.cell = openCell;
+      const facts = dialog.querySelector(".cell");
+      openCell.onfacts = words => { facts.textContent = words; };
+      facts.textContent = openCell.facts();
       CrystalCell.toolbar(dialog.querySelector(".toolbar"), openCell);
     }
   }
@@ -212,7 +215,8 @@
     canvas.setAttribute("role", "application");
     canvas.setAttribute("aria-roledescription", "3D cell");
     canvas.setAttribute("aria-label", scene.words +
-      " Arrow keys turn, plus and minus zoom, a, b and c look along an axis.");
+      " Arrow keys turn, plus and minus zoom, a, b and c look along an axis; n and p step through " +
+      "the atoms, Enter picks one: two give a distance, three an angle.");
     let now = c[state()] ? state() : c.made ? "made" : "relaxed";
     if (c.made && c.relaxed) {
       const choice = make("div", null, { className: "states" });
@@ -226,7 +230,8 @@
           openCell.setScene(c[name]);
           choice.querySelectorAll("button").forEach(o =>
             o.setAttribute("aria-pressed", String(o === b)));
-          cellText.textContent = cellWords(c[name]);
+          tools.replaceChildren();
+          CrystalCell.toolbar(tools, openCell);
         });
         choice.append(b);
       }
@@ -238,11 +243,10 @@
     for (const z of [...new Set(scene.z)]) {
       const item = make("li"), dot = make("i");
       dot.style.background = elements[z][1];
-      item.append(dot, elements[z][0],
-        make("span", ` × ${scene.z.filter(y => y === z).length}`, { className: "quiet" }));
+      item.append(dot, elements[z][0]);
       legend.append(item);
     }
-    const cellText = make("p", cellWords(scene), { className: "quiet" });
+    const cellText = make("p", "", { className: "quiet cell" });
     const files = make("div", null, { className: "files" });
     for (const [kind, text] of [["CIF", cif], ["POSCAR", poscar]]) {
       const b = make("button", `Save ${kind}`, { type: "button" });
@@ -254,18 +258,12 @@
     return side;
   }
 
-  function parameters(scene) {
+  function parameters(scene) { // of the cell as given, which the files hold
     const m = scene.cell, v = [m.slice(0, 3), m.slice(3, 6), m.slice(6, 9)];
     const size = v.map(x => Math.hypot(...x));
     const angle = (i, j) => 180 / Math.PI * Math.acos(Math.max(-1, Math.min(1,
       v[i].reduce((s, x, k) => s + x * v[j][k], 0) / size[i] / size[j])));
     return [...size, angle(1, 2), angle(0, 2), angle(0, 1)];
-  }
-
-  function cellWords(scene) {
-    const p = parameters(scene);
-    return `a, b, c = ${p.slice(0, 3).map(x => x.toFixed(3)).join(", ")} Å; α, β, γ = ` +
-      `${p.slice(3).map(x => x.toFixed(2)).join(", ")}°`;
   }
 
   function figures(c) {
