@@ -21,11 +21,12 @@ import numpy as np
 import torch
 
 from crystal_diffusion.data.dataset import CrystalStructureDataset
+from crystal_diffusion.prediction.formulas import Formula, formula_code, reduced_counts
 from crystal_diffusion.prediction.model import NetworkAnswer, default_properties
 from crystal_diffusion.prediction.predictor import PropertyPredictor
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "recipes"))
-from train_properties import PROPERTIES, Labelled, formula_code
+from train_properties import PROPERTIES, Labelled
 
 #: Groups of fewer crystals have no line of their own.
 FEWEST = 200
@@ -37,17 +38,12 @@ def bounds(wrong: np.ndarray) -> str:
     return f"{wrong.mean():.4f} ± {half:.4f}"
 
 
-def formulas(path: Path) -> list[tuple[tuple[int, int], ...]]:
-    """Reduced formulas of a table."""
+def trained_formulas(path: Path) -> set[Formula]:
+    """Reduced formulas of a table that were trained on."""
     arrays = CrystalStructureDataset(path).arrays
-    found = []
-    for row in range(len(arrays)):
-        span = slice(arrays.offsets[row], arrays.offsets[row + 1])
-        kinds, counts = np.unique(arrays.atomic_numbers[span], return_counts=True)
-        found.append(
-            tuple(zip(kinds.tolist(), (counts // np.gcd.reduce(counts)).tolist(), strict=True))
-        )
-    return found
+    spans = (slice(*arrays.offsets[row : row + 2]) for row in range(len(arrays)))
+    crystals = (arrays.atomic_numbers[span] for span in spans)
+    return {reduced_counts(numbers) for numbers in crystals if formula_code(numbers) != 0}
 
 
 def line(name: str, said: NetworkAnswer, values: np.ndarray, rows: np.ndarray) -> str:
@@ -130,7 +126,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     model = default_properties()
-    trained = {f for path in args.tables for f in formulas(path) if _code(f) != 0}
+    trained = set().union(*map(trained_formulas, args.tables))
     start = time.process_time()
     validation = Labelled([args.validation], model, range(20))
     seconds = time.process_time() - start
@@ -150,10 +146,6 @@ def main() -> None:
             table(name, label, later, np.ones(len(later.even), dtype=bool), known)
     if args.denoiser:
         denoiser(args.tables[0], args.validation, args.denoiser)
-
-
-def _code(formula: tuple[tuple[int, int], ...]) -> int:
-    return formula_code(np.repeat([z for z, _ in formula], [n for _, n in formula]))
 
 
 if __name__ == "__main__":

@@ -2,21 +2,25 @@
 
     python recipes/train_properties.py sites mp_2025/train_le20.parquet mp_2025/train_21_52.parquet
         --out sites.npz
-    python recipes/train_properties.py network sites.npz --minutes 72 --hidden 128 --message 48
+    python recipes/train_properties.py network sites.npz --minutes 19 --hidden 128 --message 48
         --layers 3 --large 0.25 --bf16 --out network.safetensors
+    python recipes/train_properties.py network sites.npz --start network.safetensors --minutes 6
+        --lr 1e-3 --hidden 128 --message 48 --layers 3 --large 0.33 --bf16 --out more.safetensors
     python recipes/train_properties.py calibrate network.safetensors sites.npz
         mp_2025/train_le20.parquet mp_2025/train_21_52.parquet --validation mp_20/val.parquet
 
-Labels that are not known are left out of the loss, crystal by crystal. Reduced formulas are put in
-twentieths by a checksum: the first twentieth is never trained on, the next two keep their elastic
-moduli back (there are few of these). The learning rate falls with the time that has passed, so a
-run ends when it is said to, however busy the machine is; a checkpoint is written each few minutes,
-and the same command goes on from it.
+Formation energies of the tables are put on the corrections of the Materials Project of 2021
+(``energy_corrections.py``). Labels that are not known are left out of the loss, crystal by crystal.
+Reduced formulas are put in twentieths by a checksum: the first twentieth is never trained on, the
+next two keep their elastic moduli back (there are few of these). Minutes are those of the
+processor; the learning rate falls with them. A checkpoint is written each few minutes, and the same
+command goes on from it (``--piece``: stop after so many minutes, to go on later).
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 import zlib
 from dataclasses import replace
@@ -35,7 +39,7 @@ from crystal_diffusion.networks.properties import (
     SiteBatch,
 )
 from crystal_diffusion.prediction.distribution import Calibration, calibrated
-from crystal_diffusion.prediction.formulas import formula_code
+from crystal_diffusion.prediction.formulas import Formula, formula_code, reduced_counts
 from crystal_diffusion.prediction.model import (
     Head,
     NetworkAnswer,
@@ -45,6 +49,9 @@ from crystal_diffusion.prediction.model import (
 )
 from crystal_diffusion.prediction.sites import SiteGraph, site_batch, sites
 from crystal_diffusion.ranking.learned import default_ranker
+
+sys.path.insert(0, str(Path(__file__).parent))
+from energy_corrections import label_change
 
 #: Columns of the tables that are learned, in this order.
 COLUMNS = (
@@ -83,7 +90,11 @@ def make_sites(paths: list[Path], out: Path) -> None:
             numbers = arrays.atomic_numbers[span]
             volume = abs(np.linalg.det(arrays.lattice[row]))
             found.append(sites(arrays.lattice[row], arrays.frac_coords[span], numbers))
-            labels.append(known[row] / np.array([1, 1, 1, volume, 1, 1]))
+            formula = reduced_counts(numbers)
+            label = known[row] / np.array([1, 1, 1, volume, 1, 1])
+            if np.isfinite(label[0]):
+                label[0] += label_change(formula)
+            labels.append(label)
             codes.append(formula_code(numbers))
             source.append(index)
     np.savez(
@@ -169,6 +180,8 @@ def fresh(crystals: Crystals, args: argparse.Namespace) -> PropertyNetwork:
         layers=args.layers,
     )
     network = PropertyNetwork(config, vectors, radii)
+    if args.start is not None:
+        network.load_state_dict(load_file(args.start))
     with torch.no_grad():
         network.additive.copy_(crystals.additive())
     return network
@@ -235,14 +248,16 @@ def train(crystals: Crystals, args: argparse.Namespace) -> None:
     elastic = crystals.train[np.isfinite(crystals.seen[crystals.train, 6])]
     large = crystals.source[crystals.train] > 0
     judging = PropertyNetwork(network.config)
-    begun, processor, losses, saved = time.time() - passed, time.process_time(), [], time.time()
+    processor, losses = time.process_time(), []
+    begun, saved = processor - passed, processor
+    until = min(args.minutes * 60, passed + args.piece * 60)
 
     def save() -> None:
         judging.load_state_dict(mean)
         rows = rng.choice(crystals.held, min(1500, len(crystals.held)), replace=False)
         print(
-            f"{passed / 60:.1f} min, {time.process_time() - processor:.0f} s of processor, step "
-            f"{step}, loss {np.mean(losses):.4f}; held: {judge(judging, crystals, rows)}; "
+            f"{passed / 60:.1f} min, step {step}, loss {np.mean(losses):.4f}; "
+            f"held: {judge(judging, crystals, rows)}; "
             f"elastic: {judge(judging, crystals, crystals.held_elastic)}",
             flush=True,
         )
@@ -260,7 +275,7 @@ def train(crystals: Crystals, args: argparse.Namespace) -> None:
         part.replace(state)
         save_file({k: v.contiguous() for k, v in mean.items()}, args.out)
 
-    while passed < args.minutes * 60:
+    while passed < until:
         keep = ~large | (rng.random(len(large)) < args.large)
         order = np.concatenate([crystals.train[keep], elastic])
         rng.shuffle(order)
@@ -287,20 +302,22 @@ def train(crystals: Crystals, args: argparse.Namespace) -> None:
             torch._foreach_lerp_([mean[n] for n in names], [now[n] for n in names], 1 - decay)
             losses.append(float(loss.detach()))
             losses = losses[-500:]
-            step, passed = step + 1, time.time() - begun
-            if time.time() - saved > args.every * 60 or passed >= args.minutes * 60:
+            step, passed = step + 1, time.process_time() - begun
+            if passed + begun - saved > args.every * 60 or passed >= until:
                 save()
-                saved = time.time()
-            if passed >= args.minutes * 60:
+                saved = time.process_time()
+            if passed >= until:
                 return
 
 
 class Labelled:
     """Crystals with labels as arrays, and what the network says of them."""
 
-    def __init__(self, paths: list[Path], model: PropertyModel, codes: range) -> None:
+    def __init__(
+        self, paths: list[Path], model: PropertyModel, codes: range, *, older: bool = False
+    ) -> None:
         found, labels, even, sizes = [], [], [], []
-        self.formulas: list[tuple[tuple[int, int], ...]] = []
+        self.formulas: list[Formula] = []
         for path in paths:
             arrays = CrystalStructureDataset(path).arrays
             columns = [arrays.properties.get(name) for name in COLUMNS]
@@ -308,20 +325,21 @@ class Labelled:
             for row in np.flatnonzero(np.isfinite(known).any(1)):
                 span = slice(arrays.offsets[row], arrays.offsets[row + 1])
                 numbers = arrays.atomic_numbers[span]
+                formula = reduced_counts(numbers)
                 if formula_code(numbers) not in codes:
                     continue
                 volume = abs(np.linalg.det(arrays.lattice[row]))
                 found.append(sites(arrays.lattice[row], arrays.frac_coords[span], numbers))
                 label = known[row].copy()
+                if older and np.isfinite(label[0]):
+                    label[0] += label_change(formula)
                 label[3] = abs(label[3]) / volume if abs(label[3]) / volume > MAGNETIC_FROM else 0.0
                 label[2] = label[2] if label[2] > GAP_FROM or np.isnan(label[2]) else 0.0
                 if np.isnan(known[row, 3]):
                     label[3] = np.nan
                 labels.append(label)
                 sizes.append(len(numbers))
-                kinds, counts = np.unique(numbers, return_counts=True)
-                counts = counts // np.gcd.reduce(counts)
-                self.formulas.append(tuple(zip(kinds.tolist(), counts.tolist(), strict=True)))
+                self.formulas.append(formula)
                 even.append(zlib.crc32(str(arrays.ids[row]).encode()) % 2 == 0)
         self.labels, self.even, self.sizes = np.array(labels), np.array(even), np.array(sizes)
         self.said = model.said(found)
@@ -413,8 +431,8 @@ def calibrate(args: argparse.Namespace) -> None:
     trained = Crystals(args.sites)
     elements = {int(z) for row in trained.train for z in np.unique(trained.sites[row].numbers)}
     bare = PropertyModel(network, (), frozenset(elements))
-    kept = Labelled(args.tables, bare, range(1))
-    elastic = Labelled(args.tables, bare, range(3))
+    kept = Labelled(args.tables, bare, range(1), older=True)
+    elastic = Labelled(args.tables, bare, range(3), older=True)
     validation = Labelled([args.validation], bare, range(20))
     heads = []
     for name, label, column, zero, unit, lowest, logarithmic, in_validation in PROPERTIES:
@@ -463,6 +481,8 @@ def main() -> None:
     training = steps.add_parser("network")
     training.add_argument("sites", type=Path)
     training.add_argument("--minutes", type=float, default=65)
+    training.add_argument("--piece", type=float, default=np.inf, help="minutes in this run")
+    training.add_argument("--start", type=Path, default=None, help="weights to go on from")
     training.add_argument("--every", type=float, default=4, help="minutes between checkpoints")
     training.add_argument("--hidden", type=int, default=128)
     training.add_argument("--message", type=int, default=64)

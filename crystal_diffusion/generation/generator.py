@@ -45,6 +45,7 @@ from crystal_diffusion.physics.validator import PhysicsValidator
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+    from crystal_diffusion.generation.by_label import ByLabel
     from crystal_diffusion.generation.choices import ChoicePlanner
     from crystal_diffusion.generation.like_training import LikeTraining
     from crystal_diffusion.generation.symmetric import TemplateSource
@@ -493,7 +494,8 @@ class CrystalGenerator:
             noise_share=share,
             propose=propose,
             templates=templates,
-            like=self._like_training(request, seed, settings),
+            like=self._by_label(request, seed, settings)
+            or self._like_training(request, seed, settings),
             wanted=wanted,
         )
 
@@ -523,6 +525,36 @@ class CrystalGenerator:
 
         own = self.knowledge.skeletons_file is not None
         return told_skeletons(base, request.ranges, settings.guidance, adapted=own)
+
+    def _by_label(
+        self, request: Request, seed: int, settings: GenerationSettings
+    ) -> ByLabel | None:
+        """What draws starts from crystals with the labels asked for, where they may be of any kind.
+
+        None where nothing is asked, steering is off, or no known crystal has the label.
+        """
+        knowledge = self.knowledge
+        named = request.formula or request.symmetric or request.host or request.lattice
+        if named or not request.ranges or settings.guidance <= 0 or knowledge.labels is None:
+            return None
+        from crystal_diffusion.generation.by_label import NOISE_SHARE, ByLabel
+
+        share = NOISE_SHARE if settings.noise_share is None else settings.noise_share
+        if share >= 1 or self.proposer is None:
+            return None
+        excluded = request.named_elements.excluded
+        found = ByLabel(
+            self.proposer,
+            knowledge.labels,
+            request.ranges,
+            seed,
+            known=[z for z in self.known_elements if z not in excluded],
+            named=request.named_elements.required,
+            sizes=request.num_atoms or (1, self.model.config.max_train_atoms),
+            noise_share=share,
+            neutral=request.charge_neutral,
+        )
+        return found if len(found) else None
 
     def _like_training(
         self, request: Request, seed: int, settings: GenerationSettings

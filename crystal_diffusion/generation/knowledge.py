@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from crystal_diffusion.generation.asking import PropertyJudge
     from crystal_diffusion.generation.nearest import KnownIndex
     from crystal_diffusion.generation.type_opinion import TypeOpinion
+    from crystal_diffusion.proposals.labels import LibraryLabels
     from crystal_diffusion.proposals.library import CrystalLibrary
     from crystal_diffusion.proposals.prototypes import PrototypeProposer
     from crystal_diffusion.skeletons.distribution import SkeletonModel
@@ -51,6 +52,7 @@ class Knowledge:
             where the user does not say.
         skeletons_file: of the learned space groups and Wyckoff positions; None for the shipped.
         open_properties: makes what predicts properties; None where the model predicts none.
+        open_labels: reads the labels of the library's crystals; None where there are none.
         open_student: reads the network distilled from the model for at most four steps, if any.
         like_training: how near crystals of no given composition stay to the user's own, 0 to 1,
             where the user does not say; None draws them from noise alone.
@@ -66,12 +68,18 @@ class Knowledge:
     symmetric: float = 0.0
     skeletons_file: Path | None = None
     open_properties: Callable[[], PropertyJudge | None] = lambda: None
+    open_labels: Callable[[], LibraryLabels | None] = lambda: None
     open_student: Callable[[], JointDiffusion | None] = lambda: None
 
     @cached_property
     def student(self) -> JointDiffusion | None:
         """Answers in the model's place where only a few steps are asked for."""
         return self.open_student()
+
+    @cached_property
+    def labels(self) -> LibraryLabels | None:
+        """Labels of the library's crystals."""
+        return self.open_labels()
 
     @cached_property
     def properties(self) -> PropertyJudge | None:
@@ -150,7 +158,15 @@ def pretrained_knowledge(model: JointDiffusion) -> Knowledge:
         noise_share=0.5,
         pretrained=True,
         symmetric=1.0 - FREE_SHARE,
+        open_labels=shipped_labels,
     )
+
+
+def shipped_labels() -> LibraryLabels:
+    """Labels of the crystals of the shipped library."""
+    from crystal_diffusion.proposals.labels import default_labels
+
+    return default_labels()
 
 
 def joined_knowledge(
@@ -199,6 +215,7 @@ def joined_knowledge(
         pretrained=True,
         symmetric=1.0 - FREE_SHARE,
         like_training=LIKE_TRAINING,
+        open_labels=lambda: shipped_labels().with_own(training.ids, training.properties),
     )
 
 

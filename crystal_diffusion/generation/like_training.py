@@ -13,12 +13,12 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from crystal_diffusion.errors import RequestError
+from crystal_diffusion.generation.decorations import Decoration, built, decoration_codes
 from crystal_diffusion.physics.neutrality import is_neutral_possible
 from crystal_diffusion.proposals.quantisation import composition_code
 from crystal_diffusion.proposals.similarity import MAX_ELEMENT
@@ -35,20 +35,10 @@ _DECORATIONS, _ELEMENTS = 20_000, 24
 _SHARPNESS = (0.5, 6.0)
 #: Combinations of elements of one type that are made.
 _GRID = 60_000
-#: Options of a composition that are looked through for a decoration.
-_OPTIONS = 400
 #: Places between a decoration and the one that takes its place in a redraw.
 _STRIDE = 997
 #: From this share of neutral training crystals on, new ones are to be neutral as well.
 _NEUTRAL_SHARE = 0.8
-
-
-@dataclass(frozen=True)
-class Decoration:
-    """A type of the library with an element on every role."""
-
-    kind: int
-    elements: tuple[int, ...]
 
 
 class LikeTraining:
@@ -124,25 +114,7 @@ class LikeTraining:
         if place >= len(self._order):
             return None
         chosen = self._order[place]
-        counts = self._library.type_counts[chosen.kind]
-        composition = {z: int(n) for z, n in zip(chosen.elements, counts, strict=False)}
-        wanted = self._codes(chosen.kind, np.array([chosen.elements]))[0]
-        for option in self._proposer.options(composition, most=_OPTIONS):
-            if option.kind != chosen.kind:
-                continue
-            if self._codes(option.kind, np.array([option.elements]))[0] == wanted:
-                return self._proposer.build(option)
-        return None
-
-    def _codes(self, kind: int, elements: Ints) -> Ints:
-        """``(rows,)`` one number for each decoration, the same where a swap of roles joins them."""
-        places = 128 ** np.arange(elements.shape[1])[::-1]
-        codes = elements @ places
-        for swap in self._library.type_swaps.get(kind, ()):
-            twin = np.empty_like(elements)
-            twin[:, list(swap)] = elements
-            codes = np.minimum(codes, twin @ places)
-        return np.asarray(codes, dtype=np.int64)
+        return built(self._proposer, chosen)
 
     def _draw(
         self, members: Mapping[int, Sequence[int]], total: int, seed: int
@@ -205,7 +177,7 @@ class LikeTraining:
 
     def _without_twins(self, kind: int, scores: Floats, elements: Ints) -> tuple[Floats, Ints]:
         """Decorations that are one crystal as one, with the sum of their probabilities."""
-        codes = self._codes(kind, elements)
+        codes = decoration_codes(self._library, kind, elements)
         order = np.argsort(codes, kind="stable")
         first = np.flatnonzero(np.diff(codes[order], prepend=-1))
         return np.logaddexp.reduceat(scores[order], first), elements[order][first]

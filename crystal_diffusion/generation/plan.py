@@ -24,7 +24,6 @@ from crystal_diffusion.seeding import stream_seed
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    from crystal_diffusion.generation.like_training import LikeTraining
     from crystal_diffusion.proposals.prototypes import Proposal
     from crystal_diffusion.symmetry.template import SymmetricTemplate
 
@@ -108,6 +107,14 @@ class TemplateSource(Protocol):
         ...
 
 
+class StartSource(Protocol):
+    """Draws starts for requests that name no composition."""
+
+    def proposal(self, index: int, attempt: int = 0) -> Proposal | None:
+        """The start of this index; None where it is to be noise."""
+        ...
+
+
 class Planner:
     """Makes plans for a request.
 
@@ -121,7 +128,8 @@ class Planner:
         noise_share: share of crystals that start from noise; the others from prototypes.
         propose: finds prototypes, or None where there is no library.
         templates: chooses symmetric templates; None where all crystals stay free of symmetry.
-        like: draws crystals like those of training, for requests that name no composition.
+        like: draws crystals like those of training, or like those with the property that is asked
+            for, for requests that name no composition.
     """
 
     def __init__(
@@ -136,7 +144,7 @@ class Planner:
         noise_share: float = 1.0,
         propose: Proposer | None = None,
         templates: TemplateSource | None = None,
-        like: LikeTraining | None = None,
+        like: StartSource | None = None,
         wanted: int = 1,
     ) -> None:
         if not 0 <= noise_share <= 1:

@@ -249,7 +249,7 @@ def hit_rates(
     for place, target in enumerate(targets):
         error = judge_error(judge, labels, target, seed)
         asked = replace(free, properties=dict(target.ranges))
-        told = replace(plain, guidance=guidance)
+        told = replace(plain, guidance=guidance, noise_share=None)
         chances = judged(pool, target.ranges, predictor).together
         named = {str(i): s for i, s in enumerate(pool)}
         rows = np.flatnonzero(inside(label_table(labels), target))
