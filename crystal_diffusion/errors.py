@@ -33,6 +33,10 @@ class SourceError(CrystalDiffusionError):
     """A database that cannot be reached, refuses, or sends something else than was asked for."""
 
 
+class WorkerError(CrystalDiffusionError):
+    """A worker process ended without an answer."""
+
+
 class MissingDependencyError(CrystalDiffusionError, ImportError):
     """An optional package is needed; the message gives the command that installs it."""
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from crystal_diffusion.errors import WorkerError
+from crystal_diffusion.parallel.workers import WorkerPool
 
 if TYPE_CHECKING:
     import torch
@@ -28,13 +31,19 @@ def usable_cores() -> int:
 
 @contextlib.contextmanager
 def process_pool(processes: int) -> Iterator[ProcessPoolExecutor]:
-    """Spawned workers that start with one numerical thread each."""
+    """Spawned workers that start with one numerical thread each.
+
+    Raises:
+        WorkerError: a worker process ended without an answer.
+    """
     name = "OMP_NUM_THREADS"
     before = os.environ.get(name)
     os.environ[name] = "1"
-    pool = ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn"))
+    pool = WorkerPool(processes)
     try:
         yield pool
+    except BrokenProcessPool:
+        raise WorkerError(pool.what_ended()) from None
     finally:
         pool.shutdown(cancel_futures=True)
         if before is None:

@@ -22,6 +22,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from crystal_diffusion.errors import InputError, MissingDependencyError
 from crystal_diffusion.parallel import usable_cores
+from crystal_diffusion.parallel.workers import WorkerPool
 
 log = logging.getLogger(__name__)
 
@@ -138,12 +139,7 @@ class LocalExecutor:
             raise InputError(f"processes: {self.processes} given, but it must be 1 or more")
 
     def _pool(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(
-            max_workers=1,
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=_prepare_worker,
-            initargs=(self.hard_limit_s,),
-        )
+        return WorkerPool(1, _prepare_worker, (self.hard_limit_s,))
 
     def __call__(
         self,

@@ -83,11 +83,10 @@ class GuidedSkeletonNetwork:
         pairs = zip(self._networks, self._questions(asked), strict=True)
         return torch.cat([network.read_question(question) for network, question in pairs])
 
-    def step(self, inputs: Tensor, place: int, past: Tensor) -> tuple[Tensor, Tensor]:
-        """States ``(crystals, networks · dim)`` and the memories with the new position."""
-        parts = zip(self._networks, past.chunk(len(self._networks)), strict=True)
-        found = [network.step(inputs, place, before) for network, before in parts]
-        return torch.cat([s for s, _ in found], -1), torch.cat([kept for _, kept in found])
+    def step(self, inputs: Tensor, place: int, seen: Tensor) -> Tensor:
+        """``(crystals, networks · dim)``; the memories of all networks get the new position."""
+        parts = zip(self._networks, seen.chunk(len(self._networks)), strict=True)
+        return torch.cat([network.step(inputs, place, own) for network, own in parts], -1)
 
     def group_scores(self, states: Tensor) -> Tensor:
         """``(..., 230)``."""

@@ -118,15 +118,35 @@ class _Partial:
         return self.kind, self.element, self.left, self.position, self.group
 
 
+#: Positions for which room is made at once.
+_ROOM = 16
+
+
 @dataclass
 class _Front:
-    """Partial skeletons of the same length, with what the network remembers of each."""
+    """Partial skeletons of the same length, with what the network remembers of each.
+
+    Attributes:
+        memory: ``(layers, 2, skeletons, heads, tokens, width)`` keys and values, with room for
+            some more tokens.
+        tokens: how many of them there are.
+        place: number of the next position.
+    """
 
     parts: list[_Partial]
     scores: np.ndarray
-    past: Tensor
+    memory: Tensor
+    tokens: int
     place: int = 0
     done: list[tuple[_Partial, float]] = field(default_factory=list)
+
+    def next_memory(self) -> Tensor:
+        """The memory with one more token, which the network fills."""
+        if self.tokens == self.memory.shape[4]:
+            *sizes, _, width = self.memory.shape
+            self.memory = torch.cat([self.memory, self.memory.new_empty(*sizes, _ROOM, width)], 4)
+        self.tokens += 1
+        return self.memory[..., : self.tokens, :]
 
 
 class SkeletonModel:
@@ -382,16 +402,15 @@ class SkeletonModel:
         return out
 
     def _start(self, wish: SkeletonWish, crystals: int) -> _Front:
-        past = self._scores.read_question(_question(wish))
-        past = past.expand(-1, -1, crystals, -1, -1, -1)
-        return _Front([_Partial()] * crystals, np.zeros(crystals), past)
+        memory = self._scores.read_question(_question(wish)).expand(-1, -1, crystals, -1, -1, -1)
+        return _Front([_Partial()] * crystals, np.zeros(crystals), memory, memory.shape[4])
 
     def _choices(
         self, wish: SkeletonWish, front: _Front
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """All ways to go on: index of the partial skeleton, choice ``(n, 2)``, log-probability."""
         rows = torch.tensor([part.row for part in front.parts])
-        states, front.past = self._scores.step(rows, front.place, front.past)
+        states = self._scores.step(rows, front.place, front.next_memory())
         front.place += 1
         parents: list[np.ndarray] = []
         choices: list[np.ndarray] = []
@@ -485,7 +504,7 @@ class SkeletonModel:
             parts.append(following)
             kept.append(int(parent))
             values.append(float(score))
-        front.past = front.past[:, :, kept]
+        front.memory = front.memory.index_select(2, torch.tensor(kept, dtype=torch.int64))
         front.parts, front.scores = parts, np.array(values)
         return flags
 

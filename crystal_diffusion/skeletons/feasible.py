@@ -9,7 +9,6 @@ into a dead end and never rejects.
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -61,6 +60,12 @@ class Shelf:
         self.once = tuple(p.freedom == 0 for p in group.positions)
         #: Different multiplicities of the positions that are taken at most once.
         self.classes = tuple(sorted({s for s, f in zip(self.sizes, self.once, strict=True) if f}))
+        self._fixed = tuple(
+            (1 << i, i, self.classes.index(size))
+            for i, (size, once) in enumerate(zip(self.sizes, self.once, strict=True))
+            if once
+        )
+        self.left = lru_cache(maxsize=200_000)(self._work_out_left)
         self._completes = lru_cache(maxsize=200_000)(self._work_out_completes)
         self._fits = lru_cache(maxsize=200_000)(self._work_out_fits)
         self._reach = lru_cache(maxsize=64)(self._work_out_reach)
@@ -68,14 +73,13 @@ class Shelf:
     def __len__(self) -> int:
         return len(self.sizes)
 
-    def left(self, used: int, low: int = 0) -> tuple[int, ...]:
+    def _work_out_left(self, used: int, low: int = 0) -> tuple[int, ...]:
         """Positions of each class from letter ``low`` on that are not in the bit mask ``used``."""
-        free = Counter(
-            size
-            for i, (size, once) in enumerate(zip(self.sizes, self.once, strict=True))
-            if once and i >= low and not used >> i & 1
-        )
-        return tuple(free[size] for size in self.classes)
+        free = [0] * len(self.classes)
+        for bit, i, kind in self._fixed:
+            if i >= low and not used & bit:
+                free[kind] += 1
+        return tuple(free)
 
     def letters(self, low: int, used: int, count: int, rest: Rest) -> int:
         """Bit mask of the letters that the current element may take next.
@@ -107,7 +111,7 @@ class Shelf:
         """Whether ``count`` atoms fit on letters from ``low`` on, and the rest after them."""
         everything = self.left(used)
         for taken, atoms in _subsets(self.left(used, low), self.classes, count):
-            if self._reach(low)[count - atoms]:
+            if self._reach(low) >> (count - atoms) & 1:
                 after = tuple(n - k for n, k in zip(everything, taken, strict=True))
                 if self._fits(after, rest):
                     return True
@@ -120,7 +124,7 @@ class Shelf:
             return True
         count, others = rest.counts[0], Fixed(rest.counts[1:])
         for taken, atoms in _subsets(left, self.classes, count):
-            if self._reach(0)[count - atoms]:
+            if self._reach(0) >> (count - atoms) & 1:
                 after = tuple(n - k for n, k in zip(left, taken, strict=True))
                 if self._fits(after, others):
                     return True
@@ -161,12 +165,16 @@ class Shelf:
             out[total] = 1 + max(best) if best else -1
         return out
 
-    def _work_out_reach(self, low: int) -> list[bool]:
-        """Which totals positions with freedom from letter ``low`` on can make."""
+    def _work_out_reach(self, low: int) -> int:
+        """Which totals positions with freedom from letter ``low`` on can make, as a bit mask."""
         sizes = {s for s, once in zip(self.sizes[low:], self.once[low:], strict=True) if not once}
-        out = [True] + [False] * LARGEST
-        for total in range(1, LARGEST + 1):
-            out[total] = any(s <= total and out[total - s] for s in sizes)
+        totals = (1 << LARGEST + 1) - 1
+        out = 1
+        for step in sizes:
+            # One, two, four ... more of this size: any number of them.
+            while step <= LARGEST:
+                out |= out << step & totals
+                step *= 2
         return out
 
 

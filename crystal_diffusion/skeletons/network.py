@@ -93,23 +93,27 @@ class _SkeletonBlock(nn.Module):
         )
 
     def forward(
-        self, x: Tensor, mask: Tensor | None, past: Tensor | None = None
+        self, x: Tensor, mask: Tensor | None, seen: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Tokens ``(crystals, new, dim)``; keys and values ``(2, crystals, heads, new, width)``.
 
         Args:
-            mask: ``(crystals, 1, new, past + new)``, true where a token is seen.
-            past: keys and values of the tokens before.
+            mask: ``(crystals, 1, new, new)``, true where a token is seen.
+            seen: keys and values of the tokens before and room for the new ones, which are
+                written there.
         """
         crystals, new, dim = x.shape
         parts = self.qkv(self.norm_attention(x)).view(crystals, new, 3, self.heads, -1)
-        q, k, v = parts.permute(2, 0, 3, 1, 4).unbind(0)
-        own = torch.stack([k, v])
-        if past is not None:
-            k, v = torch.cat([past[0], k], 2), torch.cat([past[1], v], 2)
+        q, *own = parts.permute(2, 0, 3, 1, 4).unbind(0)
+        if seen is None:
+            k, v = own
+        else:
+            for kept, fresh in zip(seen, own, strict=True):
+                kept[:, :, -new:] = fresh
+            k, v = seen
         mixed = scaled_dot_product_attention(q, k, v, attn_mask=mask)
         x = x + self.out(mixed.transpose(1, 2).reshape(crystals, new, dim))
-        return x + self.mlp(self.norm_mlp(x)), own
+        return x + self.mlp(self.norm_mlp(x)), torch.stack(own) if seen is None else seen
 
 
 class SkeletonNetwork(nn.Module):
@@ -255,23 +259,20 @@ class SkeletonNetwork(nn.Module):
             kept.append(own)
         return torch.stack(kept)
 
-    def step(self, inputs: Tensor, place: int, past: Tensor) -> tuple[Tensor, Tensor]:
-        """One more position for several sequences of the same length.
+    def step(self, inputs: Tensor, place: int, seen: Tensor) -> Tensor:
+        """``(crystals, dim)`` states after one more position for sequences of the same length.
 
         Args:
             inputs: ``(crystals, 5)``.
             place: number of the position.
-            past: ``(layers, 2, crystals, heads, before, width)``.
-
-        Returns:
-            states ``(crystals, dim)`` and ``past`` with the new position.
+            seen: ``(layers, 2, crystals, heads, tokens, width)`` keys and values of the tokens
+                before; those of the new position are written into the last place.
         """
         x = self.choice_tokens(inputs[:, None], place)
-        kept = []
-        for block, before in zip(self.blocks, past, strict=True):
-            x, own = block(x, None, before)
-            kept.append(torch.cat([before, own], 3))
-        return self.norm(x[:, 0]), torch.stack(kept)
+        for block, own in zip(self.blocks, seen, strict=True):
+            x, _ = block(x, None, own)
+        out: Tensor = self.norm(x[:, 0])
+        return out
 
     def group_scores(self, states: Tensor) -> Tensor:
         """``(..., 230)``."""

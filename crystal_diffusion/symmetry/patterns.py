@@ -118,6 +118,7 @@ def role_counts(pattern: Pattern) -> tuple[int, ...]:
     return tuple(letters_to_atoms(pattern[0], word) for word in pattern[1])
 
 
+@lru_cache(maxsize=20_000)
 def letters_to_atoms(number: int, letters: str) -> int:
     """Atoms that a word of Wyckoff letters holds in the primitive cell."""
     table = primitive_multiplicities(number)

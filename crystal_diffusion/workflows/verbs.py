@@ -72,9 +72,6 @@ def screen(
         **settings: other fields of :class:`~crystal_diffusion.screening.settings.ScreenSettings`,
             for example ``top=10``, ``executor="here"``, ``stages=("validate", "rank")``.
 
-    With the default ``executor="local"`` a script needs ``if __name__ == "__main__":`` around this
-    call, as for all worker processes; ``executor="here"`` works without.
-
     Raises:
         InputError: settings or a source that cannot be used, or an unknown keyword.
     """
