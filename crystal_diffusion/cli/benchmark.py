@@ -40,14 +40,23 @@ def benchmark(
         bool, typer.Option(help="Targets are held out: known structures of a composition last.")
     ] = True,
     sources: Annotated[
-        str, typer.Option(help="For discovery: noise, prototypes, mixed, exchange, random.")
-    ] = "noise,prototypes,mixed,exchange,random",
+        str,
+        typer.Option(help="discovery: noise, chosen-noise, prototypes, mixed, exchange or random."),
+    ] = "noise,chosen-noise,prototypes,mixed,exchange,random",
     potentials: Annotated[
         str | None,
         typer.Option(
             help="For discovery: the first relaxes, the others judge; the installed ones."
         ),
     ] = None,
+    strategies: Annotated[
+        str | None,
+        typer.Option(help="discovery: compare loop,once,exchange,random at -n relaxations each."),
+    ] = None,
+    systems: Annotated[
+        str,
+        typer.Option(help="With --strategies: what is looked for, such as Na-Sb-S, or anything."),
+    ] = "Na-Sb-S,Li-Fe-O,Ca-Zn-P,anything",
     steps: Annotated[
         int | None, typer.Option(help="Network calls per candidate; 8 by default.")
     ] = None,
@@ -96,10 +105,17 @@ def benchmark(
 
     Example: crystal-diffusion benchmark discovery --n 100 --out figures/
 
+    With --strategies the loop of "discover" stands beside one round without learning, exchange of
+    like elements and random types. Example: crystal-diffusion benchmark discovery --n 40
+    --strategies loop,once,exchange,random --systems Na-Sb-S,anything --out compared/
+
     "properties" asks for six ranges of properties and has somebody else's model judge what comes
     (pip install 'crystal-diffusion[judge]'); the split is a table of labelled crystals.
     Example: crystal-diffusion benchmark properties --split labelled.parquet --n 100 --out hits/
     """
+    if name == "discovery" and strategies is not None:
+        _strategies(model, device, n or 40, strategies, systems, seed, processes, folder, quiet)
+        raise typer.Exit(OK)
     if name == "discovery":
         _discovery(model, device, n or 100, sources, potentials, seed, processes, folder, quiet)
         raise typer.Exit(OK)
@@ -280,4 +296,56 @@ def _discovery(
     table = figures_table(figures, known.title)
     write_text(place / "discovery.json", json.dumps(figures_rows(figures), indent=1) + "\n")
     write_text(place / "discovery.md", table)
+    out.print(table, markup=False, highlight=False, soft_wrap=True)
+
+
+def _strategies(
+    model: str | None,
+    device: str,
+    budget: int,
+    strategies: str,
+    systems: str,
+    seed: int,
+    processes: int | None,
+    folder: Path | None,
+    quiet: bool,
+) -> None:
+    """The figures of `discovery.comparison`, printed and written."""
+    import json
+
+    from crystal_diffusion.cli.console import err
+    from crystal_diffusion.discovery.comparison import (
+        compare_strategies,
+        strategies_rows,
+        strategies_table,
+    )
+    from crystal_diffusion.discovery.wish import Wish
+    from crystal_diffusion.energy.potentials import NO_POTENTIAL, default_potential
+    from crystal_diffusion.errors import InputError
+    from crystal_diffusion.files import write_text
+    from crystal_diffusion.generation.loading import load
+    from crystal_diffusion.known.index import load_known
+
+    potential = default_potential()
+    if potential is None:
+        raise InputError(f"benchmark discovery: {NO_POTENTIAL}")
+    asked = [word.strip() for word in systems.split(",") if word.strip()]
+    wishes = [Wish() if word == "anything" else Wish(tuple(word.split("-"))) for word in asked]
+    place, known = folder or Path("benchmark-strategies"), load_known()
+    figures = compare_strategies(
+        load(model, device),
+        known,
+        place,
+        wishes=wishes,
+        budget=budget,
+        strategies=[word.strip() for word in strategies.split(",") if word.strip()],
+        potential=potential,
+        seed=seed,
+        executor="here" if processes == 1 else "local",
+        processes=processes,
+        say=lambda text: None if quiet else err.print(text, highlight=False, markup=False),
+    )
+    table = strategies_table(figures, known.title)
+    write_text(place / "strategies.json", json.dumps(strategies_rows(figures), indent=1) + "\n")
+    write_text(place / "strategies.md", table)
     out.print(table, markup=False, highlight=False, soft_wrap=True)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 #: Where candidates can come from.
-SOURCES = ("noise", "prototypes", "mixed", "exchange", "random")
+SOURCES = ("noise", "chosen-noise", "prototypes", "mixed", "exchange", "random")
 #: Limits in eV/atom above hull.
 LIMITS = (0.0, 0.1)
 _STAGES = ("validate", "group", "relax", "novelty", "hull", "rank")
@@ -155,7 +155,11 @@ def _candidates(
     seed: int,
     potentials: Sequence[str],
 ) -> list[Proposed]:
-    """Candidates of one kind; the mix is what a discovery would choose to relax first."""
+    """Candidates of one kind; the mix is what a discovery would choose to relax first.
+
+    Noise is taken as it comes; of chosen noise ten are drawn for each, and the built-in network
+    orders them.
+    """
     settings = DiscoverySettings(
         wish=wish, budget=Budget(n), potential=potentials[0], strategy="once", seed=seed
     )
@@ -163,6 +167,8 @@ def _candidates(
     rng = np.random.default_rng([seed, SOURCES.index(source)])
     if source == "mixed":
         return search.choose_once(n)
+    if source == "chosen-noise":
+        return search.choose_from_noise(n)
     made = {
         "noise": lambda: search.proposing.noise(seed, n),
         "prototypes": lambda: search.proposing.prototypes(rng, n),

@@ -41,6 +41,7 @@ from crystal_diffusion.matching.radial import (
 )
 from crystal_diffusion.parallel.executors import make_executor
 from crystal_diffusion.physics.validator import PhysicsValidator
+from crystal_diffusion.prediction.near_hull import network_opinions
 from crystal_diffusion.ranking.learned import default_ranker
 from crystal_diffusion.runs.rows import rounded, structure_from_row, structure_row
 from crystal_diffusion.screening.stage_log import StageLog
@@ -50,14 +51,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Candidates proposed for each that is relaxed.
-_POOL = 6
+#: Candidates proposed for each that is relaxed: ordering one costs milliseconds, relaxing seconds.
+_POOL = 30
 #: Two candidates of one formula whose fingerprints are nearer than this are one.
 _SAME = 0.02
 #: Shares of the kinds of start before anything is learned.
 _SHARES = {proposing.PROTOTYPE: 0.5, proposing.EXCHANGE: 0.35, proposing.NOISE: 0.15}
 #: Candidates from noise cost network calls: no more than this in one round.
-_MOST_FROM_NOISE = 16
+_MOST_FROM_NOISE = 48
+#: Candidates that are drawn from noise for each that is chosen, where noise is chosen from alone.
+_DRAWN_FROM_NOISE = 10
 #: Rounds in a row that give nothing to relax, after which the search has run dry.
 _DRY = 3
 
@@ -279,22 +282,32 @@ class Discovery:
         pool = self._fresh(self._pool(rng, number, wanted))
         order = self._order(pool) if settings.strategy in ("loop", "once") else range(len(pool))
         chosen = self._diverse(pool, list(order), wanted)
+        guesses = self._guesses([pool[index].structure for index in chosen])
         return [
             {
                 "id": f"{number:03d}-{place:03d}",
                 "start": pool[index].start,
                 "kind": pool[index].kind,
-                "guess": rounded(float(self._guess(pool[index].structure))),
+                "guess": rounded(guess),
                 "structure": structure_row(pool[index].structure),
             }
-            for place, index in enumerate(chosen)
+            for place, (index, guess) in enumerate(zip(chosen, guesses, strict=True))
         ]
 
     def choose_once(self, count: int) -> list[Proposed]:
         """What would be relaxed in one round of this size, nothing learned and nothing recorded."""
+        rng = np.random.default_rng([self.settings.seed, 0])
+        return self._chosen_of(self._pool(rng, 0, count), count)
+
+    def choose_from_noise(self, count: int) -> list[Proposed]:
+        """The same from noise alone: several are drawn for each that is chosen."""
+        drawn = self.proposing.noise(self.settings.seed, _DRAWN_FROM_NOISE * count)
+        return self._chosen_of(list(drawn), count)
+
+    def _chosen_of(self, pool: Sequence[Proposed], count: int) -> list[Proposed]:
         self._open_logs()
-        pool = self._fresh(self._pool(np.random.default_rng([self.settings.seed, 0]), 0, count))
-        return [pool[index] for index in self._diverse(pool, self._order(pool), count)]
+        fresh = self._fresh(pool)
+        return [fresh[index] for index in self._diverse(fresh, self._order(fresh), count)]
 
     def _pool(self, rng: np.random.Generator, number: int, wanted: int) -> list[Proposed]:
         made = self.proposing
@@ -359,8 +372,17 @@ class Discovery:
             fresh.append(p)
         return fresh
 
-    def _guess(self, structure: Structure) -> float:
+    def _guesses(self, structures: Sequence[Structure]) -> list[float]:
         """Energy above hull by the built-in network, eV/atom."""
+        limit = self.settings.wish.most_above_hull
+        said = [opinion.above for opinion in network_opinions(structures, limit)]
+        return [
+            above if np.isfinite(above) else self._by_ranker(structure)
+            for above, structure in zip(said, structures, strict=True)
+        ]
+
+    def _by_ranker(self, structure: Structure) -> float:
+        """The same by the ranker's formation energy, for elements no label was known of."""
         counts = structure.composition.get_el_amt_dict()
         atoms = sum(counts.values())
         lowest, _ = self.hull.mixture(counts)
@@ -385,7 +407,7 @@ class Discovery:
         described = self._described(
             [p.structure for p in pool],
             [p.start for p in pool],
-            [self._guess(p.structure) for p in pool],
+            self._guesses([p.structure for p in pool]),
         )
         done, above = self._experience()
         mean, deviation = ordering.expected(described, done, above)

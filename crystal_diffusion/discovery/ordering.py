@@ -1,7 +1,7 @@
 """Which candidates to relax first: a prior of the built-in network, corrected by this run.
 
-The built-in network guesses formation energies; less the hull at the composition that is a guess of
-the energy above hull. What was relaxed in this run shows where the guess is wrong: a Gaussian
+The built-in network of properties guesses the energy above the published hull, before anything is
+relaxed. What was relaxed in this run shows where the guess is wrong: a Gaussian
 process over composition and kind of start learns the difference (Rasmussen and Williams 2006,
 eq. 2.25 and 2.26). Candidates are ordered by the probability that they are accepted. The second
 potential, which judges, is never learned from.

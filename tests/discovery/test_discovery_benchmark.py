@@ -44,5 +44,5 @@ def test_the_table_gives_shares_of_what_was_asked_for_and_names_the_index() -> N
 
 def test_unknown_sources_and_nothing_at_all_are_refused(tmp_path: Path) -> None:
     for sources, n in ((("magic",), 1), ((), 1), (("noise",), 0)):
-        with pytest.raises(InputError, match="choose from noise, prototypes"):
+        with pytest.raises(InputError, match="choose from noise, chosen-noise"):
             benchmark_discovery(load(), load_known(), tmp_path, n=n, sources=sources)

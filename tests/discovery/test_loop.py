@@ -9,8 +9,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from crystal_diffusion.discovery.comparison import (
+    StrategyFigures,
+    compare_strategies,
+    ratio_of,
+    strategies_table,
+)
 from crystal_diffusion.discovery.loop import Discovery, DiscoverySettings
 from crystal_diffusion.discovery.reporting import write_discovery
 from crystal_diffusion.discovery.wish import Budget, Wish
@@ -51,7 +58,7 @@ def settings(**more: Any) -> DiscoverySettings:
         "wish": Wish(SYMBOLS, most_atoms=8, most_above_hull=20.0),
         "budget": Budget(6),
         "potential": "springs",
-        "batch": 3,
+        "per_round": 3,
         "executor": "here",
         "limits": RelaxLimits(max_steps=4),
     }
@@ -62,6 +69,12 @@ def discover(folder: Path, generator: Any, known: Any, **more: Any) -> Discovery
     search = Discovery(folder, settings(**more), generator, known)
     search.run()
     return search
+
+
+def rounds(folder: Path) -> list[dict[str, Any]]:
+    """What was chosen in each round."""
+    lines = (folder / "discovery" / "rounds.jsonl").read_text().splitlines()
+    return [json.loads(line)["row"] for line in lines]
 
 
 def outcome(folder: Path) -> dict[str, Any]:
@@ -123,15 +136,59 @@ def test_two_in_one_folder_and_another_wish_are_refused(
     assert len(again.found()) == 2
 
 
-@pytest.mark.parametrize("strategy", ["once", "exchange", "random"])
-def test_what_it_is_compared_with_spends_the_same(
-    strategy: str, generator: CrystalGenerator, known: KnownCrystals, tmp_path: Path
+def test_strategies_are_compared_at_the_same_cost(
+    generator: CrystalGenerator, known: KnownCrystals, tmp_path: Path
 ) -> None:
-    search = discover(tmp_path, generator, known, strategy=strategy, budget=Budget(3))
-    found = search.found()
-    assert len(found) == 3
-    wanted = {"exchange": {"exchange"}, "random": {"random type"}}.get(strategy)
-    assert wanted is None or {f.start for f in found} == wanted
+    lines: list[str] = []
+
+    def compared() -> list[StrategyFigures]:
+        return compare_strategies(
+            generator,
+            known,
+            tmp_path,
+            wishes=[Wish(SYMBOLS, most_atoms=8, most_above_hull=20.0)],
+            budget=3,
+            potential="springs",
+            executor="here",
+            say=lines.append,
+        )
+
+    figures = compared()
+    assert [f.strategy for f in figures] == ["loop", "once", "exchange", "random"]
+    assert all(f.relaxed == 3 and f.accepted <= 3 for f in figures)
+    starts = {
+        name: {e["start"] for r in rounds(tmp_path / "Na-Sb-S" / name) for e in r["candidates"]}
+        for name in ("exchange", "random")
+    }
+    assert starts == {"exchange": {"exchange"}, "random": {"random type"}}
+    table = strategies_table(figures, known.title)
+    assert "| | loop | once | exchange | random |" in table and known.title in table
+    assert f"| Na-Sb-S | {figures[0].accepted} of 3 ({figures[0].below}) |" in table
+    assert compared() == figures and lines[-1] == "Na-Sb-S, random"  # nothing is done again
+    with pytest.raises(InputError, match="nothing is asked for"):
+        compare_strategies(generator, known, tmp_path, wishes=[], budget=3)
+
+
+def test_the_share_of_the_loop_over_another_has_an_interval() -> None:
+    def of(strategy: str, accepted: int) -> StrategyFigures:
+        return StrategyFigures("anything", strategy, 100, accepted, 0, accepted, 0, 0, 1.0)
+
+    middle, low, high = ratio_of([of("loop", 60), of("once", 30)], "once")
+    assert middle == pytest.approx(2.0) and 1.3 < low < 1.7 and 2.4 < high < 3.0
+    assert ratio_of([of("loop", 5), of("random", 0)], "random")[0] == float("inf")
+
+
+def test_what_is_chosen_is_what_the_network_puts_near_the_hull(
+    generator: CrystalGenerator, known: KnownCrystals, tmp_path: Path
+) -> None:
+    search = Discovery(tmp_path, settings(budget=Budget(4), strategy="once"), generator, known)
+    tmp_path.mkdir(exist_ok=True)
+    chosen = search.choose_once(4)
+    rng = np.random.default_rng(3)
+    drawn = list(search.proposing.prototypes(rng, 40))
+    above = [search._guesses([p.structure])[0] for p in chosen]
+    usual = search._guesses([p.structure for p in drawn])
+    assert len(chosen) == 4 and np.mean(above) < np.median(usual)
 
 
 def test_what_gives_no_energies_discovers_nothing(
