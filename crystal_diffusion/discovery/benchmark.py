@@ -95,7 +95,7 @@ def benchmark_discovery(
         potentials: the first relaxes; the others judge the relaxed crystals.
         wish: what is looked for; anything by default.
         seed: of all that is drawn.
-        processes: workers.
+        processes: workers; with 1 everything runs in this process.
         progress: called with stage, done, total.
 
     Raises:
@@ -123,6 +123,7 @@ def benchmark_discovery(
             stages=_STAGES,
             potentials=tuple(potentials[:1]),
             limits=RelaxLimits(max_steps=60, time_limit_s=180),
+            executor=_executor(processes),
             processes=processes,
             cache=folder / "references",
         )
@@ -196,7 +197,7 @@ def _opinions(
     relaxed = relaxed_structures(folder)
     log = StageLog(folder / f"second-{name}.jsonl", name)
     points = StageLog(folder / f"points-{name}.jsonl", name)
-    executor = make_executor("local", processes, 600)
+    executor = make_executor(_executor(processes), processes, 600)
     point = RelaxLimits(max_steps=0, time_limit_s=120)
 
     def evaluate(structures: Mapping[str, Structure]) -> Mapping[str, float | None]:
@@ -215,6 +216,10 @@ def _opinions(
         answer = opinion.ask(relaxed[key].composition.get_el_amt_dict(), own[key], LIMITS[-1])
         log.add(key, {"above_hull": rounded(answer.above_hull), "reason": answer.reason})
     return {key: log.rows[key]["above_hull"] for key in wanted}
+
+
+def _executor(processes: int | None) -> str:
+    return "here" if processes == 1 else "local"
 
 
 def _fresh(row: Mapping[str, Any]) -> bool:
