@@ -157,7 +157,7 @@ def error_of(
     """Denoising error of each judged crystal after training on some crystals."""
     model = JointDiffusion(base.config)
     model.load_state_dict(base.state_dict())
-    add_low_rank(model, LOW_RANK.rank, seed)
+    add_low_rank(model, LOW_RANK.width, seed)
     config = TrainingConfig(
         steps=steps,
         tokens=256,

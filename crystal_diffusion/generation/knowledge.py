@@ -97,13 +97,14 @@ class Knowledge:
     def types(self) -> TypeOpinion:
         """What known structure types say of skeletons.
 
-        A model trained alone draws skeletons from the shipped distribution, and so has the shipped
-        library and ranker judge them.
+        A model trained alone that learned skeletons asks its own types, by their votes. One that
+        did not draws skeletons from the shipped distribution, and so has the shipped library and
+        ranker judge them.
         """
         from crystal_diffusion.generation.type_opinion import TypeOpinion
         from crystal_diffusion.proposals.prototypes import PrototypeProposer
 
-        if self.pretrained and self.proposer is not None:
+        if (self.pretrained or self.skeletons_file) and self.proposer is not None:
             return TypeOpinion(self.proposer, self.scorer)
         return TypeOpinion(PrototypeProposer(), shipped_scorer())
 

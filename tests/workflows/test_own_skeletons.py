@@ -78,3 +78,25 @@ def test_a_model_from_scratch_uses_what_it_learned_of_groups(
     options["symmetric_noise"] = 0.7
     few, _ = workflow.train(crystals[:12], tmp_path / "few", steps=2, **options)
     assert few.knowledge.symmetric == 0.0 and not (tmp_path / "few" / SKELETONS_FILE).exists()
+
+
+def test_a_model_from_scratch_asks_its_own_types_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapting, "_ALONE_ROUNDS", 1)
+    monkeypatch.setattr(workflow, "learns_skeletons", lambda crystals: crystals >= 20)
+    crystals = [odd_halide(a, x, 4.0 + 0.1 * k) for k in range(4) for a, x in PAIRS]
+    generator, _ = workflow.train(
+        crystals,
+        tmp_path / "m",
+        from_scratch=True,
+        dim=32,
+        layers=1,
+        device="cpu",
+        odd="keep",
+        steps=2,
+        symmetric_noise=0.7,
+    )
+    # Nothing of the shipped library: its types would say rock salt, which these crystals never are.
+    told = generator.knowledge.types.chances({37: 2, 17: 2})
+    assert {skeleton.space_group for skeleton in told} == {129}
