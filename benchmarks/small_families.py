@@ -2,13 +2,16 @@
 
     python benchmarks/small_families.py RUN/nitrides RUN/perov5 ... --out docs/pictures/small.png
 
-Reads the ``small.json`` of each folder; prints Markdown.
+Reads the ``small.json`` of each folder; prints two tables in Markdown: how many are answered, and
+how well (RMSE of the first answers that match, space group of all first answers).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,29 +25,50 @@ DRAWN = {
 }
 
 
-def table(runs: list[dict[str, Any]]) -> str:
-    """Answered / any of five in percent, and the paired change to the first column."""
-    columns = list(runs[0]["cells"][0]["answered"])
+def columns_of(runs: list[dict[str, Any]]) -> list[str]:
+    """All columns of all runs, in the order in which they were measured."""
+    found: dict[str, None] = {}
+    for run in runs:
+        for cell in run["cells"]:
+            found |= dict.fromkeys(cell["answered"])
+    return list(found)
+
+
+def table(runs: list[dict[str, Any]], text: Callable[[dict[str, Any], str], str]) -> str:
+    """A row for each family and number of own crystals, a cell for each column that was measured.
+
+    Args:
+        text: what stands in the table, from a measured cell and the name of a column.
+    """
+    columns = columns_of(runs)
     lines = [
         "| family | own | n | " + " | ".join(columns) + " |",
         "|---" * (len(columns) + 3) + "|",
     ]
     for run in runs:
         for cell in run["cells"]:
-            row = [run["label"], str(cell["size"]), str(cell["answered"][columns[0]]["n"])]
-            for column in columns:
-                if column not in cell["answered"]:
-                    row.append("–")
-                    continue
-                first, five = (100 * cell[k][column]["value"] for k in ("answered", "any_of_5"))
-                text = f"{first:.0f} / {five:.0f}"
-                if column == "box with yours":
-                    change = cell["change"][column]
-                    low, value, high = (100 * change[k] for k in ("low", "value", "high"))
-                    text += f" ({value:+.0f}, {low:+.0f} to {high:+.0f})"
-                row.append(text)
+            row = [run["label"], str(cell["size"]), str(next(iter(cell["answered"].values()))["n"])]
+            row += [text(cell, c) if c in cell["answered"] else "–" for c in columns]
             lines.append("| " + " | ".join(row) + " |")
     return "\n".join(lines)
+
+
+def answers(cell: dict[str, Any], column: str) -> str:
+    """Answered / any of five in percent, with the paired change to the first column for yours."""
+    first, five = (100 * cell[k][column]["value"] for k in ("answered", "any_of_5"))
+    text = f"{first:.0f} / {five:.0f}"
+    if column == "box with yours":
+        change = cell["change"][column]
+        low, value, high = (100 * change[k] for k in ("low", "value", "high"))
+        text += f" ({value:+.0f}, {low:+.0f} to {high:+.0f})"
+    return text
+
+
+def quality(cell: dict[str, Any], column: str) -> str:
+    """RMSE of the first answers that match, and first answers in the space group of the target."""
+    rmse = cell["rmse"][column]
+    error = "–" if math.isnan(rmse) else f"{rmse:.3f}"
+    return f"{error} / {100 * cell['space_group'][column]:.0f} %"
 
 
 def picture(runs: list[dict[str, Any]], path: Path) -> None:
@@ -100,7 +124,7 @@ def main() -> None:
     for folder in options.runs:
         run = json.loads((folder / "small.json").read_text())
         runs.append({**run, "label": run.get("label") or folder.name})
-    print(table(runs))
+    print(table(runs, answers), table(runs, quality), sep="\n\n")
     picture(runs, options.out)
 
 

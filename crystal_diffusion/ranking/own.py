@@ -152,8 +152,9 @@ def weigh_own(
     """Evidence found by leaving own crystals out, and what it would have answered.
 
     A crystal is left out with everything of its composition, in the library and among the own. The
-    shipped library alone is among what is tried, and is kept unless something is better. What is
-    counted for a crystal uses the evidence that the *others* choose.
+    shipped library alone is among what is tried, and is kept unless something is better that
+    answers no fewer of them first. What is counted for a crystal uses the evidence that the
+    *others* choose.
     """
     ranker = ranker or default_ranker()
     if len(crystals) < FEWEST:
@@ -173,8 +174,10 @@ def weigh_own(
         chances.append([listed.log_probability(weight) for listed, weight in weighed])
         places.append([listed.place(weight) for listed, weight in weighed])
     gain, place = np.array(chances), np.array(places)
-    total = gain.sum(0)
-    chosen = np.argmax(total - gain, axis=1)
+    first = (place == 0).astype(int)
+    chosen = np.array(
+        [_best(gain.sum(0) - g, first.sum(0) - f) for g, f in zip(gain, first, strict=True)]
+    )
     before, after = place[:, 0], place[np.arange(len(rows)), chosen]
     figures = LeaveOneOut(
         len(rows),
@@ -185,7 +188,16 @@ def weigh_own(
         int(((after == 0) & (before > 0)).sum()),
         int(((after > 0) & (before == 0)).sum()),
     )
-    return tried[int(np.argmax(total))], figures
+    return tried[_best(gain.sum(0), first.sum(0))], figures
+
+
+def _best(log_probability: Floats, first: np.ndarray) -> int:
+    """The likeliest of what is tried, among those with no fewer right first answers than the box.
+
+    Args:
+        log_probability: ``(tried,)`` sum over crystals; first: ``(tried,)`` right first answers.
+    """
+    return int(np.argmax(np.where(first >= first[0], log_probability, -np.inf)))
 
 
 def left_out_seconds(

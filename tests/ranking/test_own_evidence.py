@@ -15,6 +15,7 @@ from crystal_diffusion.ranking.own import (
     LeaveOneOut,
     OwnEvidence,
     OwnScorer,
+    _best,
     own_votes,
     weigh_own,
 )
@@ -97,3 +98,10 @@ def test_muted_crystals_leave_the_order_of_the_library() -> None:
     muted = joined.propose({11: 1, 17: 1}, n=5, known=False)
     assert [p.prototype_label for p in muted] == [p.prototype_label for p in alone]
     assert np.allclose([p.score for p in muted], [p.score for p in alone], atol=0.02)
+
+
+def test_a_better_sum_does_not_count_where_first_answers_are_lost() -> None:
+    chances = np.array([-10.0, -5.0, -7.0, -7.0])
+    assert _best(chances, np.array([8, 7, 8, 9])) == 2
+    assert _best(chances, np.array([8, 8, 8, 9])) == 1
+    assert _best(chances, np.array([8, 7, 7, 7])) == 0
