@@ -24,17 +24,18 @@ from machine import describe
 
 from crystal_diffusion.data.tables import parquet_arrays
 from crystal_diffusion.evaluation.metrics import ratio
+from crystal_diffusion.generation.knowledge import shipped_scorer
 from crystal_diffusion.matching import StructureMatch
 from crystal_diffusion.proposals.joining import join, read_own
 from crystal_diffusion.proposals.library import default_library
 from crystal_diffusion.proposals.prototypes import PrototypeProposer
 from crystal_diffusion.ranking import own as evidence_module
 from crystal_diffusion.ranking.candidates import Candidate
-from crystal_diffusion.ranking.learned import default_ranker
 from crystal_diffusion.ranking.own import OwnEvidence, own_votes, weigh_own
 from crystal_diffusion.workflows.small import FAMILIES
 
 CANDIDATES, POOL = 5, 40
+SCORER = shipped_scorer()
 
 
 def family(path: Path, name: str) -> tuple[Any, np.ndarray]:
@@ -64,7 +65,7 @@ def place(proposer: PrototypeProposer, evidence: OwnEvidence | None, target: Any
     if not found:
         return 99
     candidates = [Candidate(p.structure, "prototype", p) for p in found]
-    scores = default_ranker().score(candidates, known_last=True)
+    scores = SCORER.score(candidates, known_last=True)
     if evidence is not None:
         scores = scores + evidence.weight * own_votes(found)
     matcher = StructureMatch()
@@ -150,7 +151,7 @@ def main() -> None:
             own = [structure(source, row) for row in chosen]
             entries, _ = read_own(own, [source.ids[row] for row in chosen])
             joined = join(shipped, entries)
-            evidence, figures = weigh_own(shipped, joined, own, seed=seed)
+            evidence, figures = weigh_own(shipped, joined, own, seed=seed, scorer=SCORER)
             proposers = (
                 PrototypeProposer(shipped),
                 PrototypeProposer(joined, own_bonus=evidence.bonus),

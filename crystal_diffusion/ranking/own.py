@@ -17,9 +17,9 @@ import numpy as np
 from crystal_diffusion.matching import StructureMatch
 from crystal_diffusion.proposals.prototypes import PrototypeProposer
 from crystal_diffusion.ranking.candidates import Candidate, by_composition
-from crystal_diffusion.ranking.learned import Ranker, default_ranker
+from crystal_diffusion.ranking.learned import default_ranker
 from crystal_diffusion.ranking.order import POOL
-from crystal_diffusion.ranking.scorers import NO_POOLS, Floats, LearnedScorer, Pools
+from crystal_diffusion.ranking.scorers import NO_POOLS, Floats, LearnedScorer, Pools, Scorer
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -147,7 +147,7 @@ def weigh_own(
     crystals: Sequence[Structure],
     *,
     seed: int = 0,
-    ranker: Ranker | None = None,
+    scorer: Scorer | None = None,
 ) -> tuple[OwnEvidence, LeaveOneOut]:
     """Evidence found by leaving own crystals out, and what it would have answered.
 
@@ -155,8 +155,12 @@ def weigh_own(
     shipped library alone is among what is tried, and is kept unless something is better that
     answers no fewer of them first. What is counted for a crystal uses the evidence that the
     *others* choose.
+
+    Args:
+        shipped: the library of the pretrained model; joined: with the crystals.
+        scorer: orders candidates where own crystals say nothing; the ranker alone when left out.
     """
-    ranker = ranker or default_ranker()
+    scorer = scorer or LearnedScorer()
     if len(crystals) < FEWEST:
         return OwnEvidence(), LeaveOneOut()
     rows = np.random.default_rng((seed, 23)).permutation(len(crystals))[:MOST_LEFT_OUT]
@@ -168,8 +172,8 @@ def weigh_own(
     for row in rows:
         target = crystals[int(row)]
         seen: dict[tuple[object, ...], bool] = {}
-        without = _listed(box, target, ranker, matcher, seen)
-        lists = [_listed(p, target, ranker, matcher, seen) for p in proposers]
+        without = _listed(box, target, scorer, matcher, seen)
+        lists = [_listed(p, target, scorer, matcher, seen) for p in proposers]
         weighed = [(without, 0.0), *((listed, w) for listed in lists for w in WEIGHTS)]
         chances.append([listed.log_probability(weight) for listed, weight in weighed])
         places.append([listed.place(weight) for listed, weight in weighed])
@@ -201,20 +205,25 @@ def _best(log_probability: Floats, first: np.ndarray) -> int:
 
 
 def left_out_seconds(
-    shipped: CrystalLibrary, joined: CrystalLibrary, crystals: Sequence[Structure], seed: int
+    shipped: CrystalLibrary,
+    joined: CrystalLibrary,
+    crystals: Sequence[Structure],
+    seed: int,
+    scorer: Scorer | None = None,
 ) -> float:
     """What :func:`weigh_own` will take, from timing the first crystal that it leaves out."""
     if len(crystals) < FEWEST:
         return 0.0
+    scorer = scorer or LearnedScorer()
     row = int(np.random.default_rng((seed, 23)).permutation(len(crystals))[0])
     proposers = [PrototypeProposer(shipped)]
     proposers += [PrototypeProposer(joined, own_bonus=bonus) for bonus in BONUSES]
-    ranker, matcher, took = default_ranker(), StructureMatch(), 0.0
+    matcher, took = StructureMatch(), 0.0
     for _ in range(2):  # tables are loaded in the first round
         seen: dict[tuple[object, ...], bool] = {}
         began = time.perf_counter()
         for proposer in proposers:
-            _listed(proposer, crystals[row], ranker, matcher, seen)
+            _listed(proposer, crystals[row], scorer, matcher, seen)
         took = time.perf_counter() - began
     return took * min(len(crystals), MOST_LEFT_OUT)
 
@@ -222,7 +231,7 @@ def left_out_seconds(
 def _listed(
     proposer: PrototypeProposer,
     target: Structure,
-    ranker: Ranker,
+    scorer: Scorer,
     matcher: StructureMatch,
     seen: dict[tuple[object, ...], bool],
 ) -> _List:
@@ -230,7 +239,7 @@ def _listed(
     found = proposer.propose(_contents(target), n=POOL, known=False)
     if not found:
         return _List(np.zeros(0), np.zeros(0), np.zeros(0, bool))
-    scores = ranker.score([Candidate(p.structure, "prototype", p) for p in found])
+    scores = scorer.score([Candidate(p.structure, "prototype", p) for p in found])
     votes = own_votes(found)
     right = np.zeros(len(found), bool)
     compared = set(np.argsort(-scores)[:_COMPARED].tolist())

@@ -23,6 +23,7 @@ from crystal_diffusion.diffusion.joint import JointDiffusion
 from crystal_diffusion.errors import CheckpointError
 from crystal_diffusion.files import locked, make_folder
 from crystal_diffusion.generation.generator import CrystalGenerator
+from crystal_diffusion.generation.knowledge import shipped_scorer
 from crystal_diffusion.generation.loading import base_header, load, model_hash
 from crystal_diffusion.ranking.own import left_out_seconds, weigh_own
 from crystal_diffusion.training.checkpoint import MODEL_FILE, read_header, save_model
@@ -136,7 +137,7 @@ def adapt_model(
         trainings=trainings,
         other_seconds=workers.share(
             adaptation.judging_seconds(strengths)
-            + left_out_seconds(*libraries, usable, config.seed)
+            + left_out_seconds(*libraries, usable, config.seed, shipped_scorer())
         ),
     )
     if on_estimate:
@@ -152,7 +153,9 @@ def adapt_model(
         weights: dict[str, Tensor] = {}
         if strengths:
             selection, weights = adaptation.final(adaptation.select(strengths))
-        evidence, figures = workers.share(weigh_own(*libraries, usable, seed=config.seed))
+        evidence, figures = workers.share(
+            weigh_own(*libraries, usable, seed=config.seed, scorer=shipped_scorer())
+        )
         trained, unseen = (arrays.take(half) for half in adaptation.halves)
         half = adaptation.half_model(selection.chosen)
         copying = workers.share(measure_copying(half, trained, unseen, config.seed))
