@@ -54,7 +54,7 @@ def make_folder(folder: Path, count: int, most_atoms: int) -> None:
 def start(folder: Path, out: Path, cache: Path, options: argparse.Namespace) -> subprocess.Popen:  # type: ignore[type-arg]
     """The verb in a process of its own."""
     command = [sys.executable, "-m", "crystal_diffusion", "screen", str(folder), "--out", str(out)]
-    command += ["--potentials", options.potential, "--steps", str(options.steps)]
+    command += ["--potentials", options.potential, "--relax-steps", str(options.steps)]
     command += ["--processes", str(options.processes), "--competing", "3", "--quiet"]
     command += ["--profile", "permissive"]
     environment = os.environ | {"XDG_CACHE_HOME": str(cache)}

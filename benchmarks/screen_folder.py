@@ -110,7 +110,7 @@ def main() -> None:
         sound = make_folder(folder, options.data, options.n, options.sites, options.seed)
         print(f"files: {len(list(folder.iterdir()))}, sound {len(sound)}, broken {len(BROKEN)}")
         code, text, seconds = verb(
-            "screen", str(folder), "--potentials", options.potential, "--steps",
+            "screen", str(folder), "--potentials", options.potential, "--relax-steps",
             str(options.steps), "--processes", str(options.processes), "--competing",
             str(options.competing), "--quiet",
         )  # fmt: skip
@@ -132,7 +132,7 @@ def main() -> None:
             (("view", str(out), "--relaxed", "--out", str(root / "gallery.html")), 0),
             (("validate", str(out / "relaxed"), "--rows", "0"), None),
             (("dft", str(out), "--top", "2", "--code", "gpaw"), 0),
-            (("screen", str(out), "--potentials", options.potential, "--steps",
+            (("screen", str(out), "--potentials", options.potential, "--relax-steps",
               str(options.steps), "--competing", str(options.competing), "--quiet"), 1),
         ):  # fmt: skip
             other, said, seconds = verb(*arguments)

@@ -51,6 +51,11 @@ _KEYWORDS = {
     "potentials": "potential",
     "properties": "property",
     "cell_parameters": "lattice",
+    "steps": "sampling_steps",
+    "churn": "eta",
+    "novel": "noise_share",
+    "new": "known_last",
+    "rank": "scorer",
 }
 
 

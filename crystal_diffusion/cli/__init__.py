@@ -65,6 +65,8 @@ class _Verb(TyperCommand):
         places = [p for p in self.params if p.param_type_name == "argument"]
         most = None if any(p.nargs < 0 for p in places) else sum(p.nargs for p in places)
         example = mistakes.example_of(self.callback)
+        for note in mistakes.renamed(str(self.name), args):
+            err.print(note, highlight=False)
         try:
             args, words = mistakes.settled(str(self.name), args, options, takes)
         except ValueError as error:

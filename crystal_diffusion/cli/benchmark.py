@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from crystal_diffusion.cli.console import OK, out, progress, renamed_option
+from crystal_diffusion.cli.console import OK, out, progress
 
 
 def benchmark(
@@ -57,7 +57,7 @@ def benchmark(
         str,
         typer.Option(help="With --strategies: what is looked for, such as Na-Sb-S, or anything."),
     ] = "Na-Sb-S,Li-Fe-O,Ca-Zn-P,anything",
-    steps: Annotated[
+    sampling_steps: Annotated[
         int | None, typer.Option(help="Network calls per candidate; 8 by default.")
     ] = None,
     scorer: Annotated[
@@ -69,9 +69,6 @@ def benchmark(
         Path | None, typer.Option("--out", "-o", help="Keep rows and tables here; resumes.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    novel: Annotated[float | None, typer.Option(hidden=True)] = None,
-    new: Annotated[bool | None, typer.Option("--new/--no-new", hidden=True)] = None,
-    rank: Annotated[str | None, typer.Option(hidden=True)] = None,
     family: Annotated[
         str,
         typer.Option(help="small: nitrides, oxides, chalcogenides, intermetallics or all."),
@@ -139,10 +136,10 @@ def benchmark(
     from crystal_diffusion.workflows.benchmark import benchmark as run
 
     settings = GenerationSettings(
-        sampler=SamplerSettings(steps=steps),
-        noise_share=renamed_option("--novel", novel, "--noise-share", noise_share),
-        known_last=renamed_option("--new", new, "--known-last", known_last),
-        scorer=renamed_option("--rank", rank, "--scorer", scorer),
+        sampler=SamplerSettings(steps=sampling_steps),
+        noise_share=noise_share,
+        known_last=known_last,
+        scorer=scorer,
         max_attempts=3,
     )
     with progress(quiet) as bar:

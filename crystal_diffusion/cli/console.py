@@ -166,11 +166,3 @@ def crystal_table(
             )
         )
     return table
-
-
-def renamed_option(old: str, given: Value | None, new: str, value: Value) -> Value:
-    """The value of an option that had another name; the old one works and says so."""
-    if given is None:
-        return value
-    err.print(f"{old} is now {new}; the old name goes in the next version", highlight=False)
-    return given

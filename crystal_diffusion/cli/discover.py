@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from crystal_diffusion.cli.console import OK, PARTIAL, err, out, renamed_option
+from crystal_diffusion.cli.console import OK, PARTIAL, err, out
 
 
 def discover(
@@ -50,7 +50,6 @@ def discover(
         int | None, typer.Option(help="Worker processes; all usable cores if not given.")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Nothing but errors.")] = False,
-    batch: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Search by itself: propose, order, relax, place on the hull, ask a second potential, learn.
 
@@ -82,7 +81,7 @@ def discover(
         second=judge,
         strategy=strategy,
         seed=seed,
-        per_round=renamed_option("--batch", batch, "--per-round", per_round),
+        per_round=per_round,
         executor=executor,
         processes=processes,
     )

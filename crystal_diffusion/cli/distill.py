@@ -56,5 +56,7 @@ def distill(
             f"{summary.result.steps} steps, loss {summary.result.loss:.3f}. Student: {summary.out}",
             highlight=False,
         )
-        out.print(f"Next: crystal-diffusion generate {summary.out} --steps 2 -n 20 --out run/")
+        out.print(
+            f"Next: crystal-diffusion generate {summary.out} --sampling-steps 2 -n 20 --out run/"
+        )
     raise typer.Exit(OK)

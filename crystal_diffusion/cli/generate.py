@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from crystal_diffusion.cli.console import err, out, progress, renamed_option
+from crystal_diffusion.cli.console import err, out, progress
 from crystal_diffusion.cli.made import tell
 from crystal_diffusion.errors import InputError
 
 if TYPE_CHECKING:
-    from crystal_diffusion.diffusion.sampler import SamplerSettings
     from crystal_diffusion.generation.request import Request
 
 
@@ -30,7 +29,10 @@ def generate(
     ] = None,
     elements: Annotated[str | None, typer.Option(help="Elements to use, all of them.")] = None,
     exclude: Annotated[str | None, typer.Option(help="Elements that must not appear.")] = None,
-    natoms: Annotated[str | None, typer.Option(help="Atoms per cell, e.g. 8 or 8-16.")] = None,
+    num_atoms: Annotated[
+        str | None,
+        typer.Option("--natoms", "--num-atoms", help="Atoms per cell, e.g. 8 or 8-16."),
+    ] = None,
     lattice: Annotated[
         str | None, typer.Option(help="Given cell: a,b,c,alpha,beta,gamma (Å, degrees).")
     ] = None,
@@ -72,7 +74,7 @@ def generate(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Write into a used folder.")
     ] = False,
-    steps: Annotated[
+    sampling_steps: Annotated[
         int | None,
         typer.Option(
             help="Network calls per crystal; by default 8 with a given composition, else 20."
@@ -111,16 +113,13 @@ def generate(
         typer.Option(help="Several workers on processors: local, ray or ray:ADDRESS."),
     ] = None,
     processes: Annotated[int | None, typer.Option(help="Workers of the executor.")] = None,
-    churn: Annotated[float | None, typer.Option(hidden=True)] = None,
-    novel: Annotated[float | None, typer.Option(hidden=True)] = None,
-    new: Annotated[bool, typer.Option("--new", hidden=True)] = False,
-    rank: Annotated[str | None, typer.Option(hidden=True)] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Only errors.")] = False,
 ) -> None:
     """Generate crystals that pass the physical checks, and write a run folder.
 
     Example: crystal-diffusion generate --formula LiFePO4 -n 20 --seed 1 --out run/
     """
+    from crystal_diffusion.diffusion.sampler import SamplerSettings
     from crystal_diffusion.generation.asking import asked_properties
     from crystal_diffusion.generation.loading import load
     from crystal_diffusion.generation.request import Request, parse_lattice, parse_range
@@ -128,10 +127,6 @@ def generate(
     from crystal_diffusion.physics.validator import PhysicsValidator
     from crystal_diffusion.workflows.generate import generate_run
 
-    eta = renamed_option("--churn", churn, "--eta", eta)
-    noise_share = renamed_option("--novel", novel, "--noise-share", noise_share)
-    known_last = renamed_option("--new", new or None, "--known-last", known_last)
-    scorer = renamed_option("--rank", rank, "--scorer", scorer)
     if executor is not None and device not in ("auto", "cpu"):
         raise InputError(
             f"--executor works on processors, --device {device} was asked for; give one of them."
@@ -142,7 +137,7 @@ def generate(
         z=parse_range(z, "--z") if z else None,
         elements=_symbols(elements, "--elements"),
         exclude=_symbols(exclude, "--exclude"),
-        num_atoms=parse_range(natoms, "--natoms") if natoms else None,
+        num_atoms=parse_range(num_atoms, "--natoms") if num_atoms else None,
         lattice=parse_lattice(lattice) if lattice else None,
         spacegroup=spacegroup,
         crystal_system=crystal_system,
@@ -159,7 +154,7 @@ def generate(
     if formula and not quiet:
         _say_formula(formula)
     settings = GenerationSettings(
-        sampler=_sampler(steps, eta, repulsion),
+        sampler=SamplerSettings.of(sampling_steps, eta, repulsion),
         noise_share=noise_share,
         known_last=known_last,
         scorer=scorer,
@@ -193,14 +188,6 @@ def generate(
 
         write_symmetrised(run, symmetrise)
     raise typer.Exit(tell(run, result, n, max_attempts, quiet))
-
-
-def _sampler(steps: int | None, eta: float, repulsion: float) -> SamplerSettings:
-    from crystal_diffusion.diffusion.sampler import SamplerSettings
-
-    if not repulsion:
-        return SamplerSettings.without_physics(steps=steps, eta=eta)
-    return SamplerSettings(steps=steps, eta=eta, repulsion=repulsion)
 
 
 def _say_formula(formula: str) -> None:

@@ -33,7 +33,6 @@ VERBS_MEANT: Mapping[str, str] = {
 ACCEPTED: Mapping[str, tuple[str, ...]] = {
     "--number": ("-n",),
     "--space-group": ("--spacegroup",),
-    "--num-atoms": ("--natoms",),
     "--potentials": ("--potential",),
     "--potential": ("--potentials", "--scorer"),
     "--help-all": ("--help",),
@@ -59,14 +58,36 @@ MEANT: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("--batch-size", "--batch"), ("--tokens", "--per-round")),
     **dict.fromkeys(("--epoch", "--passes"), ("--epochs",)),
     **dict.fromkeys(("--calculator", "--mlip", "--model-potential"), ("--potential", "--scorer")),
-    **dict.fromkeys(("--sampling-steps", "--num-steps"), ("--steps",)),
+    **dict.fromkeys(
+        ("--num-steps", "--iterations", "--max-steps", "--denoising-steps"),
+        ("--sampling-steps", "--relax-steps", "--steps"),
+    ),
+    **dict.fromkeys(("--training-steps", "--train-steps"), ("--steps",)),
     **dict.fromkeys(("--finetune", "--pretrained"), ("--start-from",)),
     **dict.fromkeys(("--silent",), ("--quiet",)),
     **dict.fromkeys(("--prompt", "--describe"), ("--text",)),
     **dict.fromkeys(("--best", "--keep"), ("--top",)),
 }
-#: Names that go in the next version; they work, and are not offered.
-RENAMED = ("--batch", "--churn", "--novel", "--new", "--no-new", "--rank")
+#: Names that go in the next version, by verb: they work, with a note, and are not in the help.
+RENAMED: Mapping[str, Mapping[str, str]] = {
+    "generate": {
+        "--churn": "--eta",
+        "--new": "--known-last",
+        "--novel": "--noise-share",
+        "--rank": "--scorer",
+        "--steps": "--sampling-steps",
+    },
+    "benchmark": {
+        "--new": "--known-last",
+        "--no-new": "--no-known-last",
+        "--novel": "--noise-share",
+        "--rank": "--scorer",
+        "--steps": "--sampling-steps",
+    },
+    "discover": {"--batch": "--per-round"},
+    "relax": {"--steps": "--relax-steps"},
+    "screen": {"--steps": "--relax-steps"},
+}
 #: Names of potentials and other judges, for what nearly is one.
 _JUDGES = ("diep", "chgnet", "chgnet-r2scan", "sevennet", "pair", "score", "residual", "none")
 #: Values of options that are words of a short list.
@@ -225,6 +246,17 @@ def settled(
     return out, bare
 
 
+def renamed(verb: str, words: Sequence[str]) -> list[str]:
+    """A note for each option among the words that is called something else now."""
+    new = RENAMED.get(verb, {})
+    names = [word.partition("=")[0].replace("_", "-") for word in words]
+    return [
+        f"{name} is now {new[name]}; the old name goes in the next version"
+        for name in dict.fromkeys(names)
+        if name in new
+    ]
+
+
 def _refuse_kind(name: str, text: str, takes: Mapping[str, str]) -> None:
     wrong = wrong_kind(name, text, takes[name])
     if wrong:
@@ -250,6 +282,9 @@ def _settled_option(verb: str, name: str, options: Sequence[str]) -> str:
     for candidate in (name, plain):
         if candidate in options:
             return candidate
+    old = RENAMED.get(verb, {}).get(plain)
+    if old is not None:
+        return old
     for candidate in ACCEPTED.get(plain.lower(), ()):
         if candidate in options:
             return candidate
@@ -263,7 +298,7 @@ def _settled_option(verb: str, name: str, options: Sequence[str]) -> str:
     if not offers and plain.lower() in options:
         offers = [plain.lower()]
     if not offers:
-        shown = [o for o in options if o.startswith("--") and o not in RENAMED]
+        shown = [o for o in options if o.startswith("--")]
         offers = get_close_matches(plain.lower(), shown, 1, 0.7)
     if offers:
         offer = offers[0]

@@ -32,7 +32,7 @@ def relax(
     ] = None,
     fmax: Annotated[float, typer.Option(help="Largest force of a converged crystal, eV/Å.")] = 0.05,
     smax: Annotated[float, typer.Option(help="Largest stress of a converged one, GPa.")] = 0.1,
-    steps: Annotated[int, typer.Option(help="Most relaxation steps.")] = 100,
+    relax_steps: Annotated[int, typer.Option(help="Most relaxation steps.")] = 100,
     fix_cell: Annotated[
         bool,
         typer.Option("--fix-cell", help="Move atoms only; crystals with frozen atoms always so."),
@@ -58,7 +58,7 @@ def relax(
         stages=("relax",),
         potentials=tuple(name for name in [potential or default_potential()] if name),
         limits=RelaxLimits(
-            fmax=fmax, smax=smax, max_steps=steps, time_limit_s=time_limit, fix_cell=fix_cell
+            fmax=fmax, smax=smax, max_steps=relax_steps, time_limit_s=time_limit, fix_cell=fix_cell
         ),
         executor=executor,
         processes=processes,

@@ -65,7 +65,7 @@ def screen(
     ] = None,
     fmax: Annotated[float, typer.Option(help="Largest force of a converged crystal, eV/Å.")] = 0.05,
     smax: Annotated[float, typer.Option(help="Largest stress of a converged one, GPa.")] = 0.1,
-    steps: Annotated[int, typer.Option(help="Most relaxation steps.")] = 100,
+    relax_steps: Annotated[int, typer.Option(help="Most relaxation steps.")] = 100,
     fix_cell: Annotated[
         bool,
         typer.Option("--fix-cell", help="Move atoms only; crystals with frozen atoms always so."),
@@ -115,7 +115,7 @@ def screen(
         top=top,
         potentials=_words(potentials) or tuple(name for name in [default_potential()] if name),
         limits=RelaxLimits(
-            fmax=fmax, smax=smax, max_steps=steps, time_limit_s=time_limit, fix_cell=fix_cell
+            fmax=fmax, smax=smax, max_steps=relax_steps, time_limit_s=time_limit, fix_cell=fix_cell
         ),
         reference=tuple(reference or ()),
         db=db,

@@ -109,6 +109,15 @@ class SamplerSettings:
         return STEPS_GIVEN if composition_given else STEPS_OPEN
 
     @classmethod
+    def of(
+        cls, sampling_steps: int | None = None, eta: float = 0.0, repulsion: float = 1.0
+    ) -> SamplerSettings:
+        """From the words of the command line; without repulsion all physics terms are off."""
+        if not repulsion:
+            return cls.without_physics(steps=sampling_steps, eta=eta)
+        return cls(steps=sampling_steps, eta=eta, repulsion=repulsion)
+
+    @classmethod
     def without_physics(cls, **settings: Any) -> SamplerSettings:
         """The same sampler, its physics terms turned off."""
         return cls(**{**settings, "repulsion": 0.0, "cell_limits": 0.0, "separate": 0})

@@ -16,7 +16,7 @@ import numpy as np
 from crystal_diffusion.crystal import MASK_ELEMENT
 from crystal_diffusion.data.tables import CrystalArrays
 from crystal_diffusion.diffusion.joint import JointDiffusion
-from crystal_diffusion.diffusion.sampler import LONG_STEPS
+from crystal_diffusion.diffusion.sampler import LONG_STEPS, SamplerSettings
 from crystal_diffusion.errors import InputError, RequestError, refuse_unknown
 from crystal_diffusion.generation.asking import (
     PropertySelection,
@@ -64,6 +64,7 @@ MOST_AT_ONCE = 1_000_000
 
 #: Fields of the settings that may be given as keywords, and the keywords of `generate` itself.
 _SETTINGS = tuple(name for name in GenerationSettings.__dataclass_fields__ if name != "symmetry")
+_SAMPLER = ("sampling_steps", "eta", "repulsion")
 _OWN = ("n", "seed", "as_atoms", "settings", "symmetry", "text")
 
 #: Called with the number of crystals finished.
@@ -151,13 +152,23 @@ class CrystalGenerator:
                 of it is logged as a warning.
             **request: any other field of :class:`Request`, for example ``elements=("Li", "O")``,
                 ``num_atoms=(8, 16)``, ``lattice=(5, 5, 5, 90, 90, 90)``, ``spacegroup="225"``;
-                or of :class:`GenerationSettings`, such as ``scorer="diep"``, ``noise_share=1``.
+                or of :class:`GenerationSettings`, such as ``scorer="diep"``, ``noise_share=1``;
+                or ``sampling_steps``, ``eta``, ``repulsion`` as on the command line.
 
         Raises:
             RequestError: when no crystal can meet the request.
         """
         chosen = {k: request.pop(k) for k in list(request) if k in _SETTINGS}
-        refuse_unknown("generate", request, [*Request.__dataclass_fields__, *_SETTINGS, *_OWN])
+        sampler = {k: request.pop(k) for k in list(request) if k in _SAMPLER}
+        known = [*Request.__dataclass_fields__, *_SETTINGS, *_SAMPLER, *_OWN]
+        refuse_unknown("generate", request, known)
+        if sampler and (settings is not None or "sampler" in chosen):
+            raise InputError(
+                f"generate: {', '.join(sampler)} is given beside whole settings; put it into "
+                "their sampler=SamplerSettings(...)."
+            )
+        if sampler:
+            chosen["sampler"] = SamplerSettings.of(**sampler)
         if chosen:
             settings = replace(settings or GenerationSettings(), **chosen)
         asked = Request(formula=formula, **request)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from crystal_diffusion.errors import InputError
+from crystal_diffusion.errors import InputError, refuse_unknown
 from crystal_diffusion.networks import NETWORKS
 
 #: Heads of attention of the transformers that are trained here.
@@ -158,8 +158,8 @@ def with_keywords(
     """The three settings with single fields of them changed by name.
 
     Raises:
-        TypeError: a keyword that is no field of any of them.
-        InputError: a value that no training can use; names the field.
+        InputError: a keyword that is no field of any of them, or a value that no training can use;
+            names the field.
     """
     whole: list[Any] = [
         training or TrainingSettings(),
@@ -172,6 +172,5 @@ def with_keywords(
         changed = {name: left.pop(name) for name in list(left) if name in own}
         if changed:
             whole[place] = type(settings)(**{**own, **changed})
-    if left:
-        raise TypeError(f"train() has no argument {next(iter(left))!r}")
+    refuse_unknown("train", left, [f.name for settings in whole for f in fields(settings)])
     return whole[0], whole[1], whole[2]

@@ -56,6 +56,10 @@ def screen(
     *,
     potential: str | Iterable[str] | None = None,
     relax_steps: int = 100,
+    fmax: float = 0.05,
+    smax: float = 0.1,
+    fix_cell: bool = False,
+    time_limit: float = 600.0,
     progress: Callable[[str, int, int], None] | None = None,
     **settings: Any,
 ) -> ScreenOutcome:
@@ -65,9 +69,10 @@ def screen(
         source: a run folder, whatever :func:`check` reads, or crystals in memory (then ``out`` is
             needed).
         out: folder of the results; the run folder itself, else ``NAME-screened`` beside the source.
-        potential: name of one or more potentials, as ``--potentials``; the installed one if left
-            out.
-        relax_steps: most relaxation steps.
+        potential: name of one or more potentials (``potentials`` is the same); the installed one
+            if left out.
+        relax_steps: most relaxation steps; fmax: largest force (eV/Å) and smax: stress (GPa) of a
+            converged structure; fix_cell: move atoms only; time_limit: seconds for one structure.
         progress: called with stage, done, total.
         **settings: other fields of :class:`~crystal_diffusion.screening.settings.ScreenSettings`,
             for example ``top=10``, ``executor="here"``, ``stages=("validate", "rank")``.
@@ -80,12 +85,20 @@ def screen(
     from crystal_diffusion.screening.pipeline import screen as run
     from crystal_diffusion.screening.settings import Candidates, ScreenSettings, read_candidates
 
-    refuse_unknown("screen", settings, ScreenSettings.__dataclass_fields__)
+    own = ("source", "out", "potential", "relax_steps", "fmax", "smax", "fix_cell", "time_limit")
+    refuse_unknown("screen", settings, [*ScreenSettings.__dataclass_fields__, *own])
+    potential = settings.pop("potentials", potential)
     if potential is None:
         names = tuple(name for name in [default_potential()] if name)
     else:
         names = (potential,) if isinstance(potential, str) else tuple(potential)
-    wanted = {"potentials": names, "limits": RelaxLimits(max_steps=relax_steps), **settings}
+    limits = RelaxLimits(
+        fmax=fmax, smax=smax, max_steps=relax_steps, time_limit_s=time_limit, fix_cell=fix_cell
+    )
+    wanted: dict[str, Any] = {"potentials": names, "limits": limits, **settings}
+    own_known = wanted.get("reference", ())
+    listed = [own_known] if isinstance(own_known, str | Path) else own_known
+    wanted["reference"] = tuple(Path(path) for path in listed)
     folder = None if out is None else Path(out)
     if isinstance(source, str | Path):
         candidates = read_candidates(Path(source), folder)

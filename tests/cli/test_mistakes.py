@@ -133,7 +133,7 @@ generate --scorer dieo | did you mean diep?
 generate --symmetry learnt --formula NaCl | give learned, free
 generate --noise-share 2 --formula NaCl | give a share between 0 and 1
 generate --noise-share 50% --formula NaCl | --noise-share 0.5
-generate --steps 0 --formula NaCl | give at least 1
+generate --sampling-steps 0 --formula NaCl | give at least 1
 generate --eta 2 --formula NaCl | give a number between 0 and 1
 generate --repulsion -1 --formula NaCl | give at least 0
 generate --profile loose | did you mean permissive?
@@ -240,7 +240,7 @@ def test_other_names_of_options_work(
     place: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    words = "generate --formula NaCl --number 1 --space-group 225 --num_atoms 2 --steps 2"
+    words = "generate --formula NaCl --number 1 --space-group 225 --num_atoms 2 --sampling-steps 2"
     code, said = answer(words, monkeypatch)
     assert code == 0 and "225" in said
 
@@ -256,5 +256,5 @@ def test_capitals_that_may_be_wrong_are_pointed_out(
     place: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    _, said = answer("generate --formula SIO2 -n 1 --steps 2", monkeypatch)
+    _, said = answer("generate --formula SIO2 -n 1 --sampling-steps 2", monkeypatch)
     assert "SIO2 is read as S, I, O; did you mean SiO2?" in said

@@ -87,5 +87,5 @@ def test_relax_writes_and_tells(folder: Path, tmp_path: Path) -> None:
     common = ("relax", str(folder), "--potential", "pair", "--executor", "here")
     code, text = run(*common, "-o", str(tmp_path / "all"))
     assert code == 0 and "2 of 2 relaxed, 2 converged" in text
-    code, text = run(*common, "-o", str(tmp_path / "few"), "--steps", "0")
+    code, text = run(*common, "-o", str(tmp_path / "few"), "--relax-steps", "0")
     assert code == 1 and "0 converged" in text

@@ -118,7 +118,7 @@ def test_train_and_generate_from_files(tmp_path: Path) -> None:
         "run",
         "--max-attempts",
         "40",
-        "--steps",
+        "--sampling-steps",
         "8",
         cwd=tmp_path,
     )

@@ -138,8 +138,9 @@ VERBS = [
     ),
     Verb(
         "generate",
-        lambda f, _: ["generate", "--formula", "NaCl", "-n", "6", "--seed", "1", "--steps", "4",
-                      "--device", "cpu", "--out", str(f / "out"), "--quiet"],
+        lambda f, _: ["generate", "--formula", "NaCl", "-n", "6", "--seed", "1",
+                      "--sampling-steps", "4", "--device", "cpu", "--out", str(f / "out"),
+                      "--quiet"],
         lambda f: run_of(f / "out"),
         lambda f: readable(f / "out"),
         keeps=True,
@@ -147,7 +148,7 @@ VERBS = [
     Verb(
         "screen",
         lambda f, _: ["screen", str(sources(f)), "--stages", "validate,group,relax,rank",
-                      "--potentials", "pair", "--executor", "here", "--steps", "5",
+                      "--potentials", "pair", "--executor", "here", "--relax-steps", "5",
                       "--profile", "permissive", "--out", str(f / "out"), "--quiet"],
         lambda f: screened(f / "out"),
         lambda f: readable(f / "out"),

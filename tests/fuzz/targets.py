@@ -247,11 +247,11 @@ def arguments(number: int, folder: Path) -> str:
     words = [verb] if verb in ("app", "discover", "doctor") else [verb, first]
     # A small run where nothing else is odd; the odd words come after and win.
     words += {
-        "generate": ["-n", "1", "--steps", "2", "--max-attempts", "1", "--formula", "NaCl",
+        "generate": ["-n", "1", "--sampling-steps", "2", "--max-attempts", "1", "--formula", "NaCl",
                      "--out", str(folder / "new")],
         "train": ["--steps", "1", "--dim", "16", "--layers", "1", "--out", str(folder / "new")],
         "screen": ["--stages", "validate,rank", "--executor", "here"],
-        "relax": ["--potential", "pair", "--executor", "here", "--steps", "1",
+        "relax": ["--potential", "pair", "--executor", "here", "--relax-steps", "1",
                   "--out", str(folder / "new")],
         "check": [], "view": ["--out", str(folder / "x.html")],
         "benchmark": ["--split", str(cif), "-n", "1", "--candidates", "1"],

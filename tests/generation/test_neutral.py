@@ -116,7 +116,16 @@ def test_a_host_that_stays_charged_is_refused(untrained: CrystalGenerator) -> No
 
 
 def test_on_the_command_line(model_folder: Path, tmp_path: Path) -> None:
-    common = ["--charge-neutral", "-n", "2", "--steps", "4", "--max-attempts", "60", "--quiet"]
+    common = [
+        "--charge-neutral",
+        "-n",
+        "2",
+        "--sampling-steps",
+        "4",
+        "--max-attempts",
+        "60",
+        "--quiet",
+    ]
     command = ["generate", str(model_folder), "--natoms", "4-6", *common]
     done = CliRunner().invoke(verbs, [*command, "--out", str(tmp_path / "a")])
     assert done.exit_code == 0, done.output

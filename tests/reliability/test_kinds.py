@@ -508,7 +508,7 @@ def test_kind_16_file_names_need_not_be_text(tmp_path: Path) -> None:
     assert answer.returncode in (0, 1) and "Traceback" not in answer.stderr
     out = tmp_path / "out"
     answer = command("relax", str(source), "--potential", "pair", "--executor", "here",
-                     "--steps", "1", "--out", str(out))  # fmt: skip
+                     "--relax-steps", "1", "--out", str(out))  # fmt: skip
     assert "Traceback" not in answer.stderr and (out / "screening.jsonl").is_file()
 
 

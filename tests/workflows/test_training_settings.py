@@ -44,7 +44,7 @@ def test_a_keyword_changes_one_field_of_given_settings() -> None:
 def test_settings_cannot_be_changed_and_unknown_keywords_are_named() -> None:
     with pytest.raises(FrozenInstanceError):
         cd.TrainingSettings().steps = 3  # type: ignore[misc]
-    with pytest.raises(TypeError, match="no argument 'epoch'"):
+    with pytest.raises(InputError, match="no keyword 'epoch'; did you mean epochs"):
         with_keywords(None, None, None, {"epoch": 3})
 
 
