@@ -223,8 +223,8 @@ minutes = 70
   group at 0.1 Å, sites, volume per atom.
 - Energies: {known.potential} {known.potential_version}, single points at the published cells
   (`recipes/known_energies.py`), kept to 0.0001 eV/atom; {missing:,} rows have none, because the
-  potential lacks an element, no energy came out, or the computation has not reached them yet:
-  `python recipes/known_energies.py` goes on, `python recipes/make_known.py` packs again.
+  potential lacks an element or no energy came out. `python recipes/known_energies.py` computes
+  what a list of energies lacks, `python recipes/make_known.py` packs the list.
 - Changed: coordinates kept to 1/65536 of the cell, edges to 0.001 Å, angles to 1/300 degree.
 - Cite Jain et al., APL Materials 1, 011002 (2013); Xie et al. (2022) for MP-20, Perov-5 and
   Carbon-24; Baird et al. (2024) for MPTS-52.
