@@ -33,7 +33,7 @@ faults: install
 # The documentation as pages that open from disk; links and names in it are checked.
 site: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # Runs the tutorials and writes what was printed, and the pictures, into their pages.
 tutorials: install
