@@ -23,7 +23,7 @@ import argparse
 import sys
 import time
 import zlib
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +38,7 @@ from crystal_diffusion.networks.properties import (
     PropertyNetworkConfig,
     SiteBatch,
 )
-from crystal_diffusion.prediction.distribution import Calibration, calibrated
+from crystal_diffusion.prediction.distribution import calibrated
 from crystal_diffusion.prediction.formulas import Formula, formula_code, reduced_counts
 from crystal_diffusion.prediction.model import (
     Head,
@@ -399,25 +399,72 @@ def fit_scale(encoded: np.ndarray, errors: np.ndarray) -> np.ndarray:
     return np.append(weights, level - mean @ weights)
 
 
-def crossed(
-    head: Head, said: NetworkAnswer, values: np.ndarray, ends: Calibration
-) -> tuple[Head, Calibration]:
-    """Scale and intervals from one small set: each fifth is judged by a scale of the others."""
-    fold, plain = np.arange(len(values)) % 5, head.guess(said)
-    wrong, scales = np.log10(values) - plain.centre, np.ones(len(values))
-    for k in range(5):
-        made = replace(head, scale=fit_scale(said.encoded[fold != k], wrong[fold != k]))
-        scales[fold == k] = made.guess(said).scale[fold == k]
-    guess = replace(plain, scale=scales)
-    calibration = calibrated(
-        guess, values, guess, values, logarithmic=True, lowest=0.0, low=ends.low, high=ends.high
-    )
-    return replace(head, scale=fit_scale(said.encoded, wrong)), calibration
+@dataclass(frozen=True)
+class Asked:
+    """One line of `PROPERTIES` with the range of its training labels."""
+
+    name: str
+    column: int
+    zero: int
+    unit: float
+    lowest: float
+    logarithmic: bool
+    low: float
+    high: float
+
+    def fitted(self, said: NetworkAnswer, values: np.ndarray, held: NetworkAnswer | None = None,
+               truth: np.ndarray | None = None) -> Head:  # fmt: skip
+        """Head whose errors come from the first crystals, and its intervals from the second.
+
+        Without a second set each fifth of the first is judged by a scale of the others.
+        """
+        nonzero = values > 0 if self.zero >= 0 else np.ones(len(values), dtype=bool)
+        slope, offset = platt(said.outputs[:, self.zero], nonzero) if self.zero >= 0 else (1.0, 0.0)
+        flat = np.zeros(said.encoded.shape[1] + 1)
+        head = Head(self.name, self.column, self.zero, self.unit, slope, offset, flat)
+        plain = head.guess(said)
+        wrong = (np.log10(values) if self.logarithmic else values) - plain.centre
+        head = replace(head, scale=fit_scale(said.encoded[nonzero], wrong[nonzero]))
+        fit = head.guess(said)
+        if held is None or truth is None:
+            fold, scales = np.arange(len(values)) % 5, np.ones(len(values))
+            for k in range(5):
+                rows = nonzero & (fold != k)
+                part = replace(head, scale=fit_scale(said.encoded[rows], wrong[rows]))
+                scales[fold == k] = part.guess(said).scale[fold == k]
+            fit = replace(fit, scale=scales)
+        calibration = calibrated(
+            fit, values, fit if held is None else head.guess(held),
+            values if truth is None else truth, logarithmic=self.logarithmic, lowest=self.lowest,
+            low=self.low, high=self.high, groups=0 if self.logarithmic else 3,
+        )  # fmt: skip
+        return replace(head, calibration=calibration)
+
+    def left_out(self, said: NetworkAnswer, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Errors and whether values are inside, each fifth by a head fitted to the others."""
+        fold = np.arange(len(values)) % 5
+        wrong, inside = np.zeros(len(values)), np.zeros(len(values), dtype=bool)
+        for k in range(5):
+            head = self.fitted(some(said, fold != k), values[fold != k])
+            assert head.calibration is not None
+            guess = head.guess(some(said, fold == k))
+            low, high = head.calibration.interval(guess)
+            truth, found = values[fold == k], head.calibration.value(guess)
+            inside[fold == k] = (truth >= low) & (truth <= high)
+            if self.logarithmic:
+                truth, found = np.log10(truth), np.log10(found)
+            wrong[fold == k] = np.abs(truth - found)
+        return wrong, inside
 
 
-def calibrate(args: argparse.Namespace) -> None:
-    """Heads with intervals on a trained network, written as the shipped file."""
-    weights = load_file(args.network)
+def some(said: NetworkAnswer, rows: np.ndarray) -> NetworkAnswer:
+    """What is said of some of the crystals."""
+    return NetworkAnswer(said.outputs[rows], said.encoded[rows], said.elements[rows])
+
+
+def read_network(path: Path) -> PropertyNetwork:
+    """Trained weights, as rounded as they are shipped."""
+    weights = load_file(path)
     config = PropertyNetworkConfig(
         outputs=len(WEIGHTS),
         elements=weights["element"].shape[1],
@@ -427,7 +474,12 @@ def calibrate(args: argparse.Namespace) -> None:
     )
     network = PropertyNetwork(config)
     network.load_state_dict({name: value.half().float() for name, value in weights.items()})
-    network.eval().requires_grad_(False)
+    return network.eval().requires_grad_(False)
+
+
+def calibrate(args: argparse.Namespace) -> None:
+    """Heads with intervals on a trained network, written as the shipped file."""
+    network = read_network(args.network)
     trained = Crystals(args.sites)
     elements = {int(z) for row in trained.train for z in np.unique(trained.sites[row].numbers)}
     bare = PropertyModel(network, (), frozenset(elements))
@@ -437,35 +489,30 @@ def calibrate(args: argparse.Namespace) -> None:
     heads = []
     for name, label, column, zero, unit, lowest, logarithmic, in_validation in PROPERTIES:
         source = elastic if logarithmic else kept
-        rows = np.ones(len(source.even), dtype=bool) if in_validation else source.even
-        said, values = source.take(label, rows)
+        said, values = source.take(label, np.ones(len(source.even), dtype=bool))
         good = (values > 1) & (values < 700) if logarithmic else np.abs(values) < 6
-        said = NetworkAnswer(said.outputs[good], said.encoded[good], said.elements[good])
-        values = values[good]
-        slope, offset = platt(said.outputs[:, zero], values > 0) if zero >= 0 else (1.0, 0.0)
-        flat = np.zeros(said.encoded.shape[1] + 1)
-        head = Head(name, column, zero, unit, slope, offset, flat)
-        guess = head.guess(said)
-        inward = np.log10(values) if logarithmic else values
-        valued = values > 0 if zero >= 0 else np.ones(len(values), dtype=bool)
-        scale = fit_scale(said.encoded[valued], (inward - guess.centre)[valued])
-        head = replace(head, scale=scale)
-        fit, held, truth = head.guess(said), head.guess(said), values
-        if in_validation:
-            held_said, truth = validation.take(label, validation.even)
-            held = head.guess(held_said)
+        said, values = some(said, good), values[good]
         seen = trained.seen[trained.train][:, column]
         span = unit * seen[np.isfinite(seen)]
         span = 10.0**span if logarithmic else span
-        calibration = calibrated(
-            fit, values, held, truth,
-            logarithmic=logarithmic, lowest=lowest,
-            low=0.0 if zero >= 0 else float(span.min()), high=float(span.max()), groups=3,
-        )  # fmt: skip
-        if logarithmic:
-            head, calibration = crossed(head, said, values, calibration)
-        heads.append(replace(head, calibration=calibration))
-        print(f"{name}: {len(values)} rows for errors, {len(truth)} for intervals", flush=True)
+        low = 0.0 if zero >= 0 else float(span.min())
+        asked = Asked(name, column, zero, unit, lowest, logarithmic, low, float(span.max()))
+        if in_validation:
+            heads.append(asked.fitted(said, values, *validation.take(label, validation.even)))
+            print(f"{name}: {len(values)} rows for errors, even rows for intervals", flush=True)
+            continue
+        heads.append(asked.fitted(said, values))
+        wrong, inside = asked.left_out(said, values)
+        kind = "".join(
+            f", {word} {100 * inside[part].mean():.1f} % (n {part.sum()})"
+            for word, part in (("zero", values == 0), ("not zero", values > 0))
+            if zero >= 0
+        )
+        print(
+            f"{name}: n {len(values)}, each fifth by the others: error {wrong.mean():.4f}, "
+            f"inside {100 * inside.mean():.1f} %{kind}",
+            flush=True,
+        )
     model = PropertyModel(network, tuple(heads), frozenset(elements))
     save_properties(args.out, model, {"trained_on": [path.name for path in args.tables]})
     print(f"{args.out}: {args.out.stat().st_size / 1e6:.2f} MB")

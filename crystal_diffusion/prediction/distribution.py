@@ -28,9 +28,6 @@ GRID = np.linspace(0.0, 1.0, 81)
 TAIL = 0.25
 #: Crystals below which a group has no interval of its own.
 FEWEST_IN_GROUP = 100
-#: The interval of a clear metal is the point zero, and holds more than asked for. Others may then
-#: hold this much less, as long as all together hold what was asked for.
-LEAST_OF_GROUP = 0.86
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,13 +197,10 @@ def calibrated(
 
 
 def _tails(depths: Floats, group: NDArray[np.int64], groups: int) -> tuple[float, ...]:
-    """Tails for all and for each group; the level of groups is the least that holds for all."""
-    large = [g for g in range(groups) if (group == g).sum() >= FEWEST_IN_GROUP]
+    """Tails for all and for each group that is large enough."""
     overall = tail_for(depths)
-    found = dict.fromkeys(range(groups), overall)
-    for level in np.linspace(LEAST_OF_GROUP, LEVEL, 9):
-        found |= {g: tail_for(depths[group == g], float(level)) for g in large}
-        used = np.array([found.get(int(g), overall) for g in group])
-        if (depths >= used).mean() >= LEVEL:
-            break
-    return (overall, *(found[g] for g in range(groups)))
+    found = [
+        tail_for(depths[group == g]) if (group == g).sum() >= FEWEST_IN_GROUP else overall
+        for g in range(groups)
+    ]
+    return (overall, *found)
