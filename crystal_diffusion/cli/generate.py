@@ -50,7 +50,7 @@ def generate(
         float,
         typer.Option(help="Å; free crystals this near to more symmetry get it exactly; 0: never."),
     ] = 0.1,
-    wyckoff: Annotated[str | None, typer.Option(help="For example Ti:1a,Sr:1b,O:3c.")] = None,
+    wyckoff: Annotated[str | None, typer.Option(help="For example Sr:1a,Ti:1b,O:3c.")] = None,
     cell: Annotated[str, typer.Option(help="primitive, conventional or niggli.")] = "niggli",
     charge_neutral: Annotated[
         bool, typer.Option("--charge-neutral", help="Generated elements balance their charges.")

@@ -57,7 +57,7 @@ class Request:
         spacegroup: number or symbol, "any", or None for no request.
         crystal_system: for example "cubic".
         point_group: for example "m-3m".
-        wyckoff: for example "Ti:1a,Sr:1b,O:3c".
+        wyckoff: for example "Sr:1a,Ti:1b,O:3c".
         cell: which cell comes out: "primitive", "conventional" or "niggli".
         charge_neutral: generated elements get a neutral composition by construction, and what
             is given must have one.

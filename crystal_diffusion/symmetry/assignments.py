@@ -62,7 +62,7 @@ class Assignment:
         return sum(self.group.position(site.letter).freedom for site in self.sites)
 
     def __str__(self) -> str:
-        """Such as ``Ti:1a,Sr:1b,O:3c``, what :func:`parse_wyckoff` reads."""
+        """Such as ``Sr:1a,Ti:1b,O:3c``, what :func:`parse_wyckoff` reads."""
         return ",".join(
             f"{chemistry.symbol(s.number)}:{self.group.position(s.letter).label}"
             for s in self.sites
@@ -100,7 +100,7 @@ def cell_share(group: SpaceGroup, cell: str) -> int:
 
 
 def parse_wyckoff(text: str, group: SpaceGroup | str | int) -> Assignment:
-    """``Ti:1a,Sr:1b,O:3c`` (or ``O:8c+24d``, ``O:c``) to an assignment.
+    """``Sr:1a,Ti:1b,O:3c`` (or ``O:8c+24d``, ``O:c``) to an assignment.
 
     Multiplicities are those of the conventional cell, as International Tables prints them.
 
@@ -111,7 +111,7 @@ def parse_wyckoff(text: str, group: SpaceGroup | str | int) -> Assignment:
     group = SpaceGroup.from_any(group)
     items = [item for item in re.split(r"[,;]", text) if item.strip()]
     if not items:
-        raise RequestError("wyckoff is empty; give for example Ti:1a,Sr:1b,O:3c.")
+        raise RequestError("wyckoff is empty; give for example Sr:1a,Ti:1b,O:3c.")
     sites = []
     for item in items:
         match = re.fullmatch(r"\s*([A-Z][a-z]?)\s*:\s*([0-9A-Za-z+\s]+?)\s*", item)
