@@ -158,7 +158,7 @@ def _candidates(
 ) -> list[Proposed]:
     """Candidates of one kind; the mix is what a discovery would choose to relax first.
 
-    Noise is taken as it comes; of chosen noise ten are drawn for each, and the built-in network
+    Noise is taken as it comes; of chosen noise twenty are drawn for each, and the built-in network
     orders them.
     """
     settings = DiscoverySettings(

@@ -60,7 +60,7 @@ _SHARES = {proposing.PROTOTYPE: 0.5, proposing.EXCHANGE: 0.35, proposing.NOISE: 
 #: Candidates from noise cost network calls: no more than this in one round.
 _MOST_FROM_NOISE = 48
 #: Candidates that are drawn from noise for each that is chosen, where noise is chosen from alone.
-_DRAWN_FROM_NOISE = 10
+_DRAWN_FROM_NOISE = 20
 #: Rounds in a row that give nothing to relax, after which the search has run dry.
 _DRY = 3
 
@@ -342,12 +342,13 @@ class Discovery:
         return {start: max(0.08, rate / total) for start, rate in rates.items()}
 
     def _fresh(self, pool: Sequence[Proposed]) -> list[Proposed]:
-        """Those that are valid, of known elements, and neither twins nor relaxed before."""
+        """Those that are wished for, valid, and neither twins nor relaxed before."""
         elements = self.potential.elements
+        counts = [proposing.counts_of(p.structure) for p in pool]
         usable = [
             p
-            for p in pool
-            if elements is None or set(p.structure.composition.get_el_amt_dict()) <= elements
+            for p, own in zip(pool, counts, strict=True)
+            if self.settings.wish.allows(own) and (elements is None or set(own) <= elements)
         ]
         validator = PhysicsValidator()
         reports = validator.validate_many([p.structure for p in usable], processes=1)

@@ -180,7 +180,7 @@ class Proposing:
             new = choices[int(rng.integers(len(choices)))]
             structure = parent.structure.copy()
             structure.replace_species({Element.from_Z(old): Element.from_Z(new)})
-            if self.wish.allows(_counts(structure)):
+            if self.wish.allows(counts_of(structure)):
                 yield Proposed(structure, EXCHANGE, parent.kind)
 
     def noise(self, seed: int, count: int) -> Iterator[Proposed]:
@@ -238,10 +238,11 @@ class Proposing:
         for site, role in enumerate(roles.tolist()):
             filled.replace(site, int(numbers[role]))
         filled.scale_lattice(structure.volume * after / before)
-        return filled if self.wish.allows(_counts(filled)) else None
+        return filled if self.wish.allows(counts_of(filled)) else None
 
 
-def _counts(structure: Structure) -> dict[str, int]:
+def counts_of(structure: Structure) -> dict[str, int]:
+    """Atoms of each element in the cell."""
     return {k: round(v) for k, v in structure.composition.get_el_amt_dict().items()}
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pymatgen.core import Lattice, Structure
 
 from crystal_diffusion.discovery.comparison import (
     StrategyFigures,
@@ -19,6 +20,7 @@ from crystal_diffusion.discovery.comparison import (
     strategies_table,
 )
 from crystal_diffusion.discovery.loop import Discovery, DiscoverySettings
+from crystal_diffusion.discovery.proposing import Proposed
 from crystal_diffusion.discovery.reporting import write_discovery
 from crystal_diffusion.discovery.wish import Budget, Wish
 from crystal_diffusion.energy import potentials
@@ -29,6 +31,7 @@ from crystal_diffusion.files import locked
 from crystal_diffusion.generation.generator import CrystalGenerator
 from crystal_diffusion.generation.loading import load
 from crystal_diffusion.known.index import KnownCrystals, load_known
+from tests.crystals import small_rock_salt
 
 SYMBOLS = ("Na", "Sb", "S")
 
@@ -189,6 +192,17 @@ def test_what_is_chosen_is_what_the_network_puts_near_the_hull(
     above = [search._guesses([p.structure])[0] for p in chosen]
     usual = search._guesses([p.structure for p in drawn])
     assert len(chosen) == 4 and np.mean(above) < np.median(usual)
+
+
+def test_what_is_not_wished_for_is_not_relaxed(
+    generator: CrystalGenerator, known: KnownCrystals, tmp_path: Path
+) -> None:
+    search = Discovery(tmp_path, settings(), generator, known)
+    search._open_logs()
+    metal = Structure(Lattice.cubic(4.3), ["Na", "Na"], [[0] * 3, [0.5] * 3])
+    salt, other = small_rock_salt("Na", "S"), small_rock_salt("Na", "Cl")
+    pool = [Proposed(s, "noise") for s in (metal, salt, other, salt.copy())]
+    assert [p.structure for p in search._fresh(pool)] == [salt]
 
 
 def test_what_gives_no_energies_discovers_nothing(

@@ -8,6 +8,7 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Lattice, Structure
 
 from crystal_diffusion.matching import StructureMatch, group_near, group_structures
+from crystal_diffusion.matching.grouping import group_relaxed
 
 
 def variants(crystals: list[Structure], count: int) -> list[Structure]:
@@ -92,3 +93,29 @@ def test_near_groups_leave_what_cannot_be_compared_alone() -> None:
     salt = Structure(Lattice.cubic(4.2), ["Mg", "O"], [[0] * 3, [0.5] * 3])
     flat = Structure(Lattice(np.diag([3.0, 3, 1e-9])), ["Mg", "O"], [[0] * 3, [0.5] * 3])
     assert group_near([salt, flat, salt, flat]) == [0, 1, 0, 2]
+
+
+def test_relaxed_crystals_are_grouped_alike_in_both_orders(crystals: list[Structure]) -> None:
+    rng = np.random.default_rng(11)
+    for crystal in crystals[:8]:
+        for step in (0.005, 0.03, 0.1, 0.3):
+            pair = [crystal, permuted(displaced(crystal, step, rng), rng)]
+            one, two = group_relaxed(pair, [None, None]), group_relaxed(pair[::-1], [None, None])
+            assert one == two
+    near = [crystals[0], displaced(crystals[0], 0.005, rng)]
+    assert group_relaxed(near, [None, None]) == [0, 0]
+
+
+def test_relaxed_crystals_of_different_energy_are_not_one() -> None:
+    blende, wurtzite = (
+        Structure.from_spacegroup("F-43m", Lattice.cubic(5.41), ["Zn", "S"], [[0] * 3, [0.25] * 3]),
+        Structure.from_spacegroup(
+            "P6_3mc",
+            Lattice.hexagonal(3.82, 6.26),
+            ["Zn", "S"],
+            [[1 / 3, 2 / 3, 0], [1 / 3, 2 / 3, 0.375]],
+        ),
+    )
+    assert group_relaxed([blende, wurtzite], [-3.0, -3.0]) == [0, 1]
+    assert group_relaxed([blende, blende.copy()], [-3.0, -2.996]) == [0, 0]
+    assert group_relaxed([blende, blende.copy()], [-3.0, -2.99]) == [0, 1]
