@@ -214,3 +214,42 @@ def test_odd_texts_end_in_one_of_the_lists(text: str) -> None:
 )
 def test_edits(a: str, b: str, off: int) -> None:
     assert edits(a, b, 2) == off
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("exclude toxic elements such as Pb, Cd, Hg", {"exclude": ("Pb", "Cd", "Hg")}),
+        ("avoid costly elements like Pt and Rh", {"exclude": ("Pt", "Rh")}),
+        ("1 eV < gap < 2 eV", {"properties": {"band_gap": (1.0, 2.0)}}),
+        ("2000 meV >= gap > 1 eV", {"properties": {"band_gap": (1.0, 2.0)}}),
+        ("band gap above 1 eV and below 2 eV", {"properties": {"band_gap": (1.0, 2.0)}}),
+        ("gap from 4 eV upwards", {"properties": {"band_gap": (4.0, None)}}),
+        ("G over 100 GPa", {"properties": {"shear_modulus": (100.0, None)}}),
+        ("sodium chloride at 10 GPa", {"elements": ("Na", "Cl")}),
+        ("CoTe in nickel arsenide structure", {"formula": "CoTe", "structure_type": "nias"}),
+    ],
+)
+def test_kinds_that_were_misread(text: str, asked: dict[str, object]) -> None:
+    assert dict(read_text(text).asked) == asked
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("nitrides of group III elements", "group III"),
+        ("III-V semiconductors", "III-V"),
+        ("oxides with group 14 elements", "group 14"),
+        ("a carbide that is not tungsten carbide", "not tungsten carbide"),
+    ],
+)
+def test_what_is_not_understood_is_said_and_makes_no_field(text: str, named: str) -> None:
+    reading = read_text(text)
+    assert named in [ignored.words for ignored in reading.ignored]
+    assert "I" not in reading.asked.get("elements", ()) and "exclude" not in reading.asked
+
+
+def test_bounds_that_exclude_each_other_and_letters_for_elements() -> None:
+    assert read_text("gap above 5 eV and below 2 eV").contradictory
+    assert read_text("ABO3 with A = Ba").asked["num_elements"] == (2, 5)
+    assert set(read_text("CsBX3 compounds").asked["elements"]) == {"Cs"}

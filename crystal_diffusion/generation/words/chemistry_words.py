@@ -150,9 +150,35 @@ class ChemistryReader:
         """Lists behind a negation, and what "free" stands behind."""
         for i, item in enumerate(self.items):
             if item.kind == "neg" and self._free(i):
-                self._exclude(self._listed(i + 1), i)
+                listed = self._listed(i + 1) or self._listed(self._examples(i + 1))
+                if listed and self._compound(listed[0]):
+                    self._ignore_compound(listed[0], i)
+                    continue
+                self._exclude(listed, i)
             elif item.kind == "free" and self._free(i):
                 self._exclude(self._before(i), i)
+
+    def _compound(self, i: int) -> bool:
+        """Whether a compound of two words begins here: tungsten carbide."""
+        return self._kind(i) == "element" and self._kind(i + 1) == "anion"
+
+    def _ignore_compound(self, first: int, sign: int) -> None:
+        rows = (sign, first, first + 1)
+        self.taken.update(rows)
+        named = " ".join(self.items[row].text for row in rows)
+        self.found.ignored.append((named, "a compound cannot be left out, elements can"))
+
+    def _examples(self, place: int) -> int:
+        """Where the list begins in "costly elements such as Pt"; the end if there is none."""
+        for i in range(place, min(place + 8, len(self.items))):
+            if self._kind(i) in ("stop", "comma", "open", "close") or self._chemical(i):
+                break
+            pair = " ".join(item.text.lower() for item in self.items[i : i + 2])
+            if self._kind(i) in ("like", "colon") or pair.split(" ")[0] in ("namely", "especially"):
+                return i + 1
+            if pair in ("such as", "for example", "for instance"):
+                return i + 2
+        return len(self.items)
 
     def _listed(self, place: int) -> list[int]:
         """Items of a list from ``place`` on."""
@@ -447,7 +473,9 @@ class ChemistryReader:
         if "close" in kinds:
             self.found.others = False
         else:
-            self.found.others = openers or lone or not self._cations
+            # ABO3 with A = Ba: B is left open.
+            letters = any(item.kind == "generic" for item in self.items)
+            self.found.others = openers or lone or letters or not self._cations
 
 
 def _symbol(item: Item) -> str:

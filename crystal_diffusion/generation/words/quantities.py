@@ -85,6 +85,14 @@ def read_quantities(items: Sequence[Item], taken: set[int]) -> list[Bound]:
     place = 0
     last: str | None = None
     while place < len(items):
+        chain = _chained(items, place)
+        if chain is not None and not taken & set(range(place, chain[1].end)):
+            target, said = chain
+            taken |= set(range(place, said.end))
+            words = " ".join(item.text for item in items[place : said.end])
+            bounds.append(_bound(target, said, words))
+            last, place = target, said.end
+            continue
         said = _said(items, place)
         if said is None or said.first in taken:
             place += 1
@@ -106,6 +114,36 @@ def read_quantities(items: Sequence[Item], taken: set[int]) -> list[Bound]:
             last = target
         place = said.end
     return bounds
+
+
+def _chained(items: Sequence[Item], first: int) -> tuple[str, _Said] | None:
+    """A property or count between two numbers, as in "1 eV < gap < 2 eV", and what it is of."""
+    said = _Said(first, first + 1)
+    if items[first].kind != "number":
+        return None
+    _take_unit(items, said)
+    unit, said.unit = said.unit, None
+    signs: list[str] = []
+    for kinds in (("compare",), ("property", "count"), ("compare",), ("number",)):
+        if said.end >= len(items) or items[said.end].kind not in kinds:
+            return None
+        if kinds == ("compare",):
+            signs.append(str(items[said.end].value))
+        said.end += 1
+    target, value = str(items[said.end - 3].value), float(items[said.end - 1].value)
+    _take_unit(items, said)
+    if {sign[0] for sign in signs} not in ({"<"}, {">"}) or (target == "crystals"):
+        return None
+    ends = [(float(items[first].value), unit), (value, said.unit)]
+    if unit is not None and said.unit is not None:
+        ends[0] = (ends[0][0] * _ratio(unit, said.unit), said.unit)
+    said.unit = said.unit or unit
+    if signs[0][0] == ">":
+        ends.reverse()
+        signs.reverse()
+    said.low, said.high = ends[0][0], ends[1][0]
+    said.strict_low, said.strict_high = signs[0] in "<>", signs[1] in "<>"
+    return target, said
 
 
 def _said(items: Sequence[Item], first: int) -> _Said | None:

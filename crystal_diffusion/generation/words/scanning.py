@@ -294,7 +294,17 @@ def scan(text: str) -> list[Item]:
 
 
 def _next(text: str, at: int, before: list[Item]) -> Item:
-    for reader in (_group, _point_group, _signs, _number, _unit, _role, _symbols, _phrase):
+    for reader in (
+        _columns,
+        _group,
+        _point_group,
+        _signs,
+        _number,
+        _unit,
+        _role,
+        _symbols,
+        _phrase,
+    ):
         item = reader(text, at, before)
         if item is not None:
             return item
@@ -302,6 +312,25 @@ def _next(text: str, at: int, before: list[Item]) -> Item:
     if match is None:
         return Item("skip", None, text[at], at, at + 1)
     return _misspelled(match[0], at) or Item("unknown", None, match[0], at, match.end())
+
+
+_COLUMN = r"(?:I{1,3}|IV|VI{0,3})"
+#: Group III, groups IIIA and VA, group 14 elements; III-V, II-VI2.
+_COLUMNS = re.compile(
+    rf"groups?[\s-]+{_COLUMN}[ABab]?(?:\s*(?:,|and|or|to|-|/)\s*{_COLUMN}[ABab]?)*(?![A-Za-z])"
+    rf"|groups?[\s-]+\d{{1,2}}(?:\s*(?:,|and|or|to|-)\s*\d{{1,2}})*(?=\s+(?:element|metal|atom))"
+    rf"|(?=\S*II|\S*IV|\S*VI){_COLUMN}(?:-{_COLUMN}\d?)+(?![A-Za-z])"
+)
+
+
+def _columns(text: str, at: int, before: list[Item]) -> Item | None:
+    """Groups of the periodic table by number, which are not elements of such symbols."""
+    match = _COLUMNS.match(text, at) if _starts_word(text, at) else None
+    named = before[-1].text.lower() if before else ""
+    if match is None or named in ("space", "point", "symmetry"):
+        return None
+    reason = "groups of the periodic table are not known; name the elements or a family"
+    return Item("unasked", reason, match[0], at, match.end())
 
 
 def _starts_word(text: str, at: int) -> bool:
@@ -495,7 +524,11 @@ def _symbols(text: str, at: int, before: list[Item]) -> Item | None:
     generic = re.fullmatch(r"(?:[ABMXR]|Ln|RE|[A-Z][a-z]?|\d+|[()])+", found)
     if generic is not None and re.search(r"A|X|M(?![a-z])|R(?![a-z])|Ln", found):
         anions = ("O", "F", "Cl", "N", "S", "H")
-        named = [symbol for symbol in re.findall(r"[A-Z][a-z]?", found) if symbol in anions]
+        named = [
+            symbol
+            for symbol in re.findall(r"[A-Z][a-z]?", found)
+            if symbol in anions or (len(symbol) == 2 and symbol in chemistry.NUMBERS)
+        ]
         return Item("generic", tuple(named), found, at, end)
     return None
 
@@ -503,10 +536,12 @@ def _symbols(text: str, at: int, before: list[Item]) -> Item | None:
 def _typed_formula(text: str, at: int, found: str, before: list[Item]) -> Item | None:
     """A type compound before "type", or before "structure" where other elements are named."""
     end = at + len(found)
-    after = re.compile(r"[\s-]*(type|prototype|structured?|lattice)\b", re.I).match(text, end)
+    after = re.compile(
+        r"[\s-]*(type|prototype|structure[\s-]+type|structured?|lattice)\b", re.I
+    ).match(text, end)
     if after is None or len(found) < 3:
         return None
-    sure = after[1].lower() in ("type", "prototype", "structured")
+    sure = after[1].lower() not in ("structure", "lattice")
     codes = words.type_codes()
     if found.lower() in codes:
         led = re.search(r"\b(?:in|with|adopt\w*|having|has|of)\s+(?:the\s+|an?\s+)?$", text[:at])
@@ -519,18 +554,21 @@ def _typed_formula(text: str, at: int, found: str, before: list[Item]) -> Item |
     return None
 
 
+_MODULI: Mapping[str, str] = {"K": "bulk_modulus", "G": "shear_modulus"}
+#: What follows K or G where they are moduli.
+_COMPARED = re.compile(
+    r"\s*(?:>|<|=|~|of\s+\d|"
+    r"(?:above|below|over|under|at least|at most|between|exceeding)\s+\d)"
+)
+
+
 def _one_symbol(text: str, at: int, found: str, before: list[Item]) -> Item | None:
     end = at + len(found)
+    rest = text[end:]
+    if found in _MODULI and _COMPARED.match(rest):
+        return Item("property", _MODULI[found], found, at, end)
     if found == "A" or found not in chemistry.NUMBERS:
         return None
-    modulus = {"K": "bulk_modulus", "G": "shear_modulus"}.get(found)
-    rest = text[end:]
-    if found == "K" and re.match(
-        r"\s*(?:>|<|=|~|of\s+\d|"
-        r"(?:above|below|over|under|at least|at most|between|exceeding)\s+\d)",
-        rest,
-    ):
-        return Item("property", modulus, found, at, end)
     temperature = re.match(r"\s*(?:>|<|=|~|(?:of|above|below|over|near|around)\s+\d)", rest)
     if found == "No":
         return None
@@ -626,9 +664,24 @@ def _phrase(text: str, at: int, before: list[Item]) -> Item | None:
         for form in _singulars(said):
             if form in known and known[form][1] != "":
                 kind, value = known[form]
+                if not _meant(text, said, kind, end):
+                    continue
                 item = Item(kind, value, text[at:end], at, end)
                 return _with_charge(text, item) if kind == "element" else item
     return None
+
+
+def _meant(text: str, said: str, kind: str, end: int) -> bool:
+    """Whether a phrase is what it looks like, by what follows.
+
+    "And below" before a number begins a second bound; a compound's name is a structure type only
+    before "structure" or "type".
+    """
+    if kind == "compare_after" and said.startswith(("and ", "or ")):
+        return re.match(r"\s*(?:about\s+|the\s+)?[\d.]", text[end:]) is None
+    if kind == "type" and " " in said and said.split()[-1] in words.anions():
+        return re.match(r"[\s-]*(?:type|structure|prototype|lattice)", text[end:]) is not None
+    return True
 
 
 def _with_charge(text: str, item: Item) -> Item:
