@@ -87,11 +87,10 @@ def read_quantities(items: Sequence[Item], taken: set[int]) -> list[Bound]:
     while place < len(items):
         chain = _chained(items, place)
         if chain is not None and not taken & set(range(place, chain[1].end)):
-            target, said = chain
-            taken |= set(range(place, said.end))
-            words = " ".join(item.text for item in items[place : said.end])
-            bounds.append(_bound(target, said, words))
-            last, place = target, said.end
+            last, end = chain[0], chain[1].end
+            taken |= set(range(place, end))
+            bounds.append(_bound(last, chain[1], " ".join(i.text for i in items[place:end])))
+            place = end
             continue
         said = _said(items, place)
         if said is None or said.first in taken:
@@ -121,8 +120,8 @@ def _chained(items: Sequence[Item], first: int) -> tuple[str, _Said] | None:
     said = _Said(first, first + 1)
     if items[first].kind != "number":
         return None
-    _take_unit(items, said)
-    unit, said.unit = said.unit, None
+    first_unit = _unit_at(items, said.end)
+    said.end += first_unit is not None
     signs: list[str] = []
     for kinds in (("compare",), ("property", "count"), ("compare",), ("number",)):
         if said.end >= len(items) or items[said.end].kind not in kinds:
@@ -134,14 +133,14 @@ def _chained(items: Sequence[Item], first: int) -> tuple[str, _Said] | None:
     _take_unit(items, said)
     if {sign[0] for sign in signs} not in ({"<"}, {">"}) or (target == "crystals"):
         return None
-    ends = [(float(items[first].value), unit), (value, said.unit)]
-    if unit is not None and said.unit is not None:
-        ends[0] = (ends[0][0] * _ratio(unit, said.unit), said.unit)
-    said.unit = said.unit or unit
+    ends = [float(items[first].value), value]
+    if first_unit is not None:
+        ends[0] *= _ratio(first_unit, said.unit)
+        said.unit = said.unit or first_unit
     if signs[0][0] == ">":
         ends.reverse()
         signs.reverse()
-    said.low, said.high = ends[0][0], ends[1][0]
+    said.low, said.high = ends
     said.strict_low, said.strict_high = signs[0] in "<>", signs[1] in "<>"
     return target, said
 
@@ -248,6 +247,11 @@ def _take_unit(items: Sequence[Item], said: _Said) -> None:
     if said.end < len(items) and items[said.end].kind == "unit":
         said.unit = str(items[said.end].value)
         said.end += 1
+
+
+def _unit_at(items: Sequence[Item], place: int) -> str | None:
+    here = items[place : place + 1]
+    return str(here[0].value) if here and here[0].kind == "unit" else None
 
 
 def _upper(items: Sequence[Item], place: int, between: bool) -> int | None:
