@@ -111,6 +111,16 @@ def append_to(path: Path) -> IO[bytes]:
         ) from error
 
 
+def refuse_file(folder: Path) -> None:
+    """Refuse a file where a folder is to be made.
+
+    Raises:
+        InputError: names it.
+    """
+    if folder.is_file():
+        raise InputError(f"{_short(folder)} is a file, a folder is needed; give another name.")
+
+
 def make_folder(folder: Path) -> Path:
     """Make a folder and those above it.
 
@@ -120,6 +130,7 @@ def make_folder(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
+        refuse_file(folder)
         reason = getattr(error, "strerror", None) or error
         raise InputError(
             f"{_short(folder)}: cannot be made ({reason}); choose another place to write to."

@@ -131,6 +131,8 @@ def generate(
         raise InputError(
             f"--executor works on processors, --device {device} was asked for; give one of them."
         )
+    if host is not None and not add:
+        raise InputError("--host needs what is to be added to it; give for example --add Li2.")
     generator = load(model, device, library)
     request = Request(
         formula=formula,

@@ -157,9 +157,15 @@ LEAST: Mapping[str, float | int] = {
     "kpoints": 0.0,
     "largest_volume": 0.0,
     "min_distance": 0,
+    "above_hull": 0,
+    "symmetrise": 0.0,
+    "port": 1,
+    "at_once": 1,
 }
 #: Verbs whose words are files or folders that must be there.
-_READERS = ("check", "train", "validate", "view", "report", "relax", "screen", "evaluate", "dft")
+_READERS = (
+    "check", "train", "validate", "view", "report", "relax", "screen", "evaluate", "dft", "predict",
+)  # fmt: skip
 #: Verbs whose first word is a model.
 _LOADERS = ("generate", "distill", "inspect")
 _FORMULA = re.compile(r"(?:[A-Z][a-z]?\d*)+")
@@ -172,6 +178,9 @@ _STRUCTURE = (".cif", ".vasp", ".poscar", ".xyz", ".extxyz", ".json", ".traj", "
 def wrong_verb(words: Sequence[str], verbs: Sequence[str]) -> str:
     """What to say where the first word is no verb."""
     word = words[0]
+    if word.lower() in ("help", "man"):
+        verb = next((other for other in words[1:] if other in verbs), "")
+        return f"write crystal-diffusion {verb} --help".replace("  ", " ")
     later = next((other for other in words[1:] if other in verbs), "")
     if word.startswith("-"):
         verb = later or "generate"
@@ -305,7 +314,21 @@ def _settled_option(verb: str, name: str, options: Sequence[str]) -> str:
         if plain in ("--gpu", "--cuda", "--cpu"):
             offer += " cpu" if plain == "--cpu" else " cuda"
         raise ValueError(f"{name} is no option of {verb}; did you mean {offer}?")
+    elsewhere = [other for other in ("generate", "train", "screen") if plain in _OF_VERBS[other]]
+    if elsewhere and verb not in elsewhere:
+        raise ValueError(
+            f"{name} is no option of {verb} but of {elsewhere[0]}; did you mean "
+            f"crystal-diffusion {elsewhere[0]} {name}?"
+        )
     raise ValueError(f"{name} is no option of {verb}; crystal-diffusion {verb} --help lists them")
+
+
+#: What is asked of verbs that do not have it.
+_OF_VERBS: Mapping[str, tuple[str, ...]] = {
+    "generate": ("--formula", "--spacegroup", "--space-group", "--text", "--lattice", "--host"),
+    "train": ("--epochs", "--learning-rate", "--from-scratch"),
+    "screen": ("--potential", "--potentials", "--top", "--relax-steps", "--stages"),
+}
 
 
 def _refuse_no_value(name: str, rest: Sequence[str], options: Sequence[str]) -> None:
@@ -315,19 +338,24 @@ def _refuse_no_value(name: str, rest: Sequence[str], options: Sequence[str]) -> 
         raise ValueError(f"{name} needs a value{after}; write it after the option: {name} VALUE")
 
 
+#: Numbers that make sense, where 20 and 0.5 do not.
+_EXAMPLES = {"--port": "8765", "--learning-rate": "1e-4", "--seconds": "20", "--lattice": "5"}
+
 # ---- values ---------------------------------------------------------------------------------
 
 
 def wrong_kind(option: str, text: str, kind: str) -> str:
     """That a text is no number of a kind, with an example; empty for one."""
     if kind == "integer" and not re.fullmatch(r"[-+]?\d+", text.strip()):
-        return f"{option} {text!r} is no whole number; give for example {option} 20."
+        example = _EXAMPLES.get(option, "20")
+        return f"{option} {text!r} is no whole number; give for example {option} {example}."
     try:
         if kind in ("integer", "float"):
             float(text)
     except ValueError:
         percent = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", text)
-        example = f"{float(percent[1]) / 100:g}" if percent else "0.5"
+        usual = _EXAMPLES.get(option, "0.5")
+        example = f"{float(percent[1]) / 100:g}" if percent else usual
         return f"{option} {text!r} is no number; give for example {option} {example}."
     return ""
 
@@ -404,8 +432,12 @@ def wrong_words(verb: str, words: Sequence[str], most: int | None, example: str)
             if offer:
                 what = "file or folder" if verb in _READERS else "model"
                 return f"{word}: no such {what}{offer}"
+        if verb in _READERS and not Path(word).exists() and _is_formula(word):
+            return f"{word} is no file; did you mean crystal-diffusion generate --formula {word}?"
     if most is None or len(words) <= most:
         return ""
+    if most == 0:
+        return f"{verb} does not know what to do with {words[0]!r}; for example: {example}"
     files = [word for word in words if Path(word).exists()]
     if len(files) == len(words) or all(Path(word).suffix in _STRUCTURE for word in words):
         folder = Path(words[0]).parent

@@ -178,6 +178,11 @@ def find_files(source: str | Path) -> tuple[list[tuple[Path, str]], list[Path]]:
         found = sorted(Path(p) for p in glob.glob(str(path), recursive=True) if Path(p).is_file())
         root = Path(os.path.commonpath([p.parent for p in found])) if found else path.parent
     else:
+        if "://" in str(source):
+            raise InputError(
+                f"{source} is an address, and nothing is loaded from the network here; give a "
+                "file, or fetch from a database with `crystal-diffusion fetch`."
+            )
         raise InputError(f"{source} does not exist; give a file, a folder or a glob.")
     known = _among_others(found) if path.is_dir() else [p for p in found if format_of(p)]
     ignored = sorted(set(found) - set(known))

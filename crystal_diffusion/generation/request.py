@@ -125,6 +125,11 @@ class Request:
             )
         if self.lattice is not None:
             check_cell(self.lattice)
+        if self.formula and self.host is not None:
+            raise RequestError(
+                "formula and host exclude each other; the host and what is added to it make the "
+                "composition."
+            )
         if self.add and self.host is None:
             raise RequestError("add needs a host structure; give one with --host FILE.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from crystal_diffusion.energy.relaxation import RelaxLimits
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.files import file_name
+from crystal_diffusion.parallel.executors import make_executor
 from crystal_diffusion.runs.folder import MANIFEST, RunFolder
 
 if TYPE_CHECKING:
@@ -66,6 +68,11 @@ class ScreenSettings:
             raise InputError(
                 f"stages: {', '.join(unknown)} unknown; choose from {', '.join(STAGES)}"
             )
+        if not self.executor.startswith("batch"):
+            make_executor(self.executor, self.processes)  # an unknown name is refused here
+        for place in self.reference:
+            if not glob.has_magic(str(place)) and not place.exists():
+                raise InputError(f"reference: {place} does not exist; give a file or a folder.")
         if self.refine_hull is not None and not self.refine_hull > 0:
             raise InputError(f"refine_hull: {self.refine_hull} given, but it must be above 0 eV")
         if self.top < 0:

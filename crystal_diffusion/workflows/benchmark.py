@@ -157,6 +157,10 @@ def benchmark(
         for record in iter_crystals(str(split), primitive=True)
         if record.structure is not None
     }
+    if not targets:
+        raise InputError(
+            f"{split} holds no crystal that can be read; see `crystal-diffusion check {split}`."
+        )
     return run_benchmark(
         name,
         predictors_for(generator, predictors, settings),

@@ -21,7 +21,7 @@ from crystal_diffusion.data.training_set import (
 )
 from crystal_diffusion.device import resolve_device
 from crystal_diffusion.diffusion.joint import JointConfig, JointDiffusion, LatticeStatistics
-from crystal_diffusion.files import locked, make_folder
+from crystal_diffusion.files import locked, make_folder, refuse_file
 from crystal_diffusion.generation.generator import CrystalGenerator
 from crystal_diffusion.generation.loading import PRETRAINED, base_header, load
 from crystal_diffusion.prediction.model import default_properties
@@ -107,6 +107,7 @@ def train(
         check_labels(name, labelled(dataset, name)[1])
     plain = training.learning_rate is not None
     plain |= training.length_given and base != PRETRAINED
+    refuse_file(Path(out))  # not after the cost was measured
     started = None if base is None else load(base, training.device)
     if started is not None and started.knows_pretrained and not plain:
         generator, summary = adapt_model(

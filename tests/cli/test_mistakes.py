@@ -182,6 +182,65 @@ fetch optimade | for example: crystal-diffusion fetch optimade
 demo -n 0 | give at least 1
 doctor --fix | --help lists them
 cache clean | 'clear'
+app cif | app does not know what to do with 'cif'; for example
+app --port abc | give for example --port 8765
+app --port 0 | give at least 1
+app --folder notes.txt | notes.txt is a file, a folder is needed
+generate --out notes.txt --formula NaCl -n 1 | notes.txt is a file, a folder is needed
+train cif --out notes.txt | notes.txt is a file, a folder is needed
+train cif --learning-rate fast | give for example --learning-rate 1e-4
+train https://example.org/data.cif | is an address
+train table.csv | name it 'cif'
+train cif --property gap | is no column of numbers in the data
+train cif --start-from nomodel | give the folder that
+train cif --formula NaCl | but of generate; did you mean crystal-diffusion generate --formula?
+train NaCl | did you mean crystal-diffusion generate --formula NaCl?
+predict | predict needs SOURCES; for example
+predict NaCl | did you mean crystal-diffusion generate --formula NaCl?
+predict --formula NaCl | but of generate; did you mean crystal-diffusion generate --formula?
+predict notes.txt | rename it to .cif
+predict cif --epochs 3 | but of train; did you mean crystal-diffusion train --epochs?
+discover --formula NaCl | but of generate; did you mean crystal-diffusion generate --formula?
+discover --elements Na-Sb-S | give symbols such as Na,Sb,S
+discover --elements Na | a discovery needs two or more
+discover --elements Na,Cl --minutes 0 | give a number above 0
+discover --elements Na,Cl --above-hull -1 | give at least 0
+discover --family ABO33x | give letters with counts, such as ABX3
+distill | say with --data which crystals
+distill nomodel | give the folder that
+distill pretrained --steps 0 | give at least 1
+fetch mp Li-Fe-O --limit 0 | give at least 1
+fetch optimade Li-Fe-O --provider nowhere | give its address
+fetch optimade "elements HAS Li" --limit 1 | give --provider NAME or its address
+fetch materials-project Li | choose optimade, mp, cod or icsd
+benchmark mp20 --split nofile.parquet | does not exist; give a file
+benchmark mp20 --split table.csv | holds no crystal that can be read
+benchmark discovery --sources noize | choose from noise
+generate --property gap | write a name and a range
+generate --property "hardness>20" | Known are formation_energy
+generate --property "band_gap=3..2" | give the smaller number first
+generate --property band_gap=wide | is no number or range
+generate --property "band_gap > 2 GPa" | is no unit of band_gap; give eV
+generate --text "" | is empty; give one, or leave it out
+generate --like-training 2 | give a number between 0 and 1
+generate --guidance -1 | give a number from 0 to 20
+generate --select 0 | give a whole number from 1 to 1000
+generate --symmetrise -1 --formula NaCl | give a number above 0
+generate --host cif/0.cif | give for example --add Li2
+generate --host cif/0.cif --add Xx | write element symbols and numbers
+generate --host cif/0.cif --add Li2 --formula NaCl | formula and host exclude each other
+screen cif --executor dask | choose local, here
+screen cif --reference nofolder | give a file or a folder
+screen cif --stages relax,hul | choose from validate, group, relax
+screen cif --potentials diep,magic | choose from
+relax cif --time-limit 0 | give a number above 0
+evaluate cif --reference nofile | does not exist; give a file
+validate cif --limits notes.txt | is no valid TOML
+validate cif --rows -1 | give at least 0
+check cif --min-distance -1 | give at least 0
+help generate | write crystal-diffusion generate --help
+help | write crystal-diffusion --help
+doctor now | does not know what to do with 'now'
 """
 CASES = [tuple(line.split(" | ")) for line in MISTAKES.strip().splitlines()]
 
@@ -194,6 +253,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number, element in enumerate(("Cu", "Al", "Ag")):
         bulk(element).write(folder / "cif" / f"{number}.cif")
     (folder / "notes.txt").write_text("hello")
+    (folder / "table.csv").write_text("formula,gap\nNaCl,5\n")
     return folder
 
 
