@@ -21,7 +21,7 @@ mutants: install
 	$(BIN)/python -m tests.mutants
 
 # Damaged files, run folders, models and argument lists; the same command goes on where it was.
-FUZZ ?= --readers 1000000 --runs 20000 --models 5000 --arguments 2000
+FUZZ ?= --readers 1000000 --runs 20000 --models 5000 --arguments 2000 --folders 5000
 fuzz: install
 	$(BIN)/python tests/fuzz/fuzz.py $(FUZZ) --state fuzz.json
 

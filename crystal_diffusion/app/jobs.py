@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -36,6 +37,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     started REAL, ended REAL, pid INTEGER, exit_code INTEGER, problem TEXT NOT NULL DEFAULT ''
 )
 """
+_ID = re.compile(r"[0-9a-f]{12}")
 #: Bytes of a log that are kept for the page.
 _LOG_TAIL = 16_384
 #: A worker that has not taken its lock after this many seconds never started.
@@ -43,6 +45,10 @@ _STARTS_WITHIN_S = 60.0
 QUEUED, RUNNING, DONE, PARTIAL, FAILED, CANCELLED, LOST = (
     "queued", "running", "done", "partial", "failed", "cancelled", "lost",
 )  # fmt: skip
+
+
+#: By the exit code of the command line.
+_STATES = {0: DONE, 1: PARTIAL, 130: CANCELLED}
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,8 @@ class Jobs:
             self._table.execute("PRAGMA journal_mode=WAL")
             self._table.execute(_TABLE)
             self._table.commit()
-        except sqlite3.Error as error:
+            self.all()
+        except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:
             raise InputError(
                 f"{folder / 'jobs.sqlite'}: cannot be used ({error}); choose another --folder, or "
                 "move that file away to begin with an empty list."
@@ -183,7 +190,6 @@ class Jobs:
         place = make_folder(self.place(key))
         if planned.out.endswith("/predicted"):
             make_folder(place / "predicted")  # for the table that the command will write
-        write_text(place / "job.json", json.dumps({"commands": planned.commands}))
         with self._lock:
             self._table.execute(
                 "INSERT INTO jobs (id, kind, title, answers, commands, out, state, created) "
@@ -198,10 +204,13 @@ class Jobs:
         return self.get(key)
 
     def answers(self, key: str) -> dict[str, Any]:
-        """What was filled in, to ask again."""
+        """What was filled in, to ask again; nothing where that is damaged."""
         with self._lock:
             row = self._table.execute("SELECT answers FROM jobs WHERE id = ?", (key,)).fetchone()
-        return dict(json.loads(row["answers"])) if row else {}
+        try:
+            return dict(json.loads(row["answers"])) if row else {}
+        except (ValueError, TypeError, RecursionError):
+            return {}
 
     def look(self) -> None:
         """See which workers have ended, and start those that wait."""
@@ -221,6 +230,14 @@ class Jobs:
 
     def _start(self, job: Job) -> None:
         place = self.place(job.id)
+        # What runs follows from the answers alone: the folder may be one that somebody sent.
+        try:
+            planned = self.plan(job.kind, self.answers(job.id), job.id)
+            make_folder(place)
+            write_text(place / "job.json", json.dumps({"commands": planned.commands}))
+        except InputError as error:
+            self._end(job, FAILED, None, str(error)[:500])
+            return
         environment = {
             **os.environ,
             "CRYSTAL_DIFFUSION_PROGRESS": str((place / "progress.json").resolve()),
@@ -253,12 +270,12 @@ class Jobs:
         if child is not None and child.poll() is None:
             return
         place = self.place(job.id)
-        if child is None and self._lives(place):
+        if self._lives(place):
             return
         end = place / "end.json"
         if end.is_file():
-            code = int(json.loads(end.read_text(encoding="utf-8"))["exit_code"])
-            state = {0: DONE, 1: PARTIAL, 130: CANCELLED}.get(code, FAILED)
+            code = _code(end)
+            state = FAILED if code is None else _STATES.get(code, FAILED)
             self._end(job, state, code, self._problem(place) if state == FAILED else "")
         elif child is None and time.time() - (job.started or 0) < _STARTS_WITHIN_S:
             return
@@ -269,7 +286,10 @@ class Jobs:
                 job,
                 CANCELLED if asked else LOST,
                 None if child is None else child.returncode,
-                "" if asked else "its process was killed; the same request can be started again",
+                ""
+                if asked
+                else "its process was killed, or the disk is full; the same request "
+                "can be started again",
             )
         self._children.pop(job.id, None)
 
@@ -382,6 +402,15 @@ def log_tail(place: Path) -> str:
         return ""
 
 
+def _code(end: Path) -> int | None:
+    """The exit code that a worker wrote last; None where the file is damaged."""
+    try:
+        code = json.loads(end.read_text(encoding="utf-8"))["exit_code"]
+        return code if isinstance(code, int) and abs(code) < 2**31 else None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError, OverflowError):
+        return None
+
+
 def _progress(place: Path) -> dict[str, Any] | None:
     try:
         told = json.loads((place / "progress.json").read_text(encoding="utf-8"))
@@ -391,7 +420,15 @@ def _progress(place: Path) -> dict[str, Any] | None:
 
 
 def _job(row: sqlite3.Row) -> Job:
-    words = tuple(tuple(one) for one in json.loads(row["commands"]))
+    words = tuple(tuple(map(str, one)) for one in json.loads(row["commands"]))
+    texts = ("id", "kind", "title", "out", "state", "problem")
+    numbers = ("created", "started", "ended", "pid", "exit_code")
+    if not all(isinstance(row[name], str) for name in texts) or not _ID.fullmatch(row["id"]):
+        raise ValueError("a job has no name")
+    if not all(row[name] is None or isinstance(row[name], int | float) for name in numbers):
+        raise ValueError(f"the times of {row['id']} are no numbers")
+    if row["out"] and any(part in ("", ".", "..") for part in row["out"].split("/")):
+        raise ValueError(f"the result of {row['id']} is in no folder of the app")
     return Job(
         **{name: row[name] for name in row.keys() if name not in ("commands", "answers")},
         commands=words,

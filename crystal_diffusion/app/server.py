@@ -12,8 +12,10 @@ import asyncio
 import contextlib
 import io
 import json
+import logging
 import secrets
 import shutil
+import sqlite3
 import threading
 import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -37,6 +39,8 @@ from crystal_diffusion.app.forms import FORMS, spoken
 from crystal_diffusion.app.jobs import Job, Jobs
 from crystal_diffusion.errors import CrystalDiffusionError
 from crystal_diffusion.files import below, file_name, make_folder
+
+log = logging.getLogger(__name__)
 
 #: Bytes of all files of one upload, and how many there may be.
 LARGEST_UPLOAD, MOST_FILES = 20 * 2**20, 5_000
@@ -95,6 +99,12 @@ def create_app(jobs: Jobs, token: str, port: int) -> FastAPI:
     async def told(_: Request, error: Exception) -> Response:
         """A known error becomes its sentence."""
         return JSONResponse({"error": str(error)}, 422)
+
+    @app.exception_handler(sqlite3.Error)
+    async def untold(_: Request, error: Exception) -> Response:
+        """The table of jobs cannot be read or written: a full disk, a damaged file."""
+        text = f"{jobs.folder / 'jobs.sqlite'}: cannot be used ({error}); free some space."
+        return JSONResponse({"error": text}, 507)
 
     # Added last, so asked first: a wrong host learns nothing.
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
@@ -392,7 +402,11 @@ def serve(
 
         def watch() -> None:
             while not ended.wait(0.5):
-                jobs.look()
+                try:
+                    jobs.look()
+                # Tried again: a disk that is full may have room in a moment.
+                except (sqlite3.Error, CrystalDiffusionError, OSError) as error:
+                    log.warning("the jobs cannot be looked at: %s", error)
 
         watcher = threading.Thread(target=watch, name="jobs", daemon=True)
         watcher.start()

@@ -35,7 +35,11 @@ def main(folder: Path) -> int:
     """Run the commands of a job; the code of the first one is the job's unless a later failed."""
     from filelock import FileLock
 
-    with FileLock(folder / "worker.lock", timeout=10):
+    end = folder / "end.json"
+    # Waits for a worker of the same job: an app that was killed as it started one starts another.
+    with FileLock(folder / "worker.lock"):
+        if end.exists():
+            return 0
         job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
         code = 0
         for words in job["commands"]:
@@ -45,8 +49,11 @@ def main(folder: Path) -> int:
             if ended not in _GOES_ON:
                 break
         part = folder / "end.json.part"
-        part.write_text(json.dumps({"exit_code": code}), encoding="utf-8")
-        os.replace(part, folder / "end.json")
+        try:
+            part.write_text(json.dumps({"exit_code": code}), encoding="utf-8")
+            os.replace(part, end)
+        except OSError as error:
+            print(f"error: {end}: could not be written ({error.strerror})", flush=True)
     return code
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from crystal_diffusion.cli.console import OK, out
+from crystal_diffusion.errors import CheckpointError
 
 
 def inspect(
@@ -26,7 +28,7 @@ def inspect(
     Example: crystal-diffusion inspect model/
     """
     from crystal_diffusion.data.formats import format_of
-    from crystal_diffusion.training.checkpoint import MODEL_FILE, file_hash, read_header
+    from crystal_diffusion.training.checkpoint import MODEL_FILE, read_header
     from crystal_diffusion.workflows.model_card import origins_of
 
     if model is None:
@@ -41,11 +43,28 @@ def inspect(
     if as_json:
         out.print_json(json.dumps(header))
         raise typer.Exit(OK)
-    from rich.table import Table
+    if header.get("kind") not in ("joint", None):
+        _show(file, {k: v for k, v in header.items() if v is not None})
+        raise typer.Exit(OK)
+    try:
+        rows = _model_rows(file, header)
+        origins = [origin.sentence() for origin in origins_of(header)]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"{file}: its header is damaged ({error}); copy it again, or train again."
+        ) from error
+    _show(file, rows)
+    for sentence in origins:
+        out.print(f"learned from {sentence}", highlight=False, markup=False, soft_wrap=True)
+    raise typer.Exit(OK)
+
+
+def _model_rows(file: Path, header: Mapping[str, Any]) -> dict[str, Any]:
+    """What is said of a model; what it does not say is left out."""
+    from crystal_diffusion.training.checkpoint import file_hash
 
     parts = header["model"]
     options = ", ".join(f"{k} {v}" for k, v in parts["network_options"].items())
-    table = Table(show_header=False, title=str(file), title_justify="left")
     rows = {
         "written by": f"crystal_diffusion {header['version']}, format {header['format']}",
         "network": f"{parts['network']} ({options})",
@@ -63,15 +82,19 @@ def inspect(
         "file sha256": file_hash(file),
         "size": f"{file.stat().st_size / 1e6:.1f} MB",
     }
+    return {name: value for name, value in rows.items() if value is not None}
+
+
+def _show(file: Path, rows: Mapping[str, Any]) -> None:
+    """A table of two columns; long values are cut."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(show_header=False, title=Text(str(file)), title_justify="left")
     for name, value in rows.items():
-        if value is not None:
-            table.add_row(name, f"{value:.4f}" if isinstance(value, float) else str(value))
+        text = f"{value:.4f}" if isinstance(value, float) else str(value)
+        table.add_row(Text(name), Text(text if len(text) <= 1000 else f"{text[:999]}…"))
     out.print(table)
-    for origin in origins_of(header):
-        out.print(
-            f"learned from {origin.sentence()}", highlight=False, markup=False, soft_wrap=True
-        )
-    raise typer.Exit(OK)
 
 
 def _show_crystals(source: Path, as_json: bool) -> None:

@@ -22,6 +22,13 @@ from crystal_diffusion.deprecated import renamed
 from crystal_diffusion.discovery import ordering, proposing
 from crystal_diffusion.discovery.judging import Energies, SecondOpinion
 from crystal_diffusion.discovery.proposing import Proposed, Proposing
+from crystal_diffusion.discovery.records import (
+    check_point,
+    check_relaxed,
+    check_round,
+    check_verdict,
+    hash_of,
+)
 from crystal_diffusion.discovery.wish import STRATEGIES, Budget, Wish
 from crystal_diffusion.energy.hull import HullBuilder, doubt
 from crystal_diffusion.energy.pooled_relaxation import relax_many
@@ -29,7 +36,7 @@ from crystal_diffusion.energy.potentials import get_potential, has_energy
 from crystal_diffusion.energy.reference_energies import ReferenceEnergies
 from crystal_diffusion.energy.relaxation import RelaxLimits
 from crystal_diffusion.errors import InputError
-from crystal_diffusion.files import locked, make_folder
+from crystal_diffusion.files import locked, make_folder, write_text
 from crystal_diffusion.generation.generator import CrystalGenerator
 from crystal_diffusion.known.index import KnownCrystals
 from crystal_diffusion.known.novelty import Novelty, nearest_known
@@ -43,6 +50,7 @@ from crystal_diffusion.parallel.executors import make_executor
 from crystal_diffusion.physics.validator import PhysicsValidator
 from crystal_diffusion.prediction.near_hull import network_opinions
 from crystal_diffusion.ranking.learned import default_ranker
+from crystal_diffusion.runs.reading import read_text
 from crystal_diffusion.runs.rows import rounded, structure_from_row, structure_row
 from crystal_diffusion.screening.stage_log import StageLog
 
@@ -229,16 +237,27 @@ class Discovery:
         """
         key = self.settings.key
         stamp = self.folder / "wish.txt"
-        if stamp.is_file() and stamp.read_text(encoding="utf-8") != key:
+        if stamp.is_file() and read_text(stamp) != key:
             raise InputError(
                 f"{self.folder}: holds a discovery with another wish, seed or settings; choose "
                 "another folder with --out, or give the same ones (the budget may differ)"
             )
-        stamp.write_text(key, encoding="utf-8")
-        self.rounds = StageLog(self.folder / "discovery" / "rounds.jsonl", key)
-        self.relaxed = StageLog(self.folder / "discovery" / "relaxed.jsonl", key)
-        self.verdicts = StageLog(self.folder / "discovery" / "verdicts.jsonl", key)
-        self.points = StageLog(self.folder / "discovery" / "second.jsonl", key)
+        write_text(stamp, key)
+        place = self.folder / "discovery"
+        self.rounds = StageLog(place / "rounds.jsonl", key, check=check_round)
+        self.relaxed = StageLog(place / "relaxed.jsonl", key, check=check_relaxed)
+        self.verdicts = StageLog(place / "verdicts.jsonl", key, check=check_verdict)
+        self.points = StageLog(place / "second.jsonl", key, check=check_point)
+        self._bind()
+
+    def _bind(self) -> None:
+        """Tell the logs which candidates and relaxed crystals there are now."""
+        self.rounds.rows = {k: row for k, row in self.rounds.rows.items() if k.isdecimal()}
+        self.relaxed.bind({key: hash_of(entry) for key, entry in self._entries.items()})
+        self.relaxed.rows = {k: r for k, r in self.relaxed.rows.items() if k in self._entries}
+        self.verdicts.bind({key: hash_of(row) for key, row in self.relaxed.rows.items()})
+        known = self.relaxed.rows
+        self.verdicts.rows = {k: row for k, row in self.verdicts.rows.items() if k in known}
 
     @property
     def seconds(self) -> float:
@@ -262,7 +281,9 @@ class Discovery:
             chosen = self._choose(number)
             self.rounds.add(str(number), {"candidates": chosen})
         entries = self.rounds.rows[str(number)]["candidates"]
+        self._bind()
         self._relax(entries)
+        self._bind()
         done = [entry for entry in entries if entry["id"] in self.relaxed.rows]
         self._judge([entry["id"] for entry in done])
         if done:

@@ -127,8 +127,19 @@ def _knowledge(
         return pretrained_knowledge(network)
     if library is None and "base" not in header:
         return own_knowledge(network, training)
-    evidence = OwnEvidence(**header.get("evidence", {}))
+    evidence = _evidence(header)
     return joined_knowledge(network, training, evidence, use)
+
+
+def _evidence(header: Mapping[str, Any]) -> OwnEvidence:
+    try:
+        found = {name: float(value) for name, value in dict(header.get("evidence", {})).items()}
+        return OwnEvidence(**found)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{MODEL_FILE}: what it says of your crystals is damaged ({error}); copy it again, or "
+            "train again."
+        ) from error
 
 
 def base_header(holds_weights: bool) -> dict[str, Any]:
@@ -161,6 +172,14 @@ def load_adapted(path: Path, device: str = "auto") -> tuple[JointDiffusion, dict
         return load_model(path, resolve_device(device))
     from crystal_diffusion.pretrained import model_path
 
+    texts = isinstance(base, dict) and all(
+        isinstance(base.get(name), str) for name in ("sha256", "version")
+    )
+    if not texts or not isinstance(base.get("holds_weights"), bool):
+        raise CheckpointError(
+            f"{file}: what it says of the model it was trained from is damaged; copy it again, or "
+            "train again."
+        )
     same = file_hash(model_path()) == base["sha256"]
     if base["holds_weights"]:
         if not same:
@@ -178,8 +197,15 @@ def load_adapted(path: Path, device: str = "auto") -> tuple[JointDiffusion, dict
             "the same train command again, or install that version."
         )
     source, _ = load_model(model_path(), resolve_device(device))
-    model = JointDiffusion(config_from_header(header)).to(source.device)
-    model.load_state_dict(source.state_dict())
+    try:
+        model = JointDiffusion(config_from_header(header)).to(source.device)
+        model.load_state_dict(source.state_dict())
+    # What a header describes may be any network, or none; each layer refuses in its own way.
+    except Exception as error:
+        raise CheckpointError(
+            f"{file}: its header describes another network than the one it was trained from "
+            f"({error}); copy it again, or train again."
+        ) from error
     return model.eval().requires_grad_(False), header
 
 

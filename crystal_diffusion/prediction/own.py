@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from crystal_diffusion.data.dataset import CrystalStructureDataset
 from crystal_diffusion.errors import CheckpointError, InputError
-from crystal_diffusion.prediction.descriptors import BRIEF_COLUMNS, descriptors
-from crystal_diffusion.prediction.distribution import Calibration, Floats, Guess, calibrated
+from crystal_diffusion.prediction.descriptors import BRIEF_COLUMNS, NAMES, descriptors
+from crystal_diffusion.prediction.distribution import GRID, Calibration, Floats, Guess, calibrated
 from crystal_diffusion.prediction.sites import sites_of
 from crystal_diffusion.training.checkpoint import FORMAT, read_tensors, write_tensors
 
@@ -454,14 +454,46 @@ def read_own(folder: Path) -> tuple[OwnProperty, ...]:
                 centre=float(entry["centre"]),
                 spread=float(entry["spread"]),
             )
+            _check(fitted)
             worth = {**entry["worth"], "left_out": tuple(entry["worth"]["left_out"])}
             calibration = Calibration.from_dict(entry["calibration"])
-            found.append(OwnProperty(entry["name"], fitted, calibration, Worth(**worth)))
-    except (KeyError, TypeError, ValueError) as error:
+            if calibration.errors.shape != GRID.shape or not np.isfinite(calibration.errors).all():
+                raise ValueError("its intervals are damaged")
+            found.append(OwnProperty(str(entry["name"]), fitted, calibration, Worth(**worth)))
+            found[-1].summary()
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         raise CheckpointError(
             f"{path}: holds no properties of this version ({error}); train with --property again."
         ) from error
     return tuple(found)
+
+
+def _check(fitted: Fitted) -> None:
+    """Refuse numbers that do not belong together.
+
+    Raises:
+        ValueError: says what.
+    """
+    features, points = len(fitted.mean), len(fitted.weights)
+    width = fitted.recipe.width
+    shapes = {
+        "mean": (features,),
+        "deviation": (features,),
+        "weights": (features if width == 0.0 else points,),
+        "rows": (0, 0) if width == 0.0 else (points, features),
+        "inverse": (0, 0) if width == 0.0 else (points, points),
+    }
+    for name, shape in shapes.items():
+        part = getattr(fitted, name)
+        if part.shape != shape or not np.isfinite(part).all():
+            raise ValueError(f"{name} has shape {part.shape}, or holds numbers that are not finite")
+    plain = {"brief": len(BRIEF_COLUMNS), "plain": len(NAMES)}
+    if features != plain.get(fitted.recipe.features, features):
+        raise ValueError(f"{features} numbers describe a crystal")
+    scales = np.array([fitted.centre, fitted.spread, width, fitted.recipe.noise])
+    if not (np.isfinite(scales).all() and (fitted.deviation > 0).all() and fitted.spread > 0):
+        raise ValueError("its scales are no positive numbers")
+    fitted.recipe.describe()
 
 
 def with_own(model: PropertyModel, folder: Path) -> PropertyModel:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,13 @@ class StageLog:
     """
 
     def __init__(
-        self, path: Path, settings: str, contents: Mapping[str, str] | None = None
+        self,
+        path: Path,
+        settings: str,
+        contents: Mapping[str, str] | None = None,
+        check: Callable[[Mapping[str, Any]], None] = check_row,
     ) -> None:
-        self.path, self.settings = path, settings
+        self.path, self.settings, self._check = path, settings, check
         self.contents: Mapping[str, str] = {}
         self.rows: dict[str, dict[str, Any]] = {}
         #: (id, content) → row, of the settings asked for.
@@ -71,7 +75,7 @@ class StageLog:
                 content = entry.get("content", "")
                 if not (isinstance(key, str) and isinstance(body, dict)):
                     raise TypeError
-                check_row(body)
+                self._check(body)
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 log.warning("%s: a line is damaged; that crystal is done again", self.path)
                 continue

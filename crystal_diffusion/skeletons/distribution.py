@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from crystal_diffusion import chemistry
-from crystal_diffusion.errors import InputError, RequestError
+from crystal_diffusion.errors import CheckpointError, InputError, RequestError
 from crystal_diffusion.skeletons.conditional import GuidedSkeletonNetwork
 from crystal_diffusion.skeletons.feasible import (
     Fixed,
@@ -656,4 +656,10 @@ def _load(path: Path) -> SkeletonModel:
     if "trust" not in header:
         return SkeletonModel(network, header)
     table = path.parent / PRIOR_FILE if header.get("own_prior") else None
-    return SkeletonModel(network, header, WyckoffPrior.load(table), Trust(*header["trust"]))
+    try:
+        trust = Trust(*(float(part) for part in header["trust"]))
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: its header is damaged ({error}); copy it again, or train again."
+        ) from error
+    return SkeletonModel(network, header, WyckoffPrior.load(table), trust)

@@ -20,6 +20,8 @@ SKELETONS_FILE = "skeletons.safetensors"
 #: Beside it where the frequency table is the model's own too.
 PRIOR_FILE = "wyckoff.prior.npz"
 _KIND = "skeletons"
+#: Width, heads and properties of a network beyond this are no network of ours.
+_LARGEST = 4096
 
 
 def save_network(path: Path, network: SkeletonNetwork, extra: Mapping[str, Any]) -> None:
@@ -40,14 +42,36 @@ def load_network(path: Path) -> tuple[SkeletonNetwork, dict[str, Any]]:
             f"{path}: holds a model of kind {header.get('kind')!r}, not one of skeletons; give a "
             f"file named {SKELETONS_FILE}."
         )
-    network = SkeletonNetwork(SkeletonConfig(**header["config"]))
     try:
+        network = SkeletonNetwork(_config(header["config"], len(tensors)))
         network.load_state_dict({k: v.float() for k, v in tensors.items()})
-    except RuntimeError as error:
+    # A network refuses sizes that do not fit each other, each layer in its own way.
+    except Exception as error:
         raise CheckpointError(
             f"{path}: the weights do not fit this version ({error}); train again with this one."
         ) from error
+    wrong = [name for name, t in tensors.items() if not bool(torch.isfinite(t).all())]
+    if wrong:
+        raise CheckpointError(
+            f"{path}: weight {wrong[0]} holds numbers that are not finite; copy it again, or train "
+            "again."
+        )
     return network.eval().requires_grad_(False), header
+
+
+def _config(given: Mapping[str, Any], most: int) -> SkeletonConfig:
+    """The size of a network, where it can be that of a file with so many tensors.
+
+    Raises:
+        TypeError, ValueError: when it cannot.
+    """
+    config = SkeletonConfig(**given)
+    sizes = (config.dim, config.layers, config.heads, config.properties)
+    if not all(isinstance(n, int) and 0 <= n <= _LARGEST for n in sizes):
+        raise ValueError("its sizes are none")
+    if config.layers > most:
+        raise ValueError(f"{config.layers} layers in {most} tensors")
+    return config
 
 
 def save_state(

@@ -22,16 +22,17 @@ from crystal_diffusion.files import atomic_write
 #: Raised when the meaning of a stored field changes.
 FORMAT = 1
 MODEL_FILE = "model.safetensors"
-#: Entry of the header with the checksum of the tensors.
-CHECKSUM = "tensors_sha256"
+#: Entries of the header with the checksums of the tensors and of the other entries.
+CHECKSUM, _HEADER_CHECKSUM = "tensors_sha256", "header_sha256"
 STATE_FILE = "state.safetensors"
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     """Write atomically: a kill or a full disk leaves the file that was there before."""
     plain = {k: v.detach().contiguous().cpu() for k, v in tensors.items()}
-    whole = {**header, CHECKSUM: checksum(plain)}
-    metadata = {"crystal_diffusion": json.dumps(whole, default=str)}
+    whole = json.loads(json.dumps({**header, CHECKSUM: checksum(plain)}, default=str))
+    whole[_HEADER_CHECKSUM] = _text_hash(whole)
+    metadata = {"crystal_diffusion": json.dumps(whole)}
     try:
         with atomic_write(path, flush=True) as part:
             save_file(plain, part, metadata)
@@ -82,12 +83,22 @@ def read_header(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: its header is damaged ({error}); copy it again.") from error
     if not isinstance(header, dict):
         raise CheckpointError(f"{path}: its header is damaged (no mapping); copy it again.")
+    # Files written before there was such a checksum have none.
+    written = header.pop(_HEADER_CHECKSUM, None)
+    if written is not None and written != _text_hash(header):
+        raise CheckpointError(
+            f"{path}: its header is damaged, it is not what was written; copy it again."
+        )
     if header.get("format") != FORMAT:
         raise CheckpointError(
             f"{path}: format {header.get('format')}, this version reads format {FORMAT}; "
             "install the crystal_diffusion version named in its header or train again."
         )
     return header
+
+
+def _text_hash(header: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(header).encode()).hexdigest()
 
 
 def checksum(tensors: Mapping[str, Tensor]) -> str:

@@ -298,9 +298,13 @@ class Adaptation:
             stored = json.loads(note.read_text())
         except (OSError, ValueError):
             return None
-        if stored.get("key") != self._key:
+        try:
+            if stored["key"] != self._key:
+                return None
+            losses = tuple(float(loss) for loss in stored["losses"])
+            return Judgement(losses, tuple(bool(x) for x in stored["found"]))
+        except (KeyError, TypeError, ValueError):
             return None
-        return Judgement(tuple(stored["losses"]), tuple(bool(x) for x in stored["found"]))
 
     def _trained(
         self, strength: Strength, rows: np.ndarray, name: str

@@ -1,6 +1,7 @@
 """The fuzz campaign: damaged input in numbers, with limits of time and memory, resumable.
 
-``python tests/fuzz/fuzz.py --readers 1000000 --runs 20000 --models 5000 --arguments 2000``
+``python tests/fuzz/fuzz.py --readers 1000000 --runs 20000 --models 5000 --arguments 2000
+--folders 5000``
 
 Input number i of a target is the same in every campaign, so a fault can be made again with
 ``--only readers:12345``. Each worker process does many inputs; one that is killed, hangs or grows
@@ -33,8 +34,8 @@ MEMORY_MB = 1024
 #: A busy machine takes minutes to import everything.
 STARTS_WITHIN_S = 1800.0
 #: Verbs that read a potential or train need more than a reader does.
-_HANG_OF = {"arguments": 120.0, "runs": 20.0}
-_MEMORY_OF = {"arguments": 3072}
+_HANG_OF = {"arguments": 120.0, "runs": 20.0, "folders": 20.0}
+_MEMORY_OF = {"arguments": 3072, "folders": 2048}
 
 
 class Hang(BaseException):
@@ -190,7 +191,7 @@ def table(states: dict[str, Any]) -> str:
 def main() -> int:
     """Run the campaign of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    names = ("readers", "runs", "models", "arguments")
+    names = ("readers", "runs", "models", "arguments", "folders")
     for name in names:
         parser.add_argument(f"--{name}", type=int, default=0, help="inputs up to this number")
     parser.add_argument("--state", type=Path, default=None, help="file to go on from")

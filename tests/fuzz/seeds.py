@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import json
+import sqlite3
 import tarfile
 import tempfile
 import zipfile
@@ -19,16 +21,30 @@ import torch
 from ase import Atoms
 from pymatgen.core import Lattice, Structure
 
+from crystal_diffusion.app.jobs import Jobs
 from crystal_diffusion.crystal import CrystalBatch, to_atoms
 from crystal_diffusion.data.tables import CrystalArrays
 from crystal_diffusion.data.training_set import save_training_set
 from crystal_diffusion.diffusion.joint import JointConfig, JointDiffusion, LatticeStatistics
+from crystal_diffusion.discovery.loop import DiscoverySettings
+from crystal_diffusion.discovery.records import hash_of
+from crystal_diffusion.discovery.wish import Budget
 from crystal_diffusion.energy.relaxation import RelaxLimits
+from crystal_diffusion.generation.loading import base_header
+from crystal_diffusion.known.novelty import Novelty
 from crystal_diffusion.physics.facts import crystal_facts
+from crystal_diffusion.prediction.descriptors import BRIEF_COLUMNS
+from crystal_diffusion.prediction.distribution import GRID, Calibration
+from crystal_diffusion.prediction.own import Fitted, OwnProperty, Recipe, Worth, save_own
+from crystal_diffusion.pretrained import model_path
 from crystal_diffusion.runs.folder import RunFolder, cif_text, extxyz_text
+from crystal_diffusion.runs.rows import structure_row
 from crystal_diffusion.screening.pipeline import screen
 from crystal_diffusion.screening.settings import ScreenSettings, read_candidates
-from crystal_diffusion.training.checkpoint import save_model
+from crystal_diffusion.screening.stage_log import StageLog
+from crystal_diffusion.skeletons.network import SkeletonConfig, SkeletonNetwork
+from crystal_diffusion.skeletons.weights import save_network
+from crystal_diffusion.training.checkpoint import read_tensors, save_model, write_tensors
 from crystal_diffusion.training.config import TrainingConfig
 from crystal_diffusion.training.loop import fit
 
@@ -294,6 +310,105 @@ def model_folder() -> dict[str, bytes]:
         )  # fmt: skip
         save_training_set(Path(folder) / "training_set.npz", arrays)
         return {p.name: p.read_bytes() for p in sorted(Path(folder).iterdir())}
+
+
+@cache
+def adapted_folder() -> dict[str, bytes]:
+    """A model without weights of its own, with skeletons and a property of the user's own."""
+    with torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        torch.manual_seed(0)
+        tensors, header = read_tensors(model_path())
+        header |= {"base": base_header(False), "evidence": {"bonus": 0.5, "weight": 0.1}}
+        write_tensors(folder / "model.safetensors", dict(list(tensors.items())[:1]), header)
+        network = SkeletonNetwork(SkeletonConfig(dim=16, layers=1, heads=2))
+        extra = {"trust": [0.7, 0.1], "own_prior": False}
+        save_network(folder / "skeletons.safetensors", network, extra)
+        columns = len(BRIEF_COLUMNS)
+        fitted = Fitted(
+            Recipe("brief", 0.7, 0.1), np.zeros(columns), np.ones(columns),
+            np.zeros((3, columns)), np.zeros(3), np.eye(3), 1.0, 0.5,
+        )  # fmt: skip
+        calibration = Calibration(np.linspace(-2, 2, len(GRID)), (0.05,), False, 0.0, 0.0, 3.0)
+        worth = Worth(30, ("one was left out",), 0.1, 0.4, 0.7, 0.9)
+        save_own(folder, [OwnProperty("hardness", fitted, calibration, worth)])
+        files = {p.name: p.read_bytes() for p in sorted(folder.iterdir())}
+    return {**files, "training_set.npz": model_folder()["training_set.npz"]}
+
+
+#: Of the discovery below; a folder holds one.
+DISCOVERY = DiscoverySettings(
+    budget=Budget(relaxations=4), potential="springs", executor="here", per_round=2
+)
+
+
+@cache
+def discovery_folder() -> dict[str, bytes]:
+    """A discovery of two rounds, by path below its folder."""
+    found = crystals()
+    names = ("salt", "skewed", "perovskite", "iron")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "wish.txt").write_text(DISCOVERY.key)
+        place = folder / "discovery"
+        rounds = StageLog(place / "rounds.jsonl", DISCOVERY.key)
+        entries = [
+            {"id": f"00{i // 2 + 1}-00{i % 2}", "start": "prototype", "kind": "x", "guess": 0.1,
+             "structure": structure_row(found[n])}
+            for i, n in enumerate(names)
+        ]  # fmt: skip
+        for number in (1, 2):
+            rounds.add(str(number), {"candidates": entries[2 * number - 2 : 2 * number]})
+        relaxed = [
+            {"energy_per_atom_eV": -1.0, "converged": True, "steps": 3, "seconds": 0.1,
+             "problem": "", "structure": entry["structure"], "clock": 1.0}
+            for entry in entries
+        ]  # fmt: skip
+        keys = [str(entry["id"]) for entry in entries]
+        log = StageLog(place / "relaxed.jsonl", DISCOVERY.key)
+        log.bind({key: hash_of(entry) for key, entry in zip(keys, entries, strict=True)})
+        log.add_many(dict(zip(keys, relaxed, strict=True)))
+        verdicts = StageLog(place / "verdicts.jsonl", DISCOVERY.key)
+        verdicts.bind({key: hash_of(row) for key, row in zip(keys, relaxed, strict=True)})
+        novelty = Novelty(True, "", "x", 0.5, False).to_dict()
+        for i, key in enumerate(keys):
+            verdicts.add(
+                key,
+                {"above_hull": 0.01 * i, "accepted": i < 2, "novelty": novelty, "twin": "",
+                 "second": None, "agrees": None, "note": ""},
+            )  # fmt: skip
+        return {
+            str(p.relative_to(folder)): p.read_bytes()
+            for p in sorted(folder.rglob("*"))
+            if p.is_file()
+        }
+
+
+@cache
+def app_folder() -> dict[str, bytes]:
+    """A folder of the app: a job that ended, one whose worker is gone, one that waits."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        jobs = Jobs(folder)
+        jobs.close()
+        keys = ("0123456789ab", "1123456789ab", "2123456789ab")
+        with contextlib.closing(sqlite3.connect(folder / "jobs.sqlite")) as table:
+            table.execute("PRAGMA journal_mode=DELETE")
+            for key, state in zip(keys, ("done", "running", "queued"), strict=True):
+                table.execute(
+                    "INSERT INTO jobs (id, kind, title, answers, commands, out, state, created, "
+                    "started, pid) VALUES (?, 'check', 'x', ?, ?, ?, ?, 1.0, 1.0, NULL)",
+                    (key, json.dumps({"files": keys[0]}), json.dumps([["check", "uploads"]]),
+                     f"jobs/{key}/run", state),
+                )  # fmt: skip
+            table.commit()
+        files = {"jobs.sqlite": (folder / "jobs.sqlite").read_bytes()}
+    for key in keys:
+        files[f"jobs/{key}/job.json"] = json.dumps({"commands": [["check", "uploads"]]}).encode()
+        files[f"jobs/{key}/log.txt"] = b"$ crystal-diffusion check\nerror: x\n"
+        files[f"jobs/{key}/progress.json"] = json.dumps({"done": 1, "total": 2}).encode()
+        files[f"jobs/{key}/end.json"] = json.dumps({"exit_code": 2}).encode()
+    return files
 
 
 def recompressed(raw: bytes, change: Any) -> bytes:

@@ -12,23 +12,30 @@ import json
 import os
 import random
 import shutil
+import sqlite3
 import sys
 from pathlib import Path
+from typing import Any
 
 import mutations
 import numpy as np
 import seeds
-import torch
+import typer
 
+from crystal_diffusion.app.jobs import Jobs
 from crystal_diffusion.data.check import check_source
 from crystal_diffusion.data.readers import iter_crystals
+from crystal_diffusion.discovery.loop import Discovery
+from crystal_diffusion.discovery.reporting import write_discovery
 from crystal_diffusion.errors import CrystalDiffusionError
+from crystal_diffusion.prediction.model import load_properties
 from crystal_diffusion.runs.folder import RunFolder
 from crystal_diffusion.runs.reading import read_rows
 from crystal_diffusion.runs.rows import relaxed_structures
 from crystal_diffusion.screening.pipeline import screen
 from crystal_diffusion.screening.settings import ScreenSettings, read_candidates
-from crystal_diffusion.training.checkpoint import load_model, read_tensors
+from crystal_diffusion.skeletons.distribution import SkeletonModel
+from crystal_diffusion.training.checkpoint import read_tensors
 from crystal_diffusion.viewer.report import write_report
 from crystal_diffusion.viewer.report_data import gather
 
@@ -121,30 +128,15 @@ def _said(call: object) -> str:
 
 
 def models(number: int, folder: Path) -> str:
-    """A model folder with a damaged file, loaded as ``generate`` loads it."""
-    from crystal_diffusion.generation.loading import load
-
+    """A model folder with a damaged file, loaded as ``generate`` and ``predict`` load it."""
     rng = random.Random(f"models {number}")
-    files = dict(seeds.model_folder())
-    name = rng.choice(("model.safetensors", "training_set.npz", "state.safetensors"))
+    adapted = number % 3 == 2
+    files = dict(seeds.adapted_folder() if adapted else seeds.model_folder())
+    names = [n for n in files if n.endswith(".safetensors")] + ["training_set.npz"]
+    name = rng.choice(names)
     raw = files[name]
     if name != "training_set.npz" and rng.random() < 0.6:
-        length = int.from_bytes(raw[:8], "little")
-        header = raw[8 : 8 + length]
-        way = rng.random()
-        if way < 0.2:
-            header = mutations.damage(header, rng)
-        elif way < 0.4:
-            header = mutations.damage_json(header, rng)
-        else:
-            # Ours, inside that of the format: what it says changes, the tensors stay.
-            tree = json.loads(header)
-            own = tree["__metadata__"]["crystal_diffusion"].encode()
-            tree["__metadata__"]["crystal_diffusion"] = mutations.damage_json(own, rng).decode(
-                "utf-8", "replace"
-            )
-            header = json.dumps(tree).encode()
-        raw = len(header).to_bytes(8, "little") + header + raw[8 + length :]
+        raw = _damaged_header(raw, rng)
     else:
         raw = mutations.damage(raw, rng) if len(raw) < 300_000 else _flipped(raw, rng)
     path = folder / "model"
@@ -153,15 +145,137 @@ def models(number: int, folder: Path) -> str:
         (path / other).write_bytes(content)
     try:
         if name == "state.safetensors":
-            read_tensors(path / name)
+            answers = [_said(lambda: read_tensors(path / name))]
         else:
-            load_model(path, torch.device("cpu"))
-            load(path, "cpu")
-    except CrystalDiffusionError:
-        return "refused"
+            answers = [_said(lambda: _loaded(path)), _said(lambda: _inspected(path / name))]
+            if adapted:
+                answers += [
+                    _said(lambda: SkeletonModel.load(path / "skeletons.safetensors")),
+                    _said(lambda: _predicted(path)),
+                ]
     finally:
         shutil.rmtree(path, ignore_errors=True)
-    return "read"
+    return "refused" if "refused" in answers else "read"
+
+
+def _damaged_header(raw: bytes, rng: random.Random) -> bytes:
+    """The header of a file of tensors changed: as bytes, as JSON, or our own entry in it."""
+    length = int.from_bytes(raw[:8], "little")
+    header = raw[8 : 8 + length]
+    way = rng.random()
+    if way < 0.2:
+        header = mutations.damage(header, rng)
+    elif way < 0.4:
+        header = mutations.damage_json(header, rng)
+    else:
+        # Ours, inside that of the format: what it says changes, the tensors stay.
+        tree = json.loads(header)
+        own = json.loads(tree["__metadata__"]["crystal_diffusion"])
+        if rng.random() < 0.8:
+            # As a file of before there was a checksum, so that what it says is looked at.
+            own.pop("header_sha256", None)
+        damaged = mutations.damage_json(json.dumps(own).encode(), rng)
+        tree["__metadata__"]["crystal_diffusion"] = damaged.decode("utf-8", "replace")
+        header = json.dumps(tree).encode()
+    return len(header).to_bytes(8, "little") + header + raw[8 + length :]
+
+
+def _loaded(path: Path) -> None:
+    from crystal_diffusion.generation.loading import load
+
+    generator = load(path, "cpu")
+    if generator.path is None:
+        raise AssertionError("a model of a folder without its folder")
+
+
+def _inspected(file: Path) -> None:
+    """What ``inspect`` says, without its table."""
+    if file.suffix != ".safetensors":
+        return
+    from crystal_diffusion.cli.inspect import inspect
+
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(typer.Exit):
+        inspect(file)
+
+
+def _predicted(path: Path) -> None:
+    """A crystal judged by what the folder has of the user's own."""
+    told = load_properties(path).predict([seeds.crystals()["salt"]])
+    if not told.refused and not np.isfinite(told.values).any():
+        raise AssertionError("nothing was predicted, and nothing was refused")
+
+
+def folders(number: int, folder: Path) -> str:
+    """Discoveries and folders of the app with damaged files, opened as their commands do."""
+    rng = random.Random(f"folders {number}")
+    discovery = number % 2 == 0
+    files = dict(seeds.discovery_folder() if discovery else seeds.app_folder())
+    for name in rng.sample(list(files), rng.choice((1, 1, 2))):
+        if name.endswith((".json", ".jsonl")) and rng.random() < 0.7:
+            files[name] = mutations.damage_json(files[name], rng)
+        elif rng.random() < 0.1:
+            del files[name]
+        else:
+            files[name] = mutations.damage(files[name], rng)
+    path = folder / "work"
+    path.mkdir()
+    for name, raw in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_bytes(raw)
+    try:
+        return _said(lambda: _discovered(path) if discovery else _listed(path, rng))
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@functools.lru_cache(maxsize=1)
+def _known() -> tuple[Any, Any]:
+    """A generator, and the index of known crystals for a potential without weights."""
+    sys.path.append(str(Path(__file__).parent.parent / "faults"))
+    from verbs import use_springs
+
+    from crystal_diffusion.generation.loading import load
+    from crystal_diffusion.known import index
+
+    use_springs()
+    return load(None, "cpu"), index.load_known()
+
+
+def _discovered(path: Path) -> None:
+    generator, known = _known()
+    discovery = Discovery(path, seeds.DISCOVERY, generator, known)
+    discovery._open_logs()
+    discovery._clock_of_logs()
+    if discovery._next_round() < 1:
+        raise AssertionError("there is no such round")
+    found = discovery.found()
+    # Where a round was lost, others must not take its place.
+    names = {entry["id"] for row in discovery.rounds.rows.values() for entry in row["candidates"]}
+    if not {one.id for one in found} <= names:
+        raise AssertionError("a verdict without its candidate")
+    write_discovery(path, seeds.DISCOVERY, found, known, 1.0)
+
+
+def _listed(path: Path, rng: random.Random) -> None:
+    """The jobs of an app as its page asks for them; none of their workers is started."""
+    jobs = Jobs(path, at_once=1)
+    jobs._start = lambda job: jobs._set(job.id, state="failed")  # type: ignore[method-assign]
+    try:
+        jobs.look()
+        for job in jobs.all():
+            jobs.view(job)
+            jobs.answers(job.id)
+            try:
+                jobs.plan(job.kind, jobs.answers(job.id), job.id)
+            except CrystalDiffusionError:
+                pass
+        if rng.random() < 0.3 and jobs.all():
+            jobs.remove(jobs.all()[0].id)
+    except sqlite3.DatabaseError:
+        # The server answers with the name of the file.
+        raise CrystalDiffusionError("the table of jobs is damaged") from None
+    finally:
+        jobs.close()
 
 
 def _flipped(raw: bytes, rng: random.Random) -> bytes:
@@ -293,4 +407,10 @@ def arguments(number: int, folder: Path) -> str:
     return "read" if code in (0, 1, None) else "refused"
 
 
-TARGETS = {"readers": readers, "runs": runs, "models": models, "arguments": arguments}
+TARGETS = {
+    "readers": readers,
+    "runs": runs,
+    "models": models,
+    "arguments": arguments,
+    "folders": folders,
+}

@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-SHORT = {"readers": 400, "runs": 24, "models": 24, "arguments": 12}
+SHORT = {"readers": 400, "runs": 24, "models": 24, "arguments": 12, "folders": 24}
 
 
 @pytest.mark.parametrize("target", list(SHORT))
