@@ -15,6 +15,7 @@ from torch import Tensor
 
 from crystal_diffusion import geometry
 from crystal_diffusion.errors import InputError
+from crystal_diffusion.shapes import Bool, Float, Int
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -35,9 +36,9 @@ class CrystalBatch:
         atomic_numbers: ``(crystals, atoms)`` int64; 0 = no atom, atoms come first in each row.
     """
 
-    frac_coords: Tensor
-    lattice: Tensor
-    atomic_numbers: Tensor
+    frac_coords: Float[Tensor, "crystals atoms 3"]
+    lattice: Float[Tensor, "crystals 3 3"]
+    atomic_numbers: Int[Tensor, "crystals atoms"]
 
     def __post_init__(self) -> None:
         crystals, atoms = self.atomic_numbers.shape
@@ -56,12 +57,12 @@ class CrystalBatch:
         return int(self.atomic_numbers.shape[0])
 
     @property
-    def mask(self) -> Tensor:
+    def mask(self) -> Bool[Tensor, "crystals atoms"]:
         """``(crystals, atoms)`` bool, true where there is an atom."""
         return self.atomic_numbers > 0
 
     @property
-    def num_atoms(self) -> Tensor:
+    def num_atoms(self) -> Int[Tensor, " crystals"]:
         """``(crystals,)`` int64."""
         return self.mask.sum(-1)
 
@@ -156,9 +157,7 @@ class CrystalBatch:
             strict=True,
         ):
             atoms = int((numbers > 0).sum())
-            out.append(
-                Structure(Lattice(lattice), [int(z) for z in numbers[:atoms]], frac[:atoms] % 1.0)
-            )
+            out.append(Structure(Lattice(lattice), numbers[:atoms].tolist(), frac[:atoms] % 1.0))
         return out
 
 

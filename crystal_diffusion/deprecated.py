@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
+import inspect
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -66,7 +66,6 @@ def renamed(**names: str) -> Callable[[Class], Class]:
     def decorate(cls: Class) -> Class:
         init = cls.__init__  # type: ignore[misc]
 
-        @functools.wraps(init)
         def with_old_names(self: Any, *args: Any, **kwargs: Any) -> None:
             for old, new in names.items():
                 if old in kwargs:
@@ -81,6 +80,9 @@ def renamed(**names: str) -> Callable[[Class], Class]:
 
             return property(read)
 
+        # The class tells its new keywords; its __init__ takes the old ones, too.
+        parameters = list(inspect.signature(init).parameters.values())[1:]
+        cls.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         cls.__init__ = with_old_names  # type: ignore[misc]
         for old, new in names.items():
             setattr(cls, old, reader(old, new))

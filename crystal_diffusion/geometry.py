@@ -11,6 +11,8 @@ import itertools
 import torch
 from torch import Tensor
 
+from crystal_diffusion.shapes import Float
+
 #: Off-diagonal positions in the order of the last three log-strain components.
 _PAIRS = ((1, 2), (0, 2), (0, 1))
 #: Places of the six components in a flat 3 × 3 matrix; component at each of its nine places.
@@ -18,18 +20,18 @@ _INDEPENDENT = [0, 4, 8, 5, 2, 1]
 _SYMMETRIC = [0, 5, 4, 5, 1, 3, 4, 3, 2]
 
 
-def wrap(frac_coords: Tensor) -> Tensor:
+def wrap(frac_coords: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Fractional coordinates in [0, 1); exact also where ``x % 1`` would round up to 1."""
     wrapped = frac_coords - torch.floor(frac_coords)
     return torch.where(wrapped >= 1.0, torch.zeros_like(wrapped), wrapped)
 
 
-def wrap_displacement(displacement: Tensor) -> Tensor:
+def wrap_displacement(displacement: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """The nearest periodic image of a fractional displacement, each component in [-0.5, 0.5]."""
     return displacement - torch.round(displacement)
 
 
-def lattice_from_parameters(parameters: Tensor) -> Tensor:
+def lattice_from_parameters(parameters: Float[Tensor, "*shape 6"]) -> Float[Tensor, "*shape 3 3"]:
     """Cells from ``(..., 6)`` a, b, c (Å), alpha, beta, gamma (degrees): c along z, a in xz.
 
     Returns:
@@ -50,7 +52,7 @@ def lattice_from_parameters(parameters: Tensor) -> Tensor:
     return torch.stack(rows, -2)
 
 
-def lattice_to_parameters(lattice: Tensor) -> Tensor:
+def lattice_to_parameters(lattice: Float[Tensor, "*shape 3 3"]) -> Float[Tensor, "*shape 6"]:
     """``(..., 6)`` a, b, c (Å), alpha, beta, gamma (degrees) of ``(..., 3, 3)`` cells."""
     lengths = torch.linalg.vector_norm(lattice, dim=-1)
     cosines = []
@@ -61,12 +63,12 @@ def lattice_to_parameters(lattice: Tensor) -> Tensor:
     return torch.cat([lengths, angles], -1)
 
 
-def volume(lattice: Tensor) -> Tensor:
+def volume(lattice: Float[Tensor, "*shape 3 3"]) -> Float[Tensor, "*shape"]:
     """Cell volume in Å3, always positive."""
     return torch.linalg.det(lattice).abs()
 
 
-def lattice_to_log_strain(lattice: Tensor) -> Tensor:
+def lattice_to_log_strain(lattice: Float[Tensor, "*shape 3 3"]) -> Float[Tensor, "*shape 6"]:
     """The six independent numbers of S in the polar form L = exp(S)·U, U a rotation.
 
     S = log(L Lᵀ) / 2 does not change when the crystal is rotated.
@@ -81,7 +83,7 @@ def lattice_to_log_strain(lattice: Tensor) -> Tensor:
     return strain.flatten(-2)[..., _INDEPENDENT]
 
 
-def log_strain_to_lattice(log_strain: Tensor) -> Tensor:
+def log_strain_to_lattice(log_strain: Float[Tensor, "*shape 6"]) -> Float[Tensor, "*shape 3 3"]:
     """The symmetric cell exp(S) of ``(..., 6)`` log-strain: right-handed, volume > 0."""
     matrix = log_strain[..., _SYMMETRIC].unflatten(-1, (3, 3))
     if matrix.requires_grad:
@@ -91,7 +93,7 @@ def log_strain_to_lattice(log_strain: Tensor) -> Tensor:
     return (vectors * torch.exp(values).unsqueeze(-2)) @ vectors.transpose(-1, -2)
 
 
-def image_shifts(radius: int, like: Tensor) -> Tensor:
+def image_shifts(radius: int, like: Tensor) -> Float[Tensor, "images 3"]:
     """Integer shifts within ``radius`` cells: ``((2 radius + 1)³, 3)``, the zero shift first."""
     cells = sorted(
         itertools.product(range(-radius, radius + 1), repeat=3),
@@ -100,7 +102,9 @@ def image_shifts(radius: int, like: Tensor) -> Tensor:
     return torch.tensor(cells, dtype=like.dtype, device=like.device)
 
 
-def reduction(lattice: Tensor, sweeps: int = 8) -> Tensor:
+def reduction(
+    lattice: Float[Tensor, "crystals 3 3"], sweeps: int = 8
+) -> Float[Tensor, "crystals 3 3"]:
     """Integer M ``(crystals, 3, 3)`` for which M @ lattice has short edges, determinant 1.
 
     Each edge is shortened by the others in turn (Gauss reduction, pair by pair), so that near
@@ -121,12 +125,16 @@ def reduction(lattice: Tensor, sweeps: int = 8) -> Tensor:
     return change.to(lattice.dtype)
 
 
-def pair_displacements(frac_coords: Tensor) -> Tensor:
+def pair_displacements(
+    frac_coords: Float[Tensor, "*shape atoms 3"],
+) -> Float[Tensor, "*shape atoms atoms 3"]:
     """``(..., atoms, atoms, 3)`` wrapped differences f_j - f_i."""
     return wrap_displacement(frac_coords.unsqueeze(-3) - frac_coords.unsqueeze(-2))
 
 
-def near_image_distances(displacement: Tensor, metric: Tensor) -> Tensor:
+def near_image_distances(
+    displacement: Float[Tensor, "crystals atoms atoms 3"], metric: Float[Tensor, "crystals 3 3"]
+) -> Float[Tensor, "crystals atoms atoms"]:
     """Shortest distance over the eight cells around a wrapped displacement.
 
     For each component both the displacement and its next image on the other side are tried, which

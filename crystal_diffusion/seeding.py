@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from crystal_diffusion.shapes import Float
+
 
 def stream_seed(*keys: int | str) -> int:
     """A 63-bit seed from any keys, e.g. ``stream_seed(seed, index, attempt)``."""
@@ -31,7 +33,7 @@ class CrystalStreams:
     def __len__(self) -> int:
         return len(self._generators)
 
-    def uniform_atoms(self, features: int = 3) -> Tensor:
+    def uniform_atoms(self, features: int = 3) -> Float[Tensor, "crystals atoms features"]:
         """``(crystals, atoms, features)`` uniform in [0, 1), zero on padding."""
         out = torch.zeros(len(self), self._width, features)
         for row, (generator, atoms) in enumerate(
@@ -40,12 +42,12 @@ class CrystalStreams:
             out[row, :atoms] = torch.rand(atoms, features, generator=generator)
         return out
 
-    def normal(self, features: int) -> Tensor:
+    def normal(self, features: int) -> Float[Tensor, "crystals features"]:
         """``(crystals, features)`` standard normal."""
         rows = [torch.randn(features, generator=g) for g in self._generators]
         return torch.stack(rows) if rows else torch.zeros(0, features)
 
-    def uniform(self, features: int) -> Tensor:
+    def uniform(self, features: int) -> Float[Tensor, "crystals features"]:
         """``(crystals, features)`` uniform in [0, 1)."""
         rows = [torch.rand(features, generator=g) for g in self._generators]
         return torch.stack(rows) if rows else torch.zeros(0, features)

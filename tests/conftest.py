@@ -17,10 +17,20 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # Workers of Ray step back behind everything else, also behind the tests that wait for them.
 os.environ.setdefault("RAY_worker_niceness", "0")
 
+import jaxtyping
 import pytest
 import torch
 
+from tests.shape_checks import shapes_only
+
 torch.set_num_threads(1)
+
+#: Where the shapes and types of every call, answer and dataclass are checked while tests run.
+SHAPED = [
+    f"crystal_diffusion.{name}"
+    for name in ("crystal", "geometry", "seeding", "networks", "diffusion", "training.steps")
+]
+jaxtyping.install_import_hook(SHAPED, f"{shapes_only.__module__}.{shapes_only.__qualname__}")
 
 if TYPE_CHECKING:
     from crystal_diffusion.generation.generator import CrystalGenerator

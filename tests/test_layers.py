@@ -45,6 +45,7 @@ LAYERS = {
     "seeding": 0,
     "parallel": 0,
     "errors": -1,
+    "shapes": -1,
     "deprecated": -1,
     "testing": 8,
 }

@@ -14,6 +14,8 @@ from crystal_diffusion.cli.made import tell
 from crystal_diffusion.errors import InputError
 
 if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
     from crystal_diffusion.generation.request import Request
 
 
@@ -226,7 +228,7 @@ def _with_text(request: Request, text: str, quiet: bool) -> Request:
     return reading.joined(request)
 
 
-def _host(path: Path | None) -> object:
+def _host(path: Path | None) -> Structure | None:
     if path is None:
         return None
     from crystal_diffusion.data import iter_crystals

@@ -17,6 +17,7 @@ from torch import Tensor
 from crystal_diffusion import geometry
 from crystal_diffusion.diffusion.joint import JointDiffusion, Levels, NoisyState, Subspace
 from crystal_diffusion.errors import InputError
+from crystal_diffusion.shapes import Float
 
 #: Lengths of the steps that are learned: 4, 2 and 1 steps from noise to crystal.
 LENGTHS = (0.25, 0.5, 1.0)
@@ -54,7 +55,7 @@ class LongStep:
 
     state: NoisyState
     levels: Levels
-    target: Tensor
+    target: Float[Tensor, " crystals"]
 
 
 @torch.no_grad()
@@ -65,7 +66,7 @@ def two_short_steps(
     subspace: Subspace | None = None,
     speedup: float = 4.0,
     bfloat16: bool = False,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Float[Tensor, "crystals atoms 3"], Float[Tensor, "crystals 6"]]:
     """The velocities (coordinates, lattice) of one step that ends where two half steps do.
 
     Half steps of at least 1/4 are the student's own, shorter ones the teacher's with its velocity
@@ -117,7 +118,7 @@ def two_short_steps(
     return coords, lattice
 
 
-def at_level(levels: Levels, level: Tensor) -> Levels:
+def at_level(levels: Levels, level: Float[Tensor, " crystals"]) -> Levels:
     """The same fields given; coordinates and lattice of the others at ``(crystals,)`` level."""
     return Levels(
         torch.where(levels.coords > 0, level.unsqueeze(-1), 0.0),
@@ -126,7 +127,9 @@ def at_level(levels: Levels, level: Tensor) -> Levels:
     )
 
 
-def long_levels(levels: Levels, which: Tensor, where: Tensor) -> tuple[Levels, Tensor]:
+def long_levels(
+    levels: Levels, which: Float[Tensor, " crystals"], where: Float[Tensor, " crystals"]
+) -> tuple[Levels, Tensor]:
     """Levels on the grid of a drawn step length, and where the step ends.
 
     Args:

@@ -10,6 +10,7 @@ from torch import Tensor
 from crystal_diffusion.diffusion.joint import JointDiffusion, Levels
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.networks.protocol import Conditions, Prediction
+from crystal_diffusion.shapes import Float, Int
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,13 +41,13 @@ class Guided:
 
     def __call__(
         self,
-        frac_coords: Tensor,
-        lattice_state: Tensor,
-        atomic_numbers: Tensor,
+        frac_coords: Float[Tensor, "crystals atoms 3"],
+        lattice_state: Float[Tensor, "crystals 6"],
+        atomic_numbers: Int[Tensor, "crystals atoms"],
         levels: Levels,
-        lattice: Tensor | None = None,
+        lattice: Float[Tensor, "crystals 3 3"] | None = None,
         *,
-        target_level: Tensor | None = None,
+        target_level: Float[Tensor, " crystals"] | None = None,
     ) -> Prediction:
         """As :meth:`JointDiffusion.predict`, in one call of twice the batch."""
 

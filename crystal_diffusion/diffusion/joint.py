@@ -20,6 +20,7 @@ from crystal_diffusion.diffusion.processes import (
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.networks import NETWORKS
 from crystal_diffusion.networks.protocol import Conditions, NoisyCrystals, Prediction
+from crystal_diffusion.shapes import Bool, Float, Int, Shaped
 
 
 @dataclass(frozen=True)
@@ -74,19 +75,19 @@ class Levels:
         elements: ``(crystals,)``.
     """
 
-    coords: Tensor
-    lattice: Tensor
-    elements: Tensor
+    coords: Float[Tensor, "crystals atoms"]
+    lattice: Float[Tensor, " crystals"]
+    elements: Float[Tensor, " crystals"]
 
 
 @dataclass(frozen=True, eq=False)
 class LossTerms:
     """What a training step returns: the weighted sum and its parts, each a mean over crystals."""
 
-    total: Tensor
-    coords: Tensor
-    lattice: Tensor
-    elements: Tensor
+    total: Float[Tensor, "*shape"]
+    coords: Float[Tensor, "*shape"]
+    lattice: Float[Tensor, "*shape"]
+    elements: Float[Tensor, "*shape"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,24 +101,26 @@ class NoisyState:
         coord_noise: ``(crystals, atoms, 3)`` the noise used: given atoms and translation taken out.
     """
 
-    frac_coords: Tensor
-    lattice_state: Tensor
-    atomic_numbers: Tensor
-    coord_noise: Tensor
+    frac_coords: Float[Tensor, "crystals atoms 3"]
+    lattice_state: Float[Tensor, "crystals 6"]
+    atomic_numbers: Int[Tensor, "crystals atoms"]
+    coord_noise: Float[Tensor, "crystals atoms 3"]
 
 
 class Subspace(Protocol):
     """The directions in which symmetric crystals may move, one subspace a crystal."""
 
-    def displacement(self, displacement: Tensor) -> Tensor:
+    def displacement(
+        self, displacement: Float[Tensor, "crystals atoms 3"]
+    ) -> Float[Tensor, "crystals atoms 3"]:
         """Linear projection of ``(crystals, atoms, 3)`` fractional vectors."""
         ...
 
-    def freedom(self) -> Tensor:
+    def freedom(self) -> Float[Tensor, "crystals atoms"]:
         """``(crystals, atoms)`` dimensions left to each atom, 3 without symmetry."""
         ...
 
-    def spread(self, lattice: Tensor) -> Tensor:
+    def spread(self, lattice: Float[Tensor, "crystals 3 3"]) -> Float[Tensor, " crystals"]:
         """``(crystals,)`` sum of squares (Å2) of unit noise in the free directions."""
         ...
 
@@ -147,12 +150,16 @@ class JointDiffusion(nn.Module):
         """Whether the network learned steps of any length (see :mod:`.distillation`)."""
         return bool(self.config.network_options.get("long_steps", False))
 
-    def encode_lattice(self, lattice: Tensor, num_atoms: Tensor) -> Tensor:
+    def encode_lattice(
+        self, lattice: Float[Tensor, "crystals 3 3"], num_atoms: Shaped[Tensor, " crystals"]
+    ) -> Float[Tensor, "crystals 6"]:
         """``(crystals, 6)`` standardised log-strain of ``(crystals, 3, 3)`` cells."""
         strain = geometry.lattice_to_log_strain(lattice)
         return (strain - self._shift(num_atoms, strain) - self.strain_mean) / self.strain_deviation
 
-    def decode_lattice(self, state: Tensor, num_atoms: Tensor) -> Tensor:
+    def decode_lattice(
+        self, state: Float[Tensor, "crystals 6"], num_atoms: Shaped[Tensor, " crystals"]
+    ) -> Float[Tensor, "crystals 3 3"]:
         """The symmetric cells ``(crystals, 3, 3)`` of standardised log-strain."""
         strain = state * self.strain_deviation + self.strain_mean
         return geometry.log_strain_to_lattice(strain + self._shift(num_atoms, strain))
@@ -164,14 +171,14 @@ class JointDiffusion(nn.Module):
 
     def predict(
         self,
-        frac_coords: Tensor,
-        lattice_state: Tensor,
-        atomic_numbers: Tensor,
+        frac_coords: Float[Tensor, "crystals atoms 3"],
+        lattice_state: Float[Tensor, "crystals 6"],
+        atomic_numbers: Int[Tensor, "crystals atoms"],
         levels: Levels,
-        lattice: Tensor | None = None,
+        lattice: Float[Tensor, "crystals 3 3"] | None = None,
         bfloat16: bool = False,
         conditions: Conditions | None = None,
-        target_level: Tensor | None = None,
+        target_level: Float[Tensor, " crystals"] | None = None,
     ) -> Prediction:
         """Ask the network; net translation is removed where no atom is given.
 
@@ -207,9 +214,9 @@ class JointDiffusion(nn.Module):
         self,
         batch: CrystalBatch,
         levels: Levels,
-        coord_noise: Tensor,
-        lattice_noise: Tensor,
-        mask_noise: Tensor,
+        coord_noise: Float[Tensor, "crystals atoms 3"],
+        lattice_noise: Float[Tensor, "crystals 6"],
+        mask_noise: Float[Tensor, "crystals atoms"],
     ) -> NoisyState:
         """Clean crystals brought to ``levels`` by the given unit noise; see :meth:`loss`."""
         free = batch.mask & (levels.coords > 0)
@@ -234,9 +241,9 @@ class JointDiffusion(nn.Module):
         self,
         batch: CrystalBatch,
         levels: Levels,
-        residual: Tensor,
+        residual: Float[Tensor, "crystals atoms 3"],
         subspace: Subspace | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Float[Tensor, " crystals"], Float[Tensor, " crystals"]]:
         """Mean square of a fractional residual as the distance it is, per free direction.
 
         Returns:
@@ -262,9 +269,9 @@ class JointDiffusion(nn.Module):
         self,
         batch: CrystalBatch,
         levels: Levels,
-        coord_noise: Tensor,
-        lattice_noise: Tensor,
-        mask_noise: Tensor,
+        coord_noise: Float[Tensor, "crystals atoms 3"],
+        lattice_noise: Float[Tensor, "crystals 6"],
+        mask_noise: Float[Tensor, "crystals atoms"],
         lattice_weight: float = 0.25,
         element_weight: float = 0.25,
         per_crystal: bool = False,
@@ -329,7 +336,11 @@ class JointDiffusion(nn.Module):
         )
 
 
-def remove_translation(field_: Tensor, mask: Tensor, coord_level: Tensor) -> Tensor:
+def remove_translation(
+    field_: Float[Tensor, "crystals atoms 3"],
+    mask: Bool[Tensor, "crystals atoms"],
+    coord_level: Float[Tensor, "crystals atoms"],
+) -> Float[Tensor, "crystals atoms 3"]:
     """Subtract the mean over atoms from ``(crystals, atoms, 3)`` where no atom is given.
 
     A crystal moved as a whole is the same crystal; with an atom given there is nothing to remove.

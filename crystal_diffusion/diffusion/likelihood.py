@@ -22,6 +22,7 @@ from crystal_diffusion.crystal import CrystalBatch
 from crystal_diffusion.diffusion.joint import JointDiffusion, Levels, remove_translation
 from crystal_diffusion.diffusion.processes import TorusFlow
 from crystal_diffusion.errors import InputError
+from crystal_diffusion.shapes import Bool, Float, Int
 
 #: Scale of the predicted velocity of coordinates.
 _UNIFORM_SCALE = math.sqrt(12.0)
@@ -29,7 +30,7 @@ _UNIFORM_SCALE = math.sqrt(12.0)
 
 def log_likelihood(
     model: JointDiffusion, batch: CrystalBatch, *, steps: int = 32, probes: int = 2, seed: int = 0
-) -> Tensor:
+) -> Float[Tensor, " crystals"]:
     """``(crystals,)`` log density in nats, per crystal, of coordinates and cell.
 
     Coordinates count in fractions, the cell in standardised log-strain; values compare crystals of
@@ -71,10 +72,10 @@ def log_likelihood(
 
 def _flow(
     model: JointDiffusion,
-    coords: Tensor,
-    state: Tensor,
-    numbers: Tensor,
-    mask: Tensor,
+    coords: Float[Tensor, "crystals atoms 3"],
+    state: Float[Tensor, "crystals 6"],
+    numbers: Int[Tensor, "crystals atoms"],
+    mask: Bool[Tensor, "crystals atoms"],
     level: float,
     probes: int,
     noise: torch.Generator,

@@ -22,6 +22,7 @@ from crystal_diffusion.diffusion.schedules import LearnedSchedule, NoiseSchedule
 from crystal_diffusion.errors import InputError, TrainingError
 from crystal_diffusion.networks.unet import DenoisingNetwork
 from crystal_diffusion.parallel import one_thread_each, side_by_side
+from crystal_diffusion.shapes import Float, Shaped
 
 #: Fewer rows than this in a matrix product are not worth a thread of their own.
 _ATOMS_PER_PART = 128
@@ -107,7 +108,12 @@ class CrystalDiffusionModel:
         extra = [] if self.learned_schedule is None else list(self.learned_schedule.parameters())
         return [*self.model.parameters(), *extra]
 
-    def q_sample(self, x_0: Tensor, t: Tensor, noise: Tensor | None = None) -> Tensor:
+    def q_sample(
+        self,
+        x_0: Float[Tensor, "crystals atoms 3"],
+        t: Shaped[Tensor, " crystals"],
+        noise: Float[Tensor, "crystals atoms 3"] | None = None,
+    ) -> Float[Tensor, "crystals atoms 3"]:
         """x_t = √ᾱ_t x_0 + √(1-ᾱ_t) ε; t counts from 1 to T, 0 returns x_0.
 
         Args:
@@ -122,7 +128,12 @@ class CrystalDiffusionModel:
         sigma = schedule.sigma.to(x_0.device)[t][:, None, None]
         return alpha * x_0 + sigma * noise
 
-    def posterior(self, x_t: Tensor, noise: Tensor, t: int) -> tuple[Tensor, float, float]:
+    def posterior(
+        self,
+        x_t: Float[Tensor, "crystals atoms 3"],
+        noise: Float[Tensor, "crystals atoms 3"],
+        t: int,
+    ) -> tuple[Tensor, float, float]:
         """Mean of x_{t-1} given a noise prediction, posterior variance and β_t.
 
         μ = (x_t - β_t ε/√(1-ᾱ_t))/√α_t and σ² = β_t(1-ᾱ_{t-1})/(1-ᾱ_t).
@@ -135,8 +146,12 @@ class CrystalDiffusionModel:
 
     @torch.no_grad()
     def p_sample(
-        self, x_t: Tensor, t: int, mask: Tensor | None = None, noise: Tensor | None = None
-    ) -> Tensor:
+        self,
+        x_t: Float[Tensor, "crystals atoms 3"],
+        t: int,
+        mask: Shaped[Tensor, "crystals atoms"] | None = None,
+        noise: Float[Tensor, "crystals atoms 3"] | None = None,
+    ) -> Float[Tensor, "crystals atoms 3"]:
         """One ancestral step from t to t-1; at t = 1 the mean itself."""
         if not 1 <= t <= self.timesteps:
             raise InputError(f"t is {t}; it must be between 1 and {self.timesteps}.")
@@ -218,7 +233,7 @@ class CrystalDiffusionModel:
         steps: int | Sequence[int] | None = None,
         eta: float = 0.0,
         seed: int | None = None,
-    ) -> Tensor:
+    ) -> Float[Tensor, "crystals atoms 3"]:
         """New fractional coordinates ``(batch_size, max_atoms, 3)`` in [0, 1).
 
         Args:

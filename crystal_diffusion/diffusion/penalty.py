@@ -13,11 +13,16 @@ from torch import Tensor
 from crystal_diffusion import geometry
 from crystal_diffusion.crystal import CrystalBatch
 from crystal_diffusion.diffusion.joint import JointDiffusion, Levels
+from crystal_diffusion.shapes import Bool, Float, Shaped
 
 
 def pair_overlap(
-    frac_coords: Tensor, lattice: Tensor, mask: Tensor, smallest: Tensor, radius: int = 1
-) -> Tensor:
+    frac_coords: Float[Tensor, "crystals atoms 3"],
+    lattice: Float[Tensor, "crystals 3 3"],
+    mask: Bool[Tensor, "crystals atoms"],
+    smallest: Float[Tensor, "crystals atoms atoms"],
+    radius: int = 1,
+) -> Float[Tensor, " crystals"]:
     """Squared overlap of every pair closer than its limit, summed over images and pairs.
 
     Args:
@@ -46,8 +51,12 @@ def pair_overlap(
 
 
 def push_apart(
-    frac_coords: Tensor, lattice: Tensor, mask: Tensor, smallest: Tensor, strength: float
-) -> Tensor:
+    frac_coords: Float[Tensor, "crystals atoms 3"],
+    lattice: Float[Tensor, "crystals 3 3"],
+    mask: Bool[Tensor, "crystals atoms"],
+    smallest: Float[Tensor, "crystals atoms atoms"],
+    strength: float,
+) -> Float[Tensor, "crystals atoms 3"]:
     """Fractional step that moves pairs apart that are closer than their limit, zero for others.
 
     The step follows the gradient of :func:`pair_overlap` in cartesian coordinates, 1 Å at most; at
@@ -59,8 +68,12 @@ def push_apart(
 
 
 def _push(
-    frac_coords: Tensor, cell: Tensor, mask: Tensor, smallest: Tensor, strength: float
-) -> Tensor:
+    frac_coords: Float[Tensor, "crystals atoms 3"],
+    cell: Float[Tensor, "crystals 3 3"],
+    mask: Bool[Tensor, "crystals atoms"],
+    smallest: Float[Tensor, "crystals atoms atoms"],
+    strength: float,
+) -> Float[Tensor, "crystals atoms 3"]:
     """Cartesian step of :func:`push_apart` in a reduced cell, from the gradient in closed form."""
     shifts = geometry.image_shifts(1, frac_coords)
     vectors = geometry.pair_displacements(frac_coords).unsqueeze(-2) + shifts
@@ -76,13 +89,13 @@ def _push(
 
 
 def separate(
-    frac_coords: Tensor,
-    lattice: Tensor,
-    mask: Tensor,
-    smallest: Tensor,
+    frac_coords: Float[Tensor, "crystals atoms 3"],
+    lattice: Float[Tensor, "crystals 3 3"],
+    mask: Bool[Tensor, "crystals atoms"],
+    smallest: Float[Tensor, "crystals atoms atoms"],
     rounds: int,
     project: Callable[[Tensor], Tensor],
-) -> Tensor:
+) -> Float[Tensor, "crystals atoms 3"]:
     """Descent on the overlap until no pair is closer than its limit, ``rounds`` steps at most.
 
     Args:
@@ -108,14 +121,14 @@ _ROOM = 1.2
 
 
 def stretch_cell(
-    frac_coords: Tensor,
-    lattice: Tensor,
-    mask: Tensor,
-    smallest: Tensor,
-    largest: Tensor,
+    frac_coords: Float[Tensor, "crystals atoms 3"],
+    lattice: Float[Tensor, "crystals 3 3"],
+    mask: Bool[Tensor, "crystals atoms"],
+    smallest: Float[Tensor, "crystals atoms atoms"],
+    largest: Float[Tensor, " crystals"],
     rounds: int,
     project: Callable[[Tensor], Tensor],
-) -> Tensor:
+) -> Float[Tensor, "crystals 3 3"]:
     """Cells stretched along the pairs that are too close, for those that positions cannot part.
 
     On positions without freedom only the cell can make room, within the volume it may have. Each
@@ -163,12 +176,12 @@ def stretch_cell(
 
 
 def fit_cell(
-    lattice: Tensor,
-    num_atoms: Tensor,
+    lattice: Float[Tensor, "crystals 3 3"],
+    num_atoms: Shaped[Tensor, " crystals"],
     volumes: tuple[Tensor, Tensor],
-    shortest: Tensor,
+    shortest: Float[Tensor, " crystals"],
     strength: float = 1.0,
-) -> Tensor:
+) -> Float[Tensor, "crystals 3 3"]:
     """Cells moved towards their limits of volume per atom and of the shortest edge.
 
     Volume: an equal scaling of all edges, which is the gradient of (log V - log limit)² in
@@ -204,8 +217,8 @@ def training_penalty(
     model: JointDiffusion,
     batch: CrystalBatch,
     levels: Levels,
-    coord_noise: Tensor,
-    lattice_noise: Tensor,
+    coord_noise: Float[Tensor, "crystals atoms 3"],
+    lattice_noise: Float[Tensor, "crystals 6"],
     smallest: float = 1.0,
     bfloat16: bool = False,
 ) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from crystal_diffusion import geometry
 from crystal_diffusion.crystal import MASK_ELEMENT
+from crystal_diffusion.shapes import Float, Int
 
 #: A uniform variable on [-0.5, 0.5] times this number has unit variance.
 _UNIFORM_SCALE = math.sqrt(12.0)
@@ -26,31 +27,40 @@ class CoordinateProcess(Protocol):
     #: Whether noise of equal atoms may be exchanged to shorten the paths.
     exchangeable: bool
 
-    def displacement(self, noise: Tensor, level: Tensor) -> Tensor:
+    def displacement(
+        self, noise: Float[Tensor, "*shape features"], level: Float[Tensor, "*#shape 1"]
+    ) -> Float[Tensor, "*shape features"]:
         """Noisy minus clean coordinates for unit noise, ``(..., 3)``; level ``(..., 1)``."""
         ...
 
-    def target(self, noise: Tensor, level: Tensor) -> Tensor:
+    def target(
+        self, noise: Float[Tensor, "*shape features"], level: Float[Tensor, "*#shape 1"]
+    ) -> Float[Tensor, "*shape features"]:
         """What the network has to say, of about unit variance."""
         ...
 
-    def clean(self, state: Tensor, prediction: Tensor, level: Tensor) -> Tensor:
+    def clean(
+        self,
+        state: Float[Tensor, "*shape features"],
+        prediction: Float[Tensor, "*shape features"],
+        level: Float[Tensor, "*#shape 1"],
+    ) -> Float[Tensor, "*shape features"]:
         """The clean coordinates (not wrapped) that a prediction stands for."""
         ...
 
     def step(
         self,
-        state: Tensor,
-        prediction: Tensor,
-        level: Tensor,
-        lower: Tensor,
-        noise: Tensor,
+        state: Float[Tensor, "*shape features"],
+        prediction: Float[Tensor, "*shape features"],
+        level: Float[Tensor, "*#shape 1"],
+        lower: Float[Tensor, "*#shape 1"],
+        noise: Float[Tensor, "*shape features"],
         eta: float,
-    ) -> Tensor:
+    ) -> Float[Tensor, "*shape features"]:
         """One reverse step; ``eta`` 0 is deterministic (DDIM), 1 is ancestral (DDPM)."""
         ...
 
-    def unit_noise(self, uniform: Tensor) -> Tensor:
+    def unit_noise(self, uniform: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Unit noise of this process from uniform numbers in [0, 1)."""
         ...
 
@@ -64,31 +74,40 @@ class TorusFlow:
 
     exchangeable = True
 
-    def unit_noise(self, uniform: Tensor) -> Tensor:
+    def unit_noise(self, uniform: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Uniform velocity in [-0.5, 0.5]."""
         return uniform - 0.5
 
-    def displacement(self, noise: Tensor, level: Tensor) -> Tensor:
+    def displacement(
+        self, noise: Float[Tensor, "*shape features"], level: Float[Tensor, "*#shape 1"]
+    ) -> Float[Tensor, "*shape features"]:
         """t·v."""
         return level * noise
 
-    def target(self, noise: Tensor, level: Tensor) -> Tensor:
+    def target(
+        self, noise: Float[Tensor, "*shape features"], level: Float[Tensor, "*#shape 1"]
+    ) -> Float[Tensor, "*shape features"]:
         """The velocity, scaled to unit variance."""
         return noise * _UNIFORM_SCALE
 
-    def clean(self, state: Tensor, prediction: Tensor, level: Tensor) -> Tensor:
+    def clean(
+        self,
+        state: Float[Tensor, "*shape features"],
+        prediction: Float[Tensor, "*shape features"],
+        level: Float[Tensor, "*#shape 1"],
+    ) -> Float[Tensor, "*shape features"]:
         """x_0 = x_t - t·v."""
         return state - level * prediction / _UNIFORM_SCALE
 
     def step(
         self,
-        state: Tensor,
-        prediction: Tensor,
-        level: Tensor,
-        lower: Tensor,
-        noise: Tensor,
+        state: Float[Tensor, "*shape features"],
+        prediction: Float[Tensor, "*shape features"],
+        level: Float[Tensor, "*#shape 1"],
+        lower: Float[Tensor, "*#shape 1"],
+        noise: Float[Tensor, "*shape features"],
         eta: float,
-    ) -> Tensor:
+    ) -> Float[Tensor, "*shape features"]:
         """Move along the velocity; eta replaces a part of it by fresh noise."""
         velocity = prediction / _UNIFORM_SCALE
         if eta == 0.0:
@@ -111,42 +130,51 @@ class WrappedGaussian:
         self.sigma_min = sigma_min
         self.sigma_max = sigma_max
 
-    def sigma(self, level: Tensor) -> Tensor:
+    def sigma(self, level: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """σ(t) = σ_min (σ_max/σ_min)^t, and 0 at t = 0."""
         value = self.sigma_min * (self.sigma_max / self.sigma_min) ** level
         return torch.where(level > 0, value, torch.zeros_like(value))
 
-    def _spread(self, level: Tensor) -> Tensor:
+    def _spread(self, level: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Standard deviation of the wrapped residual: σ, saturating at that of a uniform one."""
         sigma = self.sigma(level)
         return sigma / (1 + (sigma * _UNIFORM_SCALE) ** 4) ** 0.25
 
-    def unit_noise(self, uniform: Tensor) -> Tensor:
+    def unit_noise(self, uniform: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Standard normal by the inverse error function."""
         return math.sqrt(2) * torch.erfinv((2 * uniform - 1).clamp(-1 + 1e-7, 1 - 1e-7))
 
-    def displacement(self, noise: Tensor, level: Tensor) -> Tensor:
+    def displacement(
+        self, noise: Float[Tensor, "*shape features"], level: Float[Tensor, "*#shape 1"]
+    ) -> Float[Tensor, "*shape features"]:
         """σ ε."""
         return self.sigma(level) * noise
 
-    def target(self, noise: Tensor, level: Tensor) -> Tensor:
+    def target(
+        self, noise: Float[Tensor, "*shape features"], level: Float[Tensor, "*#shape 1"]
+    ) -> Float[Tensor, "*shape features"]:
         """wrap(σ ε) / spread(σ)."""
         residual = geometry.wrap_displacement(self.displacement(noise, level))
         return residual / self._spread(level).clamp_min(1e-6)
 
-    def clean(self, state: Tensor, prediction: Tensor, level: Tensor) -> Tensor:
+    def clean(
+        self,
+        state: Float[Tensor, "*shape features"],
+        prediction: Float[Tensor, "*shape features"],
+        level: Float[Tensor, "*#shape 1"],
+    ) -> Float[Tensor, "*shape features"]:
         """x_t minus the predicted residual."""
         return state - self._spread(level) * prediction
 
     def step(
         self,
-        state: Tensor,
-        prediction: Tensor,
-        level: Tensor,
-        lower: Tensor,
-        noise: Tensor,
+        state: Float[Tensor, "*shape features"],
+        prediction: Float[Tensor, "*shape features"],
+        level: Float[Tensor, "*#shape 1"],
+        lower: Float[Tensor, "*#shape 1"],
+        noise: Float[Tensor, "*shape features"],
         eta: float,
-    ) -> Tensor:
+    ) -> Float[Tensor, "*shape features"]:
         """DDIM for eta 0, the ancestral posterior for eta 1, between them otherwise."""
         high, low = self.sigma(level), self.sigma(lower)
         residual = self._spread(level) * prediction
@@ -159,19 +187,36 @@ class WrappedGaussian:
 class LatticeProcess(Protocol):
     """Noise on the six standardised log-strain numbers."""
 
-    def noisy(self, clean: Tensor, noise: Tensor, level: Tensor) -> Tensor:
+    def noisy(
+        self,
+        clean: Float[Tensor, "crystals features"],
+        noise: Float[Tensor, "crystals features"],
+        level: Float[Tensor, "crystals 1"],
+    ) -> Float[Tensor, "crystals features"]:
         """α x_0 + σ ε; level ``(..., 1)``."""
         ...
 
-    def target(self, clean: Tensor, noise: Tensor, level: Tensor) -> Tensor:
+    def target(
+        self,
+        clean: Float[Tensor, "crystals features"],
+        noise: Float[Tensor, "crystals features"],
+        level: Float[Tensor, "crystals 1"],
+    ) -> Float[Tensor, "crystals features"]:
         """What the network has to say."""
         ...
 
-    def split(self, state: Tensor, prediction: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+    def split(
+        self,
+        state: Float[Tensor, "crystals features"],
+        prediction: Float[Tensor, "crystals features"],
+        level: Float[Tensor, "crystals 1"],
+    ) -> tuple[Float[Tensor, "crystals features"], Float[Tensor, "crystals features"]]:
         """Clean value and noise that a prediction stands for."""
         ...
 
-    def alpha_sigma(self, level: Tensor) -> tuple[Tensor, Tensor]:
+    def alpha_sigma(
+        self, level: Float[Tensor, "*shape"]
+    ) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]]:
         """α(t) and σ(t)."""
         ...
 
@@ -179,19 +224,36 @@ class LatticeProcess(Protocol):
 class LinearFlow:
     """x_t = (1-t) x_0 + t ε with the velocity ε - x_0 as target (Lipman et al. 2023)."""
 
-    def alpha_sigma(self, level: Tensor) -> tuple[Tensor, Tensor]:
+    def alpha_sigma(
+        self, level: Float[Tensor, "*shape"]
+    ) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]]:
         """1-t and t."""
         return 1 - level, level
 
-    def noisy(self, clean: Tensor, noise: Tensor, level: Tensor) -> Tensor:
+    def noisy(
+        self,
+        clean: Float[Tensor, "crystals features"],
+        noise: Float[Tensor, "crystals features"],
+        level: Float[Tensor, "crystals 1"],
+    ) -> Float[Tensor, "crystals features"]:
         """Interpolate."""
         return (1 - level) * clean + level * noise
 
-    def target(self, clean: Tensor, noise: Tensor, level: Tensor) -> Tensor:
+    def target(
+        self,
+        clean: Float[Tensor, "crystals features"],
+        noise: Float[Tensor, "crystals features"],
+        level: Float[Tensor, "crystals 1"],
+    ) -> Float[Tensor, "crystals features"]:
         """ε - x_0."""
         return noise - clean
 
-    def split(self, state: Tensor, prediction: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+    def split(
+        self,
+        state: Float[Tensor, "crystals features"],
+        prediction: Float[Tensor, "crystals features"],
+        level: Float[Tensor, "crystals 1"],
+    ) -> tuple[Float[Tensor, "crystals features"], Float[Tensor, "crystals features"]]:
         """x_0 = x_t - t v and ε = x_t + (1-t) v."""
         return state - level * prediction, state + (1 - level) * prediction
 
@@ -208,7 +270,9 @@ class VariancePreserving:
             raise ValueError(f"schedule must be 'cosine' or 'linear', got {schedule!r}.")
         self.schedule = schedule
 
-    def alpha_sigma(self, level: Tensor) -> tuple[Tensor, Tensor]:
+    def alpha_sigma(
+        self, level: Float[Tensor, "*shape"]
+    ) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]]:
         """α(t) and σ(t); for "linear" the continuous limit of β from 1e-4 to 0.02, T = 1000."""
         if self.schedule == "cosine":
             angle = level * (math.pi / 2) * 0.999
@@ -216,17 +280,32 @@ class VariancePreserving:
         alpha = torch.exp(-0.25 * level**2 * (20 - 0.1) - 0.5 * level * 0.1)
         return alpha, torch.sqrt((1 - alpha**2).clamp_min(0))
 
-    def noisy(self, clean: Tensor, noise: Tensor, level: Tensor) -> Tensor:
+    def noisy(
+        self,
+        clean: Float[Tensor, "crystals features"],
+        noise: Float[Tensor, "crystals features"],
+        level: Float[Tensor, "crystals 1"],
+    ) -> Float[Tensor, "crystals features"]:
         """α x_0 + σ ε."""
         alpha, sigma = self.alpha_sigma(level)
         return alpha * clean + sigma * noise
 
-    def target(self, clean: Tensor, noise: Tensor, level: Tensor) -> Tensor:
+    def target(
+        self,
+        clean: Float[Tensor, "crystals features"],
+        noise: Float[Tensor, "crystals features"],
+        level: Float[Tensor, "crystals 1"],
+    ) -> Float[Tensor, "crystals features"]:
         """α ε - σ x_0."""
         alpha, sigma = self.alpha_sigma(level)
         return alpha * noise - sigma * clean
 
-    def split(self, state: Tensor, prediction: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+    def split(
+        self,
+        state: Float[Tensor, "crystals features"],
+        prediction: Float[Tensor, "crystals features"],
+        level: Float[Tensor, "crystals 1"],
+    ) -> tuple[Float[Tensor, "crystals features"], Float[Tensor, "crystals features"]]:
         """x_0 = α x - σ v and ε = σ x + α v."""
         alpha, sigma = self.alpha_sigma(level)
         return alpha * state - sigma * prediction, sigma * state + alpha * prediction
@@ -234,13 +313,13 @@ class VariancePreserving:
 
 def lattice_step(
     process: LatticeProcess,
-    state: Tensor,
-    prediction: Tensor,
-    level: Tensor,
-    lower: Tensor,
-    noise: Tensor,
+    state: Float[Tensor, "crystals features"],
+    prediction: Float[Tensor, "crystals features"],
+    level: Float[Tensor, "crystals 1"],
+    lower: Float[Tensor, "crystals 1"],
+    noise: Float[Tensor, "crystals features"],
     eta: float,
-) -> Tensor:
+) -> Float[Tensor, "crystals features"]:
     """One reverse step of a Gaussian process: DDIM (Song et al. 2021, eq. 12) with its η."""
     clean, residual = process.split(state, prediction, level)
     # Standardised log-strain lies within a few deviations; without this bound a wrong early
@@ -256,7 +335,11 @@ def lattice_step(
     return alpha * clean + kept * residual + added * noise
 
 
-def mask_elements(atomic_numbers: Tensor, uniform: Tensor, level: Tensor) -> Tensor:
+def mask_elements(
+    atomic_numbers: Int[Tensor, "crystals atoms"],
+    uniform: Float[Tensor, "crystals atoms"],
+    level: Float[Tensor, "crystals 1"],
+) -> Int[Tensor, "crystals atoms"]:
     """Absorbing-state corruption: each atom loses its element with probability t (Austin 2021).
 
     Args:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from crystal_diffusion.diffusion.original import CrystalDiffusionModel
 from crystal_diffusion.errors import InputError, TrainingError
+from crystal_diffusion.shapes import Float
 
 
 class ProgressiveDistillation:
@@ -102,8 +103,13 @@ class ProgressiveDistillation:
 
     @torch.no_grad()
     def wanted_noise(
-        self, x_t: Tensor, high: Tensor, middle: Tensor, low: Tensor, mask: Tensor
-    ) -> Tensor:
+        self,
+        x_t: Float[Tensor, "crystals atoms 3"],
+        high: Tensor,
+        middle: Tensor,
+        low: Tensor,
+        mask: Tensor,
+    ) -> Float[Tensor, "crystals atoms 3"]:
         """The ε that takes one DDIM step from ``high`` to ``low`` where two of the teacher end.
 
         With x_s = (α_s/α_t) x_t + (σ_s - σ_t α_s/α_t) ε the step is linear in ε.

@@ -18,20 +18,25 @@ from crystal_diffusion.diffusion.processes import lattice_step
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.networks.protocol import Prediction
 from crystal_diffusion.seeding import CrystalStreams
+from crystal_diffusion.shapes import Bool, Float, Int, Shaped
 
 
 class Projection(Protocol):
     """Puts a batch on a symmetric subspace; the identity where nothing is asked for."""
 
-    def coords(self, frac_coords: Tensor) -> Tensor:
+    def coords(
+        self, frac_coords: Float[Tensor, "crystals atoms 3"]
+    ) -> Float[Tensor, "crystals atoms 3"]:
         """Nearest symmetric coordinates, ``(crystals, atoms, 3)``."""
         ...
 
-    def displacement(self, displacement: Tensor) -> Tensor:
+    def displacement(
+        self, displacement: Float[Tensor, "crystals atoms 3"]
+    ) -> Float[Tensor, "crystals atoms 3"]:
         """Linear projection of a fractional vector field."""
         ...
 
-    def lattice(self, lattice: Tensor) -> Tensor:
+    def lattice(self, lattice: Float[Tensor, "crystals 3 3"]) -> Float[Tensor, "crystals 3 3"]:
         """Nearest cells whose metric the group leaves alone, ``(crystals, 3, 3)``."""
         ...
 
@@ -39,7 +44,7 @@ class Projection(Protocol):
         """Random symmetric coordinates, uniform in the free parameters."""
         ...
 
-    def basis(self, lattice: Tensor) -> Tensor:
+    def basis(self, lattice: Float[Tensor, "crystals 3 3"]) -> Float[Tensor, "crystals 3 3"]:
         """Integer matrices M, ``(crystals, 3, 3)``, for which M·L is a reduced cell."""
         ...
 
@@ -49,13 +54,13 @@ class Denoise(Protocol):
 
     def __call__(
         self,
-        frac_coords: Tensor,
-        lattice_state: Tensor,
-        atomic_numbers: Tensor,
+        frac_coords: Float[Tensor, "crystals atoms 3"],
+        lattice_state: Float[Tensor, "crystals 6"],
+        atomic_numbers: Int[Tensor, "crystals atoms"],
         levels: Levels,
-        lattice: Tensor | None = None,
+        lattice: Float[Tensor, "crystals 3 3"] | None = None,
         *,
-        target_level: Tensor | None = None,
+        target_level: Float[Tensor, " crystals"] | None = None,
     ) -> Prediction:
         """The prediction of :meth:`JointDiffusion.predict`."""
         ...
@@ -138,17 +143,17 @@ class Start:
         allowed: ``(crystals, 100)`` bool; elements that masked atoms may become.
     """
 
-    atomic_numbers: Tensor
-    level: Tensor
-    frac_coords: Tensor
-    lattice: Tensor
-    lattice_given: Tensor
-    frozen: Tensor
+    atomic_numbers: Int[Tensor, "crystals atoms"]
+    level: Float[Tensor, " crystals"]
+    frac_coords: Float[Tensor, "crystals atoms 3"]
+    lattice: Float[Tensor, "crystals 3 3"]
+    lattice_given: Bool[Tensor, " crystals"]
+    frozen: Bool[Tensor, "crystals atoms"]
     renoise: bool = True
     allowed: Tensor | None = None
 
     @classmethod
-    def noise(cls, atomic_numbers: Tensor) -> Start:
+    def noise(cls, atomic_numbers: Int[Tensor, "crystals atoms"]) -> Start:
         """Everything but the atomic numbers from pure noise."""
         crystals, atoms = atomic_numbers.shape
         return cls(
@@ -372,13 +377,13 @@ def _initial(
 def _ask(
     model: JointDiffusion,
     denoise: Denoise,
-    frac: Tensor,
-    lattice: Tensor,
-    numbers: Tensor,
-    count: Tensor,
+    frac: Float[Tensor, "crystals atoms 3"],
+    lattice: Float[Tensor, "crystals 3 3"],
+    numbers: Int[Tensor, "crystals atoms"],
+    count: Shaped[Tensor, " crystals"],
     levels: Levels,
     projection: Projection | None,
-    target_level: Tensor | None,
+    target_level: Float[Tensor, " crystals"] | None,
 ) -> tuple[Prediction, Tensor, Tensor | None]:
     """The network's answer; under a symmetry it is asked in the reduced cell it was trained on.
 
@@ -400,7 +405,9 @@ def _ask(
     return turned, state, basis
 
 
-def _from_basis(lattice: Tensor, basis: Tensor | None) -> Tensor:
+def _from_basis(
+    lattice: Float[Tensor, "crystals 3 3"], basis: Float[Tensor, "crystals 3 3"] | None
+) -> Float[Tensor, "crystals 3 3"]:
     return lattice if basis is None else torch.linalg.inv(basis) @ lattice
 
 

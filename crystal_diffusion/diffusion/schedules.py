@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from crystal_diffusion.errors import InputError
+from crystal_diffusion.shapes import Float
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,8 +21,8 @@ class NoiseSchedule:
         sigma: ``(steps + 1,)``, sigma[0] = 0.
     """
 
-    alpha: Tensor
-    sigma: Tensor
+    alpha: Float[Tensor, " levels"]
+    sigma: Float[Tensor, " levels"]
 
     @property
     def steps(self) -> int:
@@ -41,7 +42,7 @@ class NoiseSchedule:
         return torch.cat([bar.new_zeros(1), 1 - ratio])
 
     @classmethod
-    def from_beta(cls, beta: Tensor) -> NoiseSchedule:
+    def from_beta(cls, beta: Float[Tensor, " steps"]) -> NoiseSchedule:
         """From β_1 … β_T."""
         bar = torch.cat([torch.ones(1, dtype=torch.float64), torch.cumprod(1 - beta.double(), 0)])
         return cls(bar.sqrt().float(), (1 - bar).clamp_min(0).sqrt().float())
@@ -84,7 +85,7 @@ class LearnedSchedule(nn.Module):
         increments = -(log_snr[knots[1:]] - log_snr[knots[:-1]]).clamp(max=-1e-3)
         self.increments = nn.Parameter(torch.log(increments / increments.sum()).float())
 
-    def log_snr(self, position: Tensor) -> Tensor:
+    def log_snr(self, position: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """Log signal-to-noise at positions in [0, 1], decreasing."""
         share = torch.softmax(self.increments, 0)
         knots = torch.cat([share.new_zeros(1), share.cumsum(0)])

@@ -221,6 +221,8 @@ class Proposing:
         self, kind: int, numbers: tuple[int, ...] | list[int], entry: int | None = None
     ) -> Structure | None:
         """A type with these elements, at the volume their tables expect."""
+        from pymatgen.core import Element
+
         from crystal_diffusion.proposals.similarity import default_tables
 
         library = self.library
@@ -236,7 +238,7 @@ class Proposing:
         after = float(tables.expected_volume(tables.indices(np.array(numbers)), counts))
         filled = structure.copy()
         for site, role in enumerate(roles.tolist()):
-            filled.replace(site, int(numbers[role]))
+            filled.replace(site, Element.from_Z(int(numbers[role])))
         filled.scale_lattice(structure.volume * after / before)
         return filled if self.wish.allows(counts_of(filled)) else None
 

@@ -10,7 +10,7 @@ import logging
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -68,7 +68,9 @@ def space_group(structure: Structure) -> int:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
-            data = spglib.get_symmetry_dataset(cell, symprec=SYMPREC, angle_tolerance=5)
+            data = spglib.get_symmetry_dataset(
+                cast("Any", cell), symprec=SYMPREC, angle_tolerance=5
+            )
     except (ValueError, TypeError, RuntimeError) as error:
         _log.info("space group not found: %s", error)
         return 0

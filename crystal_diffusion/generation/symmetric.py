@@ -10,7 +10,7 @@ import heapq
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -417,7 +417,7 @@ def symmetry_columns(structure: Structure, plan: Plan) -> dict[str, Any]:
 
     group = template.group
     cell = (structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers)
-    dataset = spglib.get_symmetry_dataset(cell, symprec=0.01)
+    dataset = spglib.get_symmetry_dataset(cast("Any", cell), symprec=0.01)
     moyo = space_group(structure, 0.01) or 1
     chance = plan.skeleton_log_probability
     return {

@@ -147,7 +147,7 @@ def _laid_on(first: Structure, other: Structure) -> Structure | None:
     if len(reduced) != len(first):
         return None
     try:
-        mapped = matcher.get_s2_like_s1(first, reduced)
+        mapped = matcher.get_s2_like_s1(first, reduced)  # type: ignore[no-untyped-call]
     except ValueError:
         return None
     return mapped if mapped is not None and len(mapped) == len(first) else None

@@ -52,14 +52,16 @@ class MeanCell:
 
     def __init__(self, matrix: Floats) -> None:
         self.matrix = matrix
+        self.lll_matrix: Floats
+        self._inverse: Floats
         if _is_lll_reduced(matrix):
             self.lll_matrix, self._inverse = matrix, np.eye(3)
         else:
             from pymatgen.core import Lattice
 
             lattice = Lattice(matrix)
-            self.lll_matrix = np.ascontiguousarray(lattice.lll_matrix)
-            self._inverse = np.linalg.inv(lattice.lll_mapping)
+            self.lll_matrix = np.ascontiguousarray(lattice.lll_matrix, dtype=np.float64)
+            self._inverse = np.asarray(np.linalg.inv(lattice.lll_mapping), np.float64)
 
     def get_lll_frac_coords(self, frac_coords: Floats) -> Floats:
         """Coordinates in the LLL-reduced cell."""

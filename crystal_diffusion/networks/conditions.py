@@ -20,6 +20,7 @@ from torch import Tensor
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.networks.protocol import Conditions
 from crystal_diffusion.properties import BY_NAME, PropertyRange
+from crystal_diffusion.shapes import Float
 
 #: Added before logarithms, as a share of the smallest value that differs from zero for anybody.
 _SMALLEST = 0.01
@@ -81,7 +82,9 @@ class ConditionScale:
         )
         return np.asarray(out, np.float64)
 
-    def encode_all(self, labels: Mapping[str, NDArray[np.float64]]) -> Tensor:
+    def encode_all(
+        self, labels: Mapping[str, NDArray[np.float64]]
+    ) -> Float[Tensor, "crystals properties"]:
         """``(crystals, properties)`` float32, NaN where not known."""
         columns = [self.encode(name, labels[name]) for name in self.names]
         return torch.from_numpy(np.stack(columns, 1)).float()
@@ -118,7 +121,11 @@ def _plain(name: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(np.log10(np.maximum(values, _SMALLEST) * (values > 0)), np.float64)
 
 
-def random_conditions(values: Tensor, quantiles: Tensor, generator: torch.Generator) -> Conditions:
+def random_conditions(
+    values: Float[Tensor, "crystals properties"],
+    quantiles: Float[Tensor, "properties places"],
+    generator: torch.Generator,
+) -> Conditions:
     """One piece of every axis for each crystal, cut where its own label has no say.
 
     Args:
@@ -157,7 +164,9 @@ def random_conditions(values: Tensor, quantiles: Tensor, generator: torch.Genera
     return Conditions(below, above, asked)
 
 
-def even_quantiles(values: Tensor, places: int = 200) -> Tensor:
+def even_quantiles(
+    values: Float[Tensor, "crystals properties"], places: int = 200
+) -> Float[Tensor, "properties places"]:
     """``(properties, places)`` of the labels that are known, for :func:`random_conditions`."""
     at = torch.linspace(0.002, 0.998, places, dtype=values.dtype)
     columns: Sequence[Tensor] = [

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from crystal_diffusion import geometry
 from crystal_diffusion.networks.protocol import Conditions
+from crystal_diffusion.shapes import Float, Int, Shaped
 
 #: Atomic numbers that open each period of the periodic table.
 _PERIOD_STARTS = (1, 3, 11, 19, 37, 55, 87, 119)
@@ -32,7 +33,7 @@ class SinusoidalPositionEmbeddings(nn.Module):
         self.register_buffer("frequencies", frequencies, persistent=False)
         self.frequencies: Tensor
 
-    def forward(self, time: Tensor) -> Tensor:
+    def forward(self, time: Shaped[Tensor, "*shape"]) -> Float[Tensor, "*shape features"]:
         """``(...,)`` to ``(..., dim)``."""
         angles = time.unsqueeze(-1).float() * self.frequencies
         return torch.cat([angles.sin(), angles.cos()], -1)
@@ -62,7 +63,7 @@ class ConditionEmbedding(nn.Module):
             nn.init.zeros_(onto.weight)
             self.words = nn.Sequential(into, nn.SiLU(), onto)
 
-    def forward(self, conditions: Conditions) -> Tensor:
+    def forward(self, conditions: Conditions) -> Float[Tensor, "crystals features"]:
         """``(crystals, dim)``, the sum over the properties that are asked for and the text."""
         if conditions.text is not None and self.words is None:
             raise ValueError("this network was made for properties, not for texts.")
@@ -90,7 +91,7 @@ class ConditionEmbedding(nn.Module):
         return out
 
 
-def periodic_table_features() -> Tensor:
+def periodic_table_features() -> Float[Tensor, "102 features"]:
     """``(102, features)`` one-hot period, group and block of each atomic number; 0 and 101 blank.
 
     Elements of one column share features, so what is learned for one helps the rarer others.
@@ -130,7 +131,7 @@ class ElementEmbedding(nn.Module):
         self.register_buffer("features", table, persistent=False)
         self.features: Tensor
 
-    def forward(self, atomic_numbers: Tensor) -> Tensor:
+    def forward(self, atomic_numbers: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape features"]:
         """``(...,)`` int64 to ``(..., dim)``."""
         weight = self.table.weight + self.place(self.features)
         return nn.functional.embedding(atomic_numbers, weight)
@@ -159,7 +160,12 @@ class PairGeometry(nn.Module):
         self.inverse_width = float(1.0 / (centres[1] - centres[0]))
         self.scaled_inverse_width = float((radial - 1) / 3.0)
 
-    def forward(self, frac_coords: Tensor, metric: Tensor, num_atoms: Tensor) -> Tensor:
+    def forward(
+        self,
+        frac_coords: Float[Tensor, "crystals atoms 3"],
+        metric: Float[Tensor, "crystals 3 3"],
+        num_atoms: Int[Tensor, " crystals"],
+    ) -> Float[Tensor, "crystals atoms atoms features"]:
         """``(crystals, atoms, atoms, dim)``."""
         displacement = geometry.pair_displacements(frac_coords)
         angles = displacement.unsqueeze(-1) * self.wave_numbers
@@ -172,6 +178,6 @@ class PairGeometry(nn.Module):
         return torch.cat([angles.sin().flatten(-2), angles.cos().flatten(-2), radial, scaled], -1)
 
 
-def _bell(z: Tensor) -> Tensor:
+def _bell(z: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """exp(-z²), not followed below 1e-35: there a processor's exponential is 6 times slower."""
     return torch.exp(-z.clamp(-9.0, 9.0).square())

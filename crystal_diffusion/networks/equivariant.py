@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from crystal_diffusion import geometry
 from crystal_diffusion.networks.embeddings import ElementEmbedding, SinusoidalPositionEmbeddings
 from crystal_diffusion.networks.protocol import Encoded, NoisyCrystals, Prediction
+from crystal_diffusion.shapes import Bool, Float, Int
 
 #: Images further than this many cells are not looked for, so that a flat cell cannot fill memory.
 _FARTHEST = 4
@@ -40,13 +41,18 @@ class Edges:
         distance: ``(edges,)`` Å.
     """
 
-    receiver: Tensor
-    sender: Tensor
-    vector: Tensor
-    distance: Tensor
+    receiver: Int[Tensor, " pairs"]
+    sender: Int[Tensor, " pairs"]
+    vector: Float[Tensor, "pairs 3"]
+    distance: Float[Tensor, " pairs"]
 
 
-def periodic_edges(frac_coords: Tensor, lattice: Tensor, mask: Tensor, cutoff: float) -> Edges:
+def periodic_edges(
+    frac_coords: Float[Tensor, "crystals atoms 3"],
+    lattice: Float[Tensor, "crystals 3 3"],
+    mask: Bool[Tensor, "crystals atoms"],
+    cutoff: float,
+) -> Edges:
     """All pairs within ``cutoff`` Å, of ``(crystals, atoms, 3)`` in ``(crystals, 3, 3)`` cells.
 
     Images up to four cells away in a reduced basis are looked for; atoms do not meet themselves in
@@ -103,8 +109,11 @@ class E3EquivariantLayer(nn.Module):
         )
 
     def forward(
-        self, positions: Tensor, features: Tensor, lattice: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        positions: Float[Tensor, "crystals atoms 3"],
+        features: Float[Tensor, "crystals atoms features"],
+        lattice: Float[Tensor, "crystals 3 3"] | None = None,
+    ) -> tuple[Float[Tensor, "crystals atoms 3"], Float[Tensor, "crystals atoms features"]]:
         """Moved positions and new features.
 
         Args:
@@ -126,7 +135,11 @@ class E3EquivariantLayer(nn.Module):
         moved = step if lattice is None else step @ torch.linalg.inv(lattice)
         return positions + moved, flat.view(crystals, atoms, dim)
 
-    def exchange(self, edges: Edges, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def exchange(
+        self, edges: Edges, features: Float[Tensor, "atoms features"]
+    ) -> tuple[
+        Float[Tensor, "atoms features"], Float[Tensor, "atoms 3"], Float[Tensor, "atoms 3 3"]
+    ]:
         """Features ``(atoms, dim)``, steps ``(atoms, 3)`` in Å, strains ``(atoms, 3, 3)``."""
         away = (edges.distance.unsqueeze(-1) - self.centres) * (len(self.centres) / self.cutoff)
         waves = torch.exp(-away.clamp(-9.0, 9.0).square())
@@ -206,7 +219,7 @@ class EquivariantNetwork(nn.Module):
         """Invariant features of atoms and their mean."""
         return self._rounds(noisy)[0]
 
-    def strain(self, noisy: NoisyCrystals) -> Tensor:
+    def strain(self, noisy: NoisyCrystals) -> Float[Tensor, "crystals 3 3"]:
         """``(crystals, 3, 3)`` symmetric strain in the frame of the cell √(L Lᵀ)."""
         return self._rounds(noisy)[2]
 
@@ -240,7 +253,9 @@ class EquivariantNetwork(nn.Module):
         return Encoded(features, crystal), moved, mean
 
 
-def log_strain_change(metric: Tensor, strain: Tensor) -> Tensor:
+def log_strain_change(
+    metric: Float[Tensor, "crystals 3 3"], strain: Float[Tensor, "crystals 3 3"]
+) -> Float[Tensor, "crystals 6"]:
     """Change of the six log-strain numbers when the crystal is strained: L → L (1 + ε).
 
     With L = exp(S) and G = L L = exp(2 S) the change of G is 2 L ε L; the derivative of the matrix
@@ -271,7 +286,7 @@ def log_strain_change(metric: Tensor, strain: Tensor) -> Tensor:
     return torch.stack(picked, -1)
 
 
-def _cell(metric: Tensor) -> Tensor:
+def _cell(metric: Float[Tensor, "crystals 3 3"]) -> Float[Tensor, "crystals 3 3"]:
     """The symmetric cell with this metric, ``(crystals, 3, 3)`` rows in Å."""
     with torch.no_grad():
         values, vectors = torch.linalg.eigh(metric.double())
@@ -279,7 +294,7 @@ def _cell(metric: Tensor) -> Tensor:
     return out.to(metric.dtype)
 
 
-def _open_edges(positions: Tensor, cutoff: float) -> Edges:
+def _open_edges(positions: Float[Tensor, "crystals atoms 3"], cutoff: float) -> Edges:
     """Pairs of a molecule: no periodicity, all atoms real."""
     atoms = positions.shape[1]
     vectors = positions.unsqueeze(1) - positions.unsqueeze(2)
@@ -291,13 +306,15 @@ def _open_edges(positions: Tensor, cutoff: float) -> Edges:
     return Edges(molecule * atoms + receiver, molecule * atoms + sender, vector, distance)
 
 
-def _envelope(x: Tensor) -> Tensor:
+def _envelope(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """1 - 28 x⁶ + 48 x⁷ - 21 x⁸ on [0, 1]: zero with two derivatives at 1 (p = 6)."""
     inside = x.clamp(max=1.0)
     power = inside.pow(6)
     return 1 - 28 * power + 48 * power * inside - 21 * power * inside.square()
 
 
-def _sum(values: Tensor, index: Tensor, rows: int) -> Tensor:
+def _sum(
+    values: Float[Tensor, " pairs *shape"], index: Int[Tensor, " pairs"], rows: int
+) -> Float[Tensor, " atoms *shape"]:
     """Sum of ``(edges, features)`` over the edges of each atom."""
     return values.new_zeros(rows, values.shape[-1]).index_add_(0, index, values)

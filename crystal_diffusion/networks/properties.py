@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from crystal_diffusion.crystal import MAX_ATOMIC_NUMBER
+from crystal_diffusion.shapes import Float, Int
 
 #: Centres and widths of the radial functions: of d / (r_i + r_j), and of d in Å.
 RATIO_CENTRES, RATIO_WIDTH = torch.linspace(0.5, 1.8, 14), 0.12
@@ -65,16 +66,16 @@ class SiteBatch:
         crystal: ``(sites,)`` int64, ascending; crystals: how many there are.
     """
 
-    numbers: Tensor
-    share: Tensor
-    neighbour: Tensor
-    vector: Tensor
-    cutoff: Tensor
-    crystal: Tensor
+    numbers: Int[Tensor, " atoms"]
+    share: Float[Tensor, " atoms"]
+    neighbour: Int[Tensor, "atoms neighbours"]
+    vector: Float[Tensor, "atoms neighbours 3"]
+    cutoff: Float[Tensor, " atoms"]
+    crystal: Int[Tensor, " atoms"]
     crystals: int
 
 
-def real_harmonics(unit: Tensor) -> Tensor:
+def real_harmonics(unit: Float[Tensor, "*shape 3"]) -> Float[Tensor, "*shape 24"]:
     """``(..., 24)`` real spherical harmonics of degree 1 to 4 of unit vectors ``(..., 3)``.
 
     Scaled so that for each degree l the sum of products over its 2l + 1 functions is the Legendre
@@ -168,7 +169,7 @@ class PropertyNetwork(nn.Module):
         )
         self.additive = nn.Parameter(torch.zeros(kinds, config.outputs))
 
-    def encode(self, batch: SiteBatch) -> Tensor:
+    def encode(self, batch: SiteBatch) -> Float[Tensor, "crystals features"]:
         """``(crystals, 2 hidden)`` what the network makes of each crystal."""
         distance = batch.vector.norm(dim=-1)
         harmonics = real_harmonics(batch.vector / distance[..., None])
@@ -194,12 +195,14 @@ class PropertyNetwork(nn.Module):
         out: Tensor = self.norm(torch.cat([mean, largest], -1))
         return out
 
-    def outputs(self, encoded: Tensor, batch: SiteBatch) -> Tensor:
+    def outputs(
+        self, encoded: Float[Tensor, "crystals features"], batch: SiteBatch
+    ) -> Float[Tensor, "crystals outputs"]:
         """``(crystals, outputs)`` from what :meth:`encode` gave; elements add their own part."""
         parts = self.additive[batch.numbers] * batch.share[:, None]
         own = parts.new_zeros(batch.crystals, parts.shape[1]).index_add(0, batch.crystal, parts)
         return torch.cat([head(encoded) for head in self.heads], -1) + own
 
-    def forward(self, batch: SiteBatch) -> Tensor:
+    def forward(self, batch: SiteBatch) -> Float[Tensor, "crystals outputs"]:
         """``(crystals, outputs)``."""
         return self.outputs(self.encode(batch), batch)

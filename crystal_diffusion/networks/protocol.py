@@ -8,6 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from crystal_diffusion.shapes import Bool, Float, Int
+
 
 @dataclass(frozen=True, eq=False)
 class Conditions:
@@ -23,10 +25,10 @@ class Conditions:
         text: ``(crystals, size)`` vectors of texts, zeros where nothing is said; None for no texts.
     """
 
-    low: Tensor
-    high: Tensor
-    asked: Tensor
-    text: Tensor | None = None
+    low: Float[Tensor, "crystals properties"]
+    high: Float[Tensor, "crystals properties"]
+    asked: Bool[Tensor, "crystals properties"]
+    text: Float[Tensor, "crystals features"] | None = None
 
     def none_asked(self) -> Conditions:
         """The same shapes with nothing asked: the other half of classifier-free guidance."""
@@ -69,18 +71,18 @@ class NoisyCrystals:
             long steps; None for the velocity here.
     """
 
-    frac_coords: Tensor
-    lattice_state: Tensor
-    metric: Tensor
-    atomic_numbers: Tensor
-    coord_level: Tensor
-    lattice_level: Tensor
-    element_level: Tensor
+    frac_coords: Float[Tensor, "crystals atoms 3"]
+    lattice_state: Float[Tensor, "crystals 6"]
+    metric: Float[Tensor, "crystals 3 3"]
+    atomic_numbers: Int[Tensor, "crystals atoms"]
+    coord_level: Float[Tensor, "crystals atoms"]
+    lattice_level: Float[Tensor, " crystals"]
+    element_level: Float[Tensor, " crystals"]
     conditions: Conditions | None = None
-    target_level: Tensor | None = None
+    target_level: Float[Tensor, " crystals"] | None = None
 
     @property
-    def mask(self) -> Tensor:
+    def mask(self) -> Bool[Tensor, "crystals atoms"]:
         """``(crystals, atoms)`` bool, true where there is an atom."""
         return self.atomic_numbers > 0
 
@@ -95,9 +97,9 @@ class Prediction:
         element_logits: ``(crystals, atoms, 100)`` for atomic numbers 1 to 100.
     """
 
-    coords: Tensor
-    lattice: Tensor
-    element_logits: Tensor
+    coords: Float[Tensor, "crystals atoms 3"]
+    lattice: Float[Tensor, "crystals 6"]
+    element_logits: Float[Tensor, "crystals atoms 100"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,8 +111,8 @@ class Encoded:
         crystal: ``(crystals, features)``.
     """
 
-    atoms: Tensor
-    crystal: Tensor
+    atoms: Float[Tensor, "crystals atoms features"]
+    crystal: Float[Tensor, "crystals features"]
 
 
 class Denoiser(Protocol):

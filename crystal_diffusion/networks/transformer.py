@@ -19,6 +19,7 @@ from crystal_diffusion.networks.embeddings import (
     SinusoidalPositionEmbeddings,
 )
 from crystal_diffusion.networks.protocol import Encoded, NoisyCrystals, Prediction
+from crystal_diffusion.shapes import Float
 
 
 class _TransformerBlock(nn.Module):
@@ -40,7 +41,13 @@ class _TransformerBlock(nn.Module):
         nn.init.zeros_(self.modulation.bias)
         nn.init.normal_(self.pair_values, std=pair_dim**-0.5)
 
-    def forward(self, tokens: Tensor, pairs: Tensor, condition: Tensor, bias: Tensor) -> Tensor:
+    def forward(
+        self,
+        tokens: Float[Tensor, "crystals tokens features"],
+        pairs: Float[Tensor, "crystals tokens tokens pair_features"],
+        condition: Float[Tensor, "crystals condition_features"],
+        bias: Float[Tensor, "heads crystals tokens tokens"],
+    ) -> Float[Tensor, "crystals tokens features"]:
         """Shapes: tokens (C, T, D), pairs (C, T, T, P), condition (C, K), bias (H, C, T, T)."""
         crystals, count, dim = tokens.shape
         heads, width = self.heads, dim // self.heads
@@ -141,7 +148,9 @@ class CrystalTransformer(nn.Module):
             element_logits=self.elements_out(encoded.atoms),
         )
 
-    def _context(self, noisy: NoisyCrystals, waves: Tensor) -> Tensor:
+    def _context(
+        self, noisy: NoisyCrystals, waves: Float[Tensor, "crystals levels 64"]
+    ) -> Float[Tensor, "crystals features"]:
         """``(crystals, dim/2)``: levels, cell, size, and what is asked for."""
         context: Tensor = self.condition(
             torch.cat([waves[:, :3].flatten(-2), noisy.lattice_state, waves[:, 3]], -1)

@@ -8,6 +8,7 @@ from torch.nn.functional import layer_norm, scaled_dot_product_attention, silu
 
 from crystal_diffusion.networks.embeddings import ElementEmbedding, SinusoidalPositionEmbeddings
 from crystal_diffusion.networks.protocol import Encoded, NoisyCrystals, Prediction
+from crystal_diffusion.shapes import Bool, Float, Shaped
 
 
 class UNetBlock(nn.Module):
@@ -24,7 +25,11 @@ class UNetBlock(nn.Module):
         self.time = nn.Linear(time_dim, width_out)
         self.second = nn.Linear(width_out, width_out) if deep else None
 
-    def forward(self, x: Tensor, time_term: Tensor) -> Tensor:
+    def forward(
+        self,
+        x: Float[Tensor, "crystals atoms features"],
+        time_term: Float[Tensor, "times 1 wide_features"],
+    ) -> Float[Tensor, "crystals atoms wide_features"]:
         """Features of the next level, ``(..., width_out)``."""
         h = silu(self.norm(self.first(x)) + time_term)
         return h if self.second is None else silu(self.second(h))
@@ -51,15 +56,20 @@ class UNetBody(nn.Module):
         self.decoder1 = UNetBlock(2 * wide, wide, time_dim, deep)
         self.decoder2 = UNetBlock(wide + hidden_dim, hidden_dim, time_dim, deep)
 
-    def time_terms(self, time: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def time_terms(
+        self, time: Float[Tensor, "times features"]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """What each block adds for a time embedding ``(times, time_dim)``; once per schedule."""
         blocks = (self.encoder1, self.encoder2, self.decoder1, self.decoder2)
         first, second, third, fourth = (block.time(time).unsqueeze(1) for block in blocks)
         return first, second, third, fourth
 
     def forward(
-        self, x: Tensor, terms: tuple[Tensor, Tensor, Tensor, Tensor], padding: Tensor | None
-    ) -> Tensor:
+        self,
+        x: Float[Tensor, "crystals atoms features"],
+        terms: tuple[Tensor, Tensor, Tensor, Tensor],
+        padding: Bool[Tensor, "crystals atoms"] | None,
+    ) -> Float[Tensor, "crystals atoms hidden_features"]:
         """``padding`` is ``(crystals, atoms)``, true where there is no atom; None if nowhere."""
         h1 = self.encoder1(x, terms[0])
         h2 = self.encoder2(h1, terms[1])
@@ -106,7 +116,10 @@ class UNetChain:
     """
 
     def __init__(
-        self, body: UNetBody, terms: tuple[Tensor, Tensor, Tensor, Tensor], padding: Tensor | None
+        self,
+        body: UNetBody,
+        terms: tuple[Tensor, Tensor, Tensor, Tensor],
+        padding: Bool[Tensor, "crystals atoms"] | None,
     ) -> None:
         blocks = (body.encoder1, body.encoder2, body.decoder1, body.decoder2)
         self._blocks = [_Level(block, term) for block, term in zip(blocks, terms, strict=True)]
@@ -133,7 +146,9 @@ class UNetChain:
         if padding is not None:
             self._padding = (padding.float() * -1e9)[:, None, None, :]
 
-    def __call__(self, x: Tensor, step: int) -> Tensor:
+    def __call__(
+        self, x: Float[Tensor, "crystals atoms features"], step: int
+    ) -> Float[Tensor, "rows hidden_features"]:
         """``(crystals, atoms, width_in)`` to ``(crystals · atoms, hidden_dim)``."""
         crystals, atoms, _ = x.shape
         encoder1, encoder2, decoder1, decoder2 = self._blocks
@@ -174,18 +189,30 @@ class DenoisingNetwork(nn.Module):
         self.out = nn.Linear(hidden_dim, 3)
         self.variance = nn.Linear(hidden_dim, 3) if learned_variance else None
 
-    def encode(self, x: Tensor, t: Tensor, mask: Tensor | None = None) -> Tensor:
+    def encode(
+        self,
+        x: Float[Tensor, "crystals atoms 3"],
+        t: Shaped[Tensor, " crystals"],
+        mask: Shaped[Tensor, "crystals atoms"] | None = None,
+    ) -> Float[Tensor, "crystals atoms features"]:
         """Features of each atom before the output layer, ``(crystals, atoms, hidden_dim)``."""
         # Only build the padding mask where there is padding: attention is faster without.
         padding = None if mask is None or bool((mask > 0).all()) else mask <= 0
         features: Tensor = self.body(x, self.body.time_terms(self.time(t)), padding)
         return features
 
-    def chain(self, times: Tensor, padding: Tensor | None) -> UNetChain:
+    def chain(
+        self, times: Shaped[Tensor, " steps"], padding: Bool[Tensor, "crystals atoms"] | None
+    ) -> UNetChain:
         """:meth:`encode` for the ``(steps,)`` times of a reverse chain, fewer operations each."""
         return UNetChain(self.body, self.body.time_terms(self.time(times)), padding)
 
-    def forward(self, x: Tensor, t: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Float[Tensor, "crystals atoms 3"],
+        t: Shaped[Tensor, " crystals"],
+        mask: Shaped[Tensor, "crystals atoms"] | None = None,
+    ) -> Float[Tensor, "crystals atoms columns"]:
         """Predicted noise ``(crystals, atoms, 3)``; with learned variance 6 columns, noise first.
 
         Args:

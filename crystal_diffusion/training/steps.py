@@ -16,6 +16,7 @@ from crystal_diffusion.diffusion.joint import JointDiffusion, Levels, LossTerms,
 from crystal_diffusion.diffusion.penalty import training_penalty
 from crystal_diffusion.networks.protocol import Conditions
 from crystal_diffusion.seeding import stream_seed
+from crystal_diffusion.shapes import Float
 from crystal_diffusion.symmetry.cells import niggli_change
 from crystal_diffusion.symmetry.orbits import OrbitProjection, SymmetryTable
 from crystal_diffusion.training.batches import draw_levels
@@ -37,11 +38,11 @@ class StepInputs:
 
     batch: CrystalBatch
     levels: Levels
-    coord_noise: Tensor
-    lattice_noise: Tensor
-    mask_noise: Tensor
+    coord_noise: Float[Tensor, "crystals atoms 3"]
+    lattice_noise: Float[Tensor, "crystals 6"]
+    mask_noise: Float[Tensor, "crystals atoms"]
     subspace: OrbitProjection | None = None
-    target_level: Tensor | None = None
+    target_level: Float[Tensor, " crystals"] | None = None
     conditions: Conditions | None = None
 
     def part(self, rows: slice | Tensor, device: torch.device) -> StepInputs:

@@ -61,7 +61,7 @@ def test_coordinate_prediction_of_the_target_gives_the_clean_crystal(name: str) 
 def test_wrapped_target_is_the_score_scaled() -> None:
     """For small σ the target is -σ times the gradient of the wrapped log-density."""
     process = WrappedGaussian()
-    level = torch.tensor(0.5)
+    level = torch.tensor([0.5])
     sigma = process.sigma(level).item()
     noise = torch.linspace(-2, 2, 9)
     x = (sigma * noise).requires_grad_(True)

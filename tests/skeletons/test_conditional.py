@@ -26,7 +26,7 @@ def network(properties: int, seed: int = 3) -> SkeletonNetwork:
 
 def above(low: float) -> Conditions:
     return Conditions(
-        torch.tensor([[low]]), torch.tensor([[INF]]), torch.ones(1, 1, dtype=torch.bool)
+        torch.tensor([[float(low)]]), torch.tensor([[INF]]), torch.ones(1, 1, dtype=torch.bool)
     )
 
 
