@@ -267,6 +267,7 @@ def uninterrupted() -> Iterator[None]:
 
 def cache_folder() -> Path:
     """Folder for what was computed once and is worth keeping; made when first written to."""
+    # platformdirs knows no more of this and takes 7 ms, a tenth of the time of `--help`.
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA")
         root = Path(base) if base else Path.home() / "AppData" / "Local"

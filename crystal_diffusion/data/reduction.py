@@ -3,6 +3,9 @@
 Only pure translations are looked for (Grosse-Kunstleve et al. 2004 for the reduction of the cell
 that is left), so the answer describes the same crystal in the same orientation: every atom of the
 answer is an atom of the input up to the tolerance.
+
+The Niggli reduction is moyopy's. Its primitive cell is the standard one: of 300 crystals 204 would
+be turned or get another lattice, and atoms are moved onto their symmetry.
 """
 
 from __future__ import annotations

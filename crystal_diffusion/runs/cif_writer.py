@@ -4,6 +4,9 @@ A structure whose atoms are brought onto each other by symmetry operations to wi
 is written by one atom of each orbit, the operations, and the group: its name and Hall symbol where
 the cell is one of the tables, else the number and the name of the standard setting. Everything
 else is written in P 1 with all atoms, and a comment says which group it has nearly.
+
+pymatgen's writer with symmetry takes 94 ms where this takes 1, and turns the crystal into the
+standard cell: 24 of 60 came back with another number of atoms (`benchmarks/library_or_own.py`).
 """
 
 from __future__ import annotations
