@@ -33,9 +33,7 @@ def view(
         str, typer.Option(help="conventional, or given: the cell as the file has it.")
     ] = "conventional",
     supercell: Annotated[str, typer.Option(help="Repeat the cell: 2 or 2x2x1.")] = "1",
-    direction: Annotated[
-        str, typer.Option("--along", help="standard, or look along a, b or c.")
-    ] = "standard",
+    direction: Annotated[str, typer.Option(help="standard, or look along a, b or c.")] = "standard",
     polyhedra: Annotated[
         bool, typer.Option("--polyhedra", help="Coordination polyhedra of cations.")
     ] = False,

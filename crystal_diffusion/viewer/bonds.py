@@ -9,7 +9,7 @@ import numpy as np
 from crystal_diffusion.viewer import elements
 
 #: Longest bond, in sums of covalent radii.
-LONGEST_BOND = 1.25
+LONGEST_BOND = 1.3
 #: Of the contacts of one atom, those longer than this times the shortest (both in sums of covalent
 #: radii) are left out, so that the Ti-O cage of a perovskite is not hidden by its Sr-O contacts.
 WEAKEST_BOND = 1.2
@@ -93,7 +93,7 @@ def periodic_bonds(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Bonds of the infinite crystal: ``first (bonds,)``, ``second (bonds,)``, ``shift (bonds, 3)``.
 
-    A contact is a bond when it is not longer than 1.25 times the sum of the covalent radii, not
+    A contact is a bond when it is not longer than 1.3 times the sum of the covalent radii, not
     longer than 1.2 times (in the same measure) the shortest contact of either atom, and not
     between two cations: atoms that both have a more electronegative neighbour, unless both are
     nonmetals. Each bond comes twice, once from each end.

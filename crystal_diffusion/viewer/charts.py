@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from crystal_diffusion.viewer.formulas import formula_svg, pieces
 from crystal_diffusion.viewer.page import escape
 
 _WIDTH, _HEIGHT = 460, 250
@@ -39,21 +40,27 @@ def svg(width: float, height: float, label: str, inside: str, kind: str = "chart
 
 
 def text(x: float, y: float, words: str, style: str = "", anchor: str = "middle") -> str:
-    """A piece of text."""
+    """A piece of text; numbers of formulas and of group symbols stand below the line."""
     css = f' class="{style}"' if style else ""
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{css}>{escape(words)}</text>'
+    content = formula_svg(words, 12) if any(low for _, low in pieces(words)) else escape(words)
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{css}>{content}</text>'
 
 
 def histogram(
-    title: str, unit: str, made: Sequence[float], training: Sequence[float] | None
+    title: str,
+    unit: str,
+    made: Sequence[float],
+    training: Sequence[float] | None,
+    reference: str = "training set",
 ) -> str:
-    """Shares of the made crystals as bars and of the training set as a line, in percent.
+    """Shares of the made crystals as bars and of a reference as a line, in percent.
 
     Args:
         title: what is shown.
         unit: of the horizontal axis.
         made: values of the made crystals.
-        training: values of the training set; None where they are not known.
+        training: values of the reference; None where they are not known.
+        reference: what it is called.
     """
     own = np.asarray(made, float)
     other = np.asarray([] if training is None else training, float)
@@ -97,7 +104,7 @@ def histogram(
     middle = f"made: median {number(float(np.median(own)))} {unit} over {len(own)} crystals"
     if len(other):
         middle += (
-            f"; training set: median {number(float(np.median(other)))} {unit} over {len(other)}"
+            f"; {reference}: median {number(float(np.median(other)))} {unit} over {len(other)}"
         )
     return svg(_WIDTH, _HEIGHT, f"{title}, {middle}", "".join(parts))
 

@@ -22,7 +22,7 @@ def pieces(text: str) -> tuple[tuple[str, bool], ...]:
     id such as ``c0007`` has none.
     """
     found: list[tuple[str, bool]] = []
-    for word in re.split(r"(\s+|[,;:])", text):
+    for word in re.split(r"(\s+|[,;:]|\.(?=\s|$))", text):
         if _GROUP.fullmatch(word) and "_" in word:
             parts = re.split(r"_(\d)", word)
         elif _FORMULA.fullmatch(word) and set(re.findall(r"[A-Z][a-z]?", word)) <= set(NUMBERS):

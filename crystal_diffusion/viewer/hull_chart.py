@@ -141,6 +141,45 @@ def _hull_of(
     return np.array(known), faces, {i for face in faces for i in face}
 
 
+def _labels(
+    wanted: Sequence[tuple[float, float, str]],
+    points: Sequence[tuple[float, float]],
+    frame: tuple[float, float, float, float],
+) -> list[str]:
+    """Texts beside their points that cover neither each other nor a point.
+
+    A text for which there is no room is left out: the pointer on its point still shows it.
+
+    Args:
+        wanted: x, y of the point and its text, the most important first.
+        points: all that are drawn.
+        frame: left, top, right and bottom that the texts keep to.
+    """
+    taken: list[tuple[float, float, float, float]] = []
+    parts = []
+    for x, y, words in wanted:
+        half, size = 3.7 * len(words) + 2, 12.0
+        for right, down in ((0, 19), (0, -10), (half + 9, 4), (-half - 9, 4), (half, 19),
+                            (-half, 19), (half, -10), (-half, -10)):  # fmt: skip
+            box = (x + right - half, y + down - size, x + right + half, y + down + 3)
+            inside = frame[0] <= box[0] and frame[1] <= box[1] and box[2] <= frame[2]
+            if not inside or box[3] > frame[3]:
+                continue
+            clear = all(
+                box[2] <= b[0] or b[2] <= box[0] or box[3] <= b[1] or b[3] <= box[1] for b in taken
+            )
+            covers = any(
+                box[0] - 3 < a < box[2] + 3 and box[1] - 3 < b < box[3] + 3
+                for a, b in points
+                if (a, b) != (x, y)
+            )
+            if clear and not covers:
+                taken.append(box)
+                parts.append(text(x + right, y + down, words, "name"))
+                break
+    return parts
+
+
 def _binary(elements: Sequence[str], points: Sequence[HullPoint]) -> str:
     width, height, left, right, top, bottom = 640, 380, 64, 24, 22, 54
     _, faces, stable = _hull_of(points, 1)
@@ -172,10 +211,14 @@ def _binary(elements: Sequence[str], points: Sequence[HullPoint]) -> str:
     for i in drawn:
         if points[i].formation_energy <= high:
             parts.append(_dot(*at(points[i]), points[i], i in stable))
-    for i in sorted(stable):
-        if 0 < points[i].fractions[1] < 1:
-            x, y = at(points[i])
-            parts.append(text(x, y + 18, points[i].label.split(" ")[0], "name"))
+    shown = [at(p) for p in points if p.formation_energy <= high]
+    named = sorted((i for i in stable if 0 < points[i].fractions[1] < 1),
+                   key=lambda i: points[i].formation_energy)  # fmt: skip
+    parts += _labels(
+        [(*at(points[i]), points[i].label.split(" ")[0]) for i in named],
+        shown,
+        (left, top, width - right, height - bottom),
+    )
     middle = left + (width - left - right) / 2
     parts.append(text(middle, height - 10, f"share of {elements[1]} among the atoms"))
     x, y = 16, top + (height - top - bottom) / 2
@@ -207,13 +250,16 @@ def _ternary(elements: Sequence[str], points: Sequence[HullPoint]) -> str:
     )
     drawn = sorted(range(len(points)), key=lambda i: (points[i].candidate, i in stable))
     seen: set[tuple[float, ...]] = set()
+    names: list[tuple[float, float, str]] = []
     for i in drawn:
         x, y = at(points[i].fractions)
         parts.append(_dot(x, y, points[i], i in stable))
         place = tuple(round(f, 3) for f in points[i].fractions)
         if i in stable and 1 not in place and place not in seen:
             seen.add(place)
-            parts.append(text(x, y + 18, points[i].label.split(" ")[0], "name"))
+            names.append((x, y, points[i].label.split(" ")[0]))
+    shown = [at(p.fractions) for p in points]
+    parts += _labels(sorted(names, key=lambda n: n[1]), shown, (4, 4, width - 4, base + 34))
     parts.append(text(ax - 12, ay + 26, elements[0], "corner"))
     parts.append(text(bx + 12, by + 26, elements[1], "corner"))
     parts.append(text(cx, cy - 14, elements[2], "corner"))

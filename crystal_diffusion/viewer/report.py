@@ -13,6 +13,7 @@ from crystal_diffusion.energy.published_hull import LIKELY
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.runs.columns import COLUMNS, unlisted_predictions, used_columns
 from crystal_diffusion.viewer import page, report_parts
+from crystal_diffusion.viewer.formulas import formula_html
 from crystal_diffusion.viewer.powder import powder_pattern
 from crystal_diffusion.viewer.report_data import ReportData, equals, gather
 from crystal_diffusion.viewer.scene import Scene, element_table, make_scene
@@ -32,7 +33,7 @@ _SECTIONS = (
 _CHARTS = (
     ("predicted", "Asked against predicted", report_parts.predicted),
     ("hull", "Stability", report_parts.hulls),
-    ("distributions", "Against the training set", report_parts.distributions),
+    ("distributions", "Against known crystals", report_parts.distributions),
 )
 
 
@@ -86,7 +87,7 @@ def report_html(data: ReportData) -> str:
     body = f"""<body>
 <a class="skip" href="#best">Skip to the crystals</a>
 <header class="top"><div><h1>{page.escape(title)}</h1>
-<p class="quiet">{page.escape(report_parts.headline(data))}</p></div>
+<p class="quiet">{formula_html(report_parts.headline(data))}</p></div>
 <nav aria-label="Sections">{links}</nav></header>
 <noscript><p class="quiet">Without scripts the figures and the table are complete; pictures, sorting
 and cards need them.</p></noscript>

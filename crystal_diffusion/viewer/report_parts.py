@@ -14,6 +14,7 @@ from crystal_diffusion.viewer.formulas import formula_html
 from crystal_diffusion.viewer.hull_chart import hull_chart, hull_points
 from crystal_diffusion.viewer.page import escape
 from crystal_diffusion.viewer.report_data import ReportData
+from crystal_diffusion.viewer.same_chemistry import Reference, same_chemistry
 
 _DISTRIBUTIONS = ("volume_per_atom_A3", "density_g_cm3", "min_distance_A")
 _MOST_HULLS = 12
@@ -172,7 +173,8 @@ def table(data: ReportData) -> str:
     """One row per crystal; headers are buttons that sort."""
     columns = used_columns(data.rows)
     head = "".join(
-        f'<th scope="col" aria-sort="none" class="c-{"t" if c.digits is None else "n"}">'
+        f'<th scope="col" aria-sort="none" class="c-{"t" if c.digits is None else "n"}'
+        f'{" k" if c.name == "id" else ""}">'
         f'<button type="button">{escape(c.label)}'
         + (f' <span class="unit">({escape(c.unit)})</span>' if c.unit else "")
         + '<span class="arrow" aria-hidden="true"></span></button></th>'
@@ -191,7 +193,7 @@ def table(data: ReportData) -> str:
             elif key == "formula":
                 cells.append(f"<td>{formula_html(value)}</td>")
             elif key.startswith("space_group"):
-                cells.append(f"<td>{escape(group_symbol(row.get(key)))}</td>")
+                cells.append(f"<td>{formula_html(group_symbol(row.get(key)))}</td>")
             else:
                 style = ' class="n"' if described.digits is not None else ""
                 cells.append(f"<td{style}>{escape(value)}</td>")
@@ -223,47 +225,49 @@ def predicted(data: ReportData) -> str:
 
 
 def distributions(data: ReportData) -> str:
-    """Made crystals against the training set."""
-    statistics = data.manifest.get("training_statistics") or {}
+    """Made crystals against known ones of the same chemistry, else against the training set."""
+    reference = same_chemistry(str(r["formula"]) for r in data.rows if r.get("formula"))
+    if reference is None:
+        statistics = data.manifest.get("training_statistics") or {}
+        reference = Reference("training set", "", statistics)
     parts: list[str] = []
     without: list[str] = []
     for key in _DISTRIBUTIONS:
         title, unit = column(key).label.lower(), column(key).unit
         values = [float(r[key]) for r in data.rows if isinstance(r.get(key), int | float)]
-        training = statistics.get(key)
-        if not isinstance(training, list) or not training:
-            training = None
+        others = reference.values.get(key)
+        if not isinstance(others, list) or not others:
+            others = None
             without.append(title)
         if values:
-            parts.append(
-                f"<figure>{histogram(title.capitalize(), unit, values, training)}</figure>"
-            )
+            chart = histogram(title.capitalize(), unit, values, others, reference.name)
+            parts.append(f"<figure>{chart}</figure>")
         else:
             parts.append(empty(f"The table has no {title}."))
     groups = Counter(
         group_symbol(r["space_group_0.1"]) for r in data.rows if r.get("space_group_0.1")
     )
-    known = statistics.get("space_group_0.1") or statistics.get("space_group")
-    reference = None
+    known = reference.values.get("space_group_0.1") or reference.values.get("space_group")
+    shares = None
     if isinstance(known, Mapping):
-        reference = {group_symbol(int(k)): int(v) for k, v in known.items()}
+        shares = {group_symbol(int(k)): int(v) for k, v in known.items()}
     elif isinstance(known, list):
-        reference = dict(Counter(group_symbol(int(k)) for k in known))
+        shares = dict(Counter(group_symbol(int(k)) for k in known))
     else:
         without.append("space groups")
     if groups:
         parts.append(
             "<figure><figcaption>Space groups at 0.1 Å (share of crystals)</figcaption>"
-            f"{bars('Space groups', groups, reference)}</figure>"
+            f"{bars('Space groups', groups, shares)}</figure>"
         )
-    note = ""
+    note = empty(reference.words) if reference.words else ""
     if without:
         note = empty(
             "The training set is not drawn for " + ", ".join(without) + ": the manifest does not "
             "hold its values."
         )
     key = (
-        '<p class="key"><span class="k1"></span>made <span class="k2"></span>training set</p>'
+        f'<p class="key"><span class="k1"></span>made <span class="k2"></span>{reference.name}</p>'
         if len(without) < len(_DISTRIBUTIONS) + 1
         else '<p class="key"><span class="k1"></span>made</p>'
     )

@@ -143,6 +143,8 @@ def svg_text(scene: Scene, *, width: int = 900, height: int = 760) -> str:
             shares = np.linspace(first, last, 2 + int(8 * (last - first)))
             joints = start + shares[:, None] * (end - start)
             for one, other in itertools.pairwise(joints):
+                if _on_bond((one + other) / 2, scene, seen):
+                    continue
                 shapes.line(one, other, _EDGE, 1.3)
     for centre, face in scene.drawing.faces:
         shapes.face(seen.atoms[list(face)], colours[centre])
@@ -176,6 +178,17 @@ def _uncovered(start: np.ndarray, end: np.ndarray, seen: SeenScene) -> list[tupl
             free.append((reached, min(low, 1.0)))
         reached = max(reached, high)
     return free
+
+
+def _on_bond(point: np.ndarray, scene: Scene, seen: SeenScene) -> bool:
+    """Whether a point of an edge lies in a bond, which then hides the edge."""
+    if not len(scene.drawing.bonds):
+        return False
+    start, end = (seen.atoms[scene.drawing.bonds[:, k]] for k in (0, 1))
+    way, away = end - start, point - start
+    share = (away * way).sum(1) / (way * way).sum(1)
+    aside = np.linalg.norm(away - share[:, None] * way, axis=1)
+    return bool(((share > 0) & (share < 1) & (aside < BOND_RADIUS / 2)).any())
 
 
 def save_svg(scene: Scene, path: str | Path, *, width: int = 900, height: int = 760) -> Path:

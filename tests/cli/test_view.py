@@ -62,7 +62,7 @@ def test_a_picture_shows_what_was_asked_for(tmp_path: Path) -> None:
     assert code == 0 and "Conventional cell of NaCl: 4 sodium" in output
     assert "2 × 1 × 1 cells" in file.read_text()
     _, output = _call(
-        "view", tmp_path / "x.cif", "-o", file, "--cell", "given", "--polyhedra", "--along", "a"
+        "view", tmp_path / "x.cif", "-o", file, "--cell", "given", "--polyhedra", "--direction", "a"
     )
     assert "Cell as given of NaCl: 1 sodium" in output and "<polygon" in file.read_text()
     _call("view", tmp_path / "x.cif", "-o", tmp_path / "x.png", "--width", 300, "--labels")

@@ -18,6 +18,7 @@ from crystal_diffusion.viewer.charts import bars, histogram, ticks
 from crystal_diffusion.viewer.hull_chart import HullPoint, hull_chart, hull_points, lower_hull
 from crystal_diffusion.viewer.report_data import gather
 from crystal_diffusion.viewer.report_parts import headline
+from crystal_diffusion.viewer.same_chemistry import MOST, same_chemistry
 
 
 def _block(page: str, name: str) -> object:
@@ -138,8 +139,37 @@ def test_sections_say_what_is_missing(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "r", screened=False)
     page = write_report(folder).read_text(encoding="utf-8")
     assert "There is no hull.json" in page
-    assert "not drawn for density, shortest distance, space groups" in page
     assert 'name="state"' not in page.split("<script")[0]
+
+
+def test_distributions_are_compared_with_crystals_of_the_same_chemistry(
+    page: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert "of the library with the elements of Mg-O, O-Sr-Ti, or one of these exchanged" in page
+    assert "known crystals of this chemistry: median" in page
+    found = same_chemistry(["MgO"])
+    assert found is not None and len(found.values["density_g_cm3"]) == MOST
+    assert same_chemistry(["MgO"]) == found  # the same are drawn each time
+    assert same_chemistry([f"{a}O" for a in ("Li", "Na", "K", "Mg", "Ca", "Sr", "Ba")]) is None
+    monkeypatch.setattr("crystal_diffusion.viewer.report_parts.same_chemistry", lambda _: None)
+    own = write_report(write_run(tmp_path / "r", screened=False)).read_text(encoding="utf-8")
+    assert "training set: median" in own
+    assert "not drawn for density, shortest distance, space groups" in own
+
+
+def test_labels_of_a_hull_are_lowered_and_do_not_overlap() -> None:
+    points = [HullPoint(e, (1 - k, k), 0.0, False) for k, e in ((0, "Mg"), (1, "Si"))]
+    points += [
+        HullPoint(f"Mg{n}Si{n + 1} (mp-{n})", (0.5 - n / 90, 0.5 + n / 90), -1 - n * 1e-6, False)
+        for n in range(1, 9)
+    ]
+    picture = hull_chart(["Mg", "Si"], points)
+    labels = re.findall(r'<text x="([\d.]+)" y="([\d.]+)"[^>]*class="name">(.*?)</text>', picture)
+    assert 1 <= len(labels) < 8  # what has no room is left to the pointer
+    assert all('font-size="8.6"' in inside for *_, inside in labels)
+    places = [(float(x), float(y)) for x, y, _ in labels]
+    for n, (x, y) in enumerate(places):
+        assert all(abs(x - u) > 30 or abs(y - v) > 12 for u, v in places[:n])
 
 
 def test_folder_of_another_tool_and_broken_lines(run: Path, tmp_path: Path) -> None:

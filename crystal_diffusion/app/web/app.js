@@ -104,7 +104,7 @@ function showForm(kind, before = null) {
   if (!form) { tell("There is no such form."); return; }
   const answers = { ...(before || JSON.parse(sessionStorage.getItem(`again-${kind}`) || "{}")) };
   sessionStorage.removeItem(`again-${kind}`);
-  const command = make("pre", { "aria-label": "Command line that does the same" });
+  const command = make("pre", { role: "region", "aria-label": "Command line that does the same" });
   const problem = make("p", { class: "problem", role: "status" });
   const start = make("button", { class: "main", type: "submit" }, form.button);
   let waiting = null, touched = false;

@@ -495,8 +495,17 @@ const CrystalCell = (() => {
           from = Math.max(from, end);
         }
       }
-      this.pieces = pieces;
-      return pieces;
+      this.pieces = pieces.filter(([p, q]) => !this.onBond(mix(p, q, 0.5)));
+      return this.pieces;
+    }
+
+    /* Whether a point of an edge lies in a bond, which then hides the edge. */
+    onBond(p) {
+      return this.bonds && this.pairs.some(([i, j]) => {
+        const a = this.atoms[i].p, d = minus(this.atoms[j].p, a), f = minus(p, a);
+        const t = dot(f, d) / dot(d, d);
+        return t > 0 && t < 1 && Math.hypot(...minus(f, d.map(x => x * t))) < BOND_RADIUS / 2;
+      });
     }
 
     queueBonds(jobs, at, scale) {

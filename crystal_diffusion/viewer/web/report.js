@@ -23,6 +23,11 @@
       whole.append(/^\d/.test(part) ? make("sub", part) : part);
     return whole;
   };
+  const group = symbol => { // P6_3/mmc
+    const whole = document.createDocumentFragment();
+    symbol.split(/_(\d)/).forEach((part, k) => whole.append(k % 2 ? make("sub", part) : part));
+    return whole;
+  };
   const minus = text => String(text).replace("-", "−");
   const state = () => (document.querySelector('input[name="state"]:checked') || {}).value || "made";
   const sceneOf = (c, s) => c[s] || c.made || c.relaxed;
@@ -131,7 +136,7 @@
     if (c.formula) title.append(make("span", c.id));
     const bits = [];
     if (value(c, "rank") !== null) bits.push(`rank ${value(c, "rank")}`);
-    if (c.symbol) bits.push(c.symbol);
+    if (c.symbol) bits.push(group(c.symbol));
     const above = value(c, "energy_above_hull_eV_atom");
     if (above !== null) bits.push(`${minus(above.toFixed(3))} eV/atom above hull`);
     else bits.push(...belief(c));
@@ -139,7 +144,9 @@
     const button = make("button", "Details", { type: "button" });
     button.setAttribute("aria-label", `Details of ${c.id}`);
     button.addEventListener("click", () => { location.hash = `id=${encodeURIComponent(c.id)}`; });
-    text.append(title, make("p", bits.join(" · "), { className: "quiet" }), button);
+    const line = make("p", null, { className: "quiet" });
+    bits.forEach((bit, j) => line.append(...(j ? [" · ", bit] : [bit])));
+    text.append(title, line, button);
     box.append(text);
     return box;
   }
@@ -176,7 +183,8 @@
     if (openCell) openCell.dispose();
     openCell = null; open = k;
     const top = make("header"), title = make("h2", null, { id: "card-title", tabIndex: -1 });
-    title.append(formula(c.formula), " ", make("span", `${c.id} ${c.symbol ? "· " + c.symbol : ""}`));
+    title.append(formula(c.formula), " ", make("span", c.symbol ? `${c.id} · ` : c.id));
+    if (c.symbol) title.lastChild.append(group(c.symbol));
     const button = (text, label, act) => {
       const b = make("button", text, { type: "button" });
       b.setAttribute("aria-label", label);
@@ -280,7 +288,8 @@
 
   function checkTable(c) {
     if (!c.checks.length) return null;
-    const side = make("div", null, { className: "whole" }), table = make("table");
+    const side = make("div", null, { className: "whole", tabIndex: 0 }), table = make("table");
+    side.setAttribute("role", "region"); side.setAttribute("aria-label", "Checks");
     const head = table.createTHead().insertRow();
     for (const name of ["Check", "Result", "Value", "Limit", "Unit", "Remark"]) {
       const cell = make("th", name); cell.scope = "col"; head.append(cell);
