@@ -200,6 +200,7 @@ class Discovery:
                 f"potential: {self.potential.name} gives no energies, so nothing can be discovered "
                 "with it; type: pip install diep"
             )
+        self._refuse_unknown(generator)
         name = settings.second
         self.second_potential = (name, get_potential(name)) if name else None
         self.proposing = Proposing(generator, settings.wish)
@@ -210,6 +211,25 @@ class Discovery:
                 f"{self.potential.version}, only for {known.potential} {known.potential_version}"
             )
         self.hull = HullBuilder(references)
+
+    def _refuse_unknown(self, generator: CrystalGenerator) -> None:
+        """Refuse elements of the wish that the potential or the model does not know.
+
+        Raises:
+            InputError: there are such.
+        """
+        from ase.data import chemical_symbols
+
+        asked = set(self.settings.wish.elements)
+        model = {chemical_symbols[z] for z in generator.known_elements}
+        for name, knows in ((self.potential.name, self.potential.elements), ("the model", model)):
+            unknown = sorted(asked - knows) if knows is not None else []
+            if unknown:
+                raise InputError(
+                    f"elements: {name} does not know {', '.join(unknown)}; leave "
+                    f"{'it' if len(unknown) == 1 else 'them'} out, or choose another "
+                    f"{'model' if name == 'the model' else 'potential'}"
+                )
 
     # ---- the run ----------------------------------------------------------------------------
 

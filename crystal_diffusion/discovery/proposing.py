@@ -70,8 +70,8 @@ class Proposing:
 
         known = [z for z in self.generator.known_elements if z <= 94]
         if self.wish.elements:
-            known = [atomic_numbers[symbol] for symbol in self.wish.elements]
-        # Noble gases and what no potential knows make no discoveries.
+            return [atomic_numbers[symbol] for symbol in self.wish.elements]
+        # Noble gases and what no potential knows make no discoveries unless they are asked for.
         left_out = {2, 10, 18, 36, 54, 84, 85, 86, 87, 88, 89, 91, 93, 94}
         left_out |= {atomic_numbers[symbol] for symbol in self.wish.exclude}
         return [z for z in known if z not in left_out and chemical_symbols[z]]

@@ -214,3 +214,20 @@ def test_what_gives_no_energies_discovers_nothing(
         Discovery(tmp_path, settings(), generator, load_known())
     with pytest.raises(InputError, match="'greedy' unknown"):
         settings(strategy="greedy")
+
+
+def test_elements_that_nobody_knows_are_refused_and_noble_gases_only_left_out_unasked(
+    generator: CrystalGenerator, known: KnownCrystals, tmp_path: Path
+) -> None:
+    few = potentials.NamedPotential("springs", "1", "test", frozenset({"Na", "S"}), PairPotential)
+    potentials.POTENTIALS["springs"] = lambda: few
+    with pytest.raises(InputError, match="elements: springs does not know Sb; leave it out"):
+        Discovery(tmp_path, settings(), generator, known)
+    wide = potentials.NamedPotential("springs", "1", "test", None, PairPotential)
+    potentials.POTENTIALS["springs"] = lambda: wide
+    with pytest.raises(InputError, match="the model does not know At, Po; leave them out"):
+        Discovery(tmp_path, settings(wish=Wish(("Po", "At", "O"))), generator, known)
+    asked = Discovery(tmp_path, settings(wish=Wish(("Xe", "F"))), generator, known)
+    assert asked.proposing.elements == [54, 9]
+    unasked = Discovery(tmp_path, settings(wish=Wish()), generator, known)
+    assert 54 not in unasked.proposing.elements and 9 in unasked.proposing.elements
