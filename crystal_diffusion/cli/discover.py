@@ -92,7 +92,7 @@ def discover(
 
     known = load_known()
     say(f"looking for {settings.wish.words}, not among {known.title}")
-    if judge is None:
+    if judge is None and second != "none":
         say("no second potential is asked; for one type: pip install sevenn")
     search = Discovery(folder, settings, load(model), known, say)
     found = search.run()
