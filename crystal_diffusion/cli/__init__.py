@@ -23,6 +23,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from crystal_diffusion.cli import mistakes
 from crystal_diffusion.cli.console import CRASHED, FAILED, INTERRUPTED, OK, err, out, say_badly
+from crystal_diffusion.cli.interrupts import keep_interrupts
 
 #: What typer raises for words it cannot take; it keeps its own copy of the class.
 Refused: type[Exception] = typer.BadParameter.__bases__[0]
@@ -223,6 +224,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", message="No Pauling electronegativity")
     from crystal_diffusion.errors import CrystalDiffusionError
 
+    keep_interrupts()
     for stream in (sys.stdout, sys.stderr):
         # File names need not be text; what cannot be shown is shown as \\x and digits.
         if isinstance(stream, io.TextIOWrapper):
