@@ -44,8 +44,9 @@ _MOST, _STRIDE = 20_000, 997
 class ByLabel:
     """Draws decorations of crystals whose labels are inside ranges.
 
-    Decorations come in the order of Gumbel-perturbed log-probabilities (every parent alike), so the
-    n-th crystal of a seed does not depend on how many are asked for.
+    Decorations come in the order of Gumbel-perturbed log-probabilities, so the n-th crystal of a
+    seed does not depend on how many are asked for. Every parent counts alike; where elements are
+    named, those whose own elements are like them count more.
 
     Args:
         proposer: of prototypes; its library holds the parents.
@@ -134,7 +135,9 @@ class ByLabel:
         scores = -_SHARPNESS * distances
         total = np.full(len(library), -np.inf)
         np.logaddexp.at(total, parents, scores)
-        keys = scores - total[parents] + rng.gumbel(size=len(scores))
+        keys = scores + rng.gumbel(size=len(scores))
+        if not len(named):
+            keys -= total[parents]
         taken: set[tuple[int, int]] = set()
         found: list[tuple[int, Decoration]] = []
         for row in np.argsort(-keys, kind="stable"):

@@ -98,11 +98,12 @@
     watch = CrystalCell.lazily(place, k => sceneOf(crystals[k], state()), elements);
   }
 
-  /* How good a crystal without energy is held to be. */
+  /* How good a crystal without energy is held to be, and how likely to have what was asked for. */
   function belief(c) {
-    const sure = value(c, "confidence"), score = value(c, "score");
-    if (typeof sure === "number") return [`confidence ${Math.round(100 * sure)} %`];
-    return typeof score === "number" ? [`score ${minus(score.toFixed(2))}`] : [];
+    const sure = value(c, "confidence"), score = value(c, "score"), fits = value(c, "inside_asked");
+    const asked = typeof fits === "number" ? [`as asked ${Math.round(100 * fits)} %`] : [];
+    if (typeof sure === "number") return [...asked, `confidence ${Math.round(100 * sure)} %`];
+    return typeof score === "number" ? [...asked, `score ${minus(score.toFixed(2))}`] : asked;
   }
 
   /* The first five of different structure, in the order of the table. */
