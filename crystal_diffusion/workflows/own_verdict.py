@@ -132,8 +132,9 @@ def _answers(figures: LeaveOneOut, count: int) -> str:
     asked = figures.asked
     if not asked:
         return (
-            f"Not measured: what your crystals add to the answers. {count} are too few to measure "
-            f"it; it takes {FEWEST_LEFT_OUT} or more."
+            f"Not measured: what your crystals add to the answers. {count} "
+            f"{'is' if count == 1 else 'are'} too few to measure it; it takes {FEWEST_LEFT_OUT} or "
+            "more."
         )
     before, after = (100 * k / asked for k in (figures.box_first, figures.own_first))
     change = [1.0] * figures.gained + [-1.0] * figures.lost
