@@ -33,8 +33,9 @@ def train(
     accumulate: Annotated[int, typer.Option(help="Slices per step; raise to save memory.")] = 1,
     translate: Annotated[bool, typer.Option(help="Move crystals at random in training.")] = True,
     symmetric_noise: Annotated[
-        float, typer.Option(help="Share of crystals with noise of their own space group.")
-    ] = 0.0,
+        float | None,
+        typer.Option(help="Share of crystals with noise of their own space group."),
+    ] = None,
     large_power: Annotated[
         float, typer.Option(help="N > 20 atoms come in (20/N)^this of the passes.")
     ] = 0.0,

@@ -212,6 +212,7 @@ def _asked(wishes: TrainingSettings) -> dict[str, Any]:
     asked = asdict(wishes)
     for name in ("device", "holdout", "patience", "learning_rate"):
         asked.pop(name)
+    asked["symmetric_noise"] = asked["symmetric_noise"] or 0.0
     return asked
 
 

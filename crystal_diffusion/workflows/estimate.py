@@ -183,7 +183,7 @@ def training_config(
         physics_weight=training.physics_weight,
         accumulate=training.accumulate,
         translate=training.translate,
-        symmetric=training.symmetric_noise,
+        symmetric=training.symmetric_noise or 0.0,
         large_power=training.large_power,
         **chosen,
     )

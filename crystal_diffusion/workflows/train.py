@@ -52,7 +52,11 @@ from crystal_diffusion.workflows.estimate import (
 )
 from crystal_diffusion.workflows.model_card import inherited, write_card
 from crystal_diffusion.workflows.monitor import Monitor, verdict
-from crystal_diffusion.workflows.own_skeletons import learns_skeletons, write_own_skeletons
+from crystal_diffusion.workflows.own_skeletons import (
+    SYMMETRIC_NOISE,
+    learns_skeletons,
+    write_own_skeletons,
+)
 from crystal_diffusion.workflows.training_settings import (
     DataSettings,
     ModelSettings,
@@ -165,6 +169,9 @@ def _train_weights(
         else _started_network(started, elements)
     ).to(device)
     usual = chosen.learning_rate if started is None else 2e-4
+    if training.symmetric_noise is None:
+        usual_network = started is None and not model.own and learns_skeletons(len(used))
+        training = replace(training, symmetric_noise=SYMMETRIC_NOISE if usual_network else 0.0)
     # Learned beside the network where it learns symmetric noise, so that starts get a group first.
     alone = started is None and bool(training.symmetric_noise) and learns_skeletons(len(used))
     config = training_config(

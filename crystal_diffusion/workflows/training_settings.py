@@ -103,7 +103,8 @@ class TrainingSettings:
         accumulate: slices that a step is computed in.
         translate: move crystals at random.
         symmetric_noise: share of the crystals that get noise of their own space group; above 0 a
-            model from scratch learns space groups and positions of its crystals as well.
+            model from scratch learns space groups and positions of its crystals as well. None is
+            0.7 for the usual network from scratch on 100 to 5,000 crystals, else 0.
         large_power: crystals of N > 20 atoms take part in (20/N)^large_power of the passes.
     """
 
@@ -120,7 +121,7 @@ class TrainingSettings:
     physics_weight: float = 0.0
     accumulate: int = 1
     translate: bool = True
-    symmetric_noise: float = 0.0
+    symmetric_noise: float | None = None
     large_power: float = 0.0
 
     def __post_init__(self) -> None:

@@ -100,3 +100,18 @@ def test_a_model_from_scratch_asks_its_own_types_alone(
     # Nothing of the shipped library: its types would say rock salt, which these crystals never are.
     told = generator.knowledge.types.chances({37: 2, 17: 2})
     assert {skeleton.space_group for skeleton in told} == {129}
+
+
+def test_groups_are_learned_from_scratch_unless_that_is_not_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapting, "_ALONE_ROUNDS", 1)
+    monkeypatch.setattr(workflow, "learns_skeletons", lambda crystals: crystals >= 20)
+    crystals = [odd_halide(a, x, 4.0 + 0.1 * k) for k in range(4) for a, x in PAIRS]
+    options = {"from_scratch": True, "steps": 2, "device": "cpu", "odd": "keep"}
+    usual, _ = workflow.train(crystals, tmp_path / "usual", **options)
+    assert usual.knowledge.symmetric > 0.9
+    free, _ = workflow.train(crystals, tmp_path / "free", symmetric_noise=0.0, **options)
+    assert free.knowledge.symmetric == 0.0
+    few, _ = workflow.train(crystals[:12], tmp_path / "few", **options)
+    assert few.knowledge.symmetric == 0.0
