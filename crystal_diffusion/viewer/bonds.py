@@ -13,6 +13,9 @@ LONGEST_BOND = 1.3
 #: Of the contacts of one atom, those longer than this times the shortest (both in sums of covalent
 #: radii) are left out, so that the Ti-O cage of a perovskite is not hidden by its Sr-O contacts.
 WEAKEST_BOND = 1.2
+#: A cation of at most this many neighbours keeps all of them; the twelve of a perovskite's large
+#: cation are measured at the shorter bonds of their anions as well.
+MOST_OWN = 8
 #: Pauling difference from which the less electronegative partner counts as a cation.
 CATION_DIFFERENCE = 0.4
 #: Cations of at most this many neighbours are completed at the border; eight of a fluorite would
@@ -94,7 +97,8 @@ def periodic_bonds(
     """Bonds of the infinite crystal: ``first (bonds,)``, ``second (bonds,)``, ``shift (bonds, 3)``.
 
     A contact is a bond when it is not longer than 1.3 times the sum of the covalent radii, not
-    longer than 1.2 times (in the same measure) the shortest contact of either atom, and not
+    longer than 1.2 times (in the same measure) the shortest contact of either atom (for the
+    neighbours of a cation that has at most eight: the shortest contact of the cation), and not
     between two cations: atoms that both have a more electronegative neighbour, unless both are
     nonmetals. Each bond comes twice, once from each end.
     """
@@ -128,6 +132,13 @@ def periodic_bonds(
     shortest = np.full(len(frac), np.inf)
     np.minimum.at(shortest, first, ratio)
     keep = ratio <= WEAKEST_BOND * np.minimum(shortest[first], shortest[second])
+    # A cation of few neighbours keeps them though its anions have shorter bonds: LiO6 beside PO4.
+    gain = chi[second] - chi[first]
+    middle = np.where(gain > 0, first, second)
+    own = (np.abs(gain) >= CATION_DIFFERENCE) & (np.minimum(chi[first], chi[second]) > 0)
+    own &= ratio <= WEAKEST_BOND * shortest[middle]
+    few = np.bincount(first[own & (gain > 0)], minlength=len(frac)) <= MOST_OWN
+    keep |= own & few[middle]
     return first[keep], second[keep], shift[keep]
 
 

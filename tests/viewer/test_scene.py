@@ -246,3 +246,18 @@ def test_what_cannot_be_drawn_is_refused(arguments: tuple, words: str) -> None:
     with pytest.raises(InputError) as caught:
         make_scene(*arguments)
     assert words in str(caught.value)
+
+
+def test_lithium_keeps_its_octahedron_beside_the_short_bonds_of_a_phosphate() -> None:
+    olivine = Structure.from_spacegroup(
+        62,
+        Lattice.orthorhombic(10.33, 6.01, 4.69),
+        ["Li", "Fe", "P", "O", "O", "O"],
+        [[0, 0, 0], [0.282, 0.25, 0.975], [0.095, 0.25, 0.418], [0.097, 0.25, 0.743],
+         [0.457, 0.25, 0.206], [0.166, 0.046, 0.285]],
+    )  # fmt: skip
+    scene = make_scene(olivine)
+    partners = np.bincount(scene.drawing.bonds.ravel(), minlength=len(scene.positions))
+    inside = scene.drawn_numbers[: scene.drawing.inside]
+    for number, neighbours in ((3, 6), (26, 6), (15, 4)):
+        assert set(partners[: len(inside)][inside == number]) == {neighbours}
