@@ -106,9 +106,15 @@ def picture(runs: list[dict[str, Any]], path: Path) -> None:
         panel.tick_params(labelsize=7)
     for panel in panels[len(runs) :]:
         panel.axis("off")
-    handles, labels = panels[0].get_legend_handles_labels()
-    spare = panels[-1] if len(runs) < len(panels) else panels[0]
-    spare.legend(handles, labels, frameon=False, fontsize=7, loc="center")
+    shown = {
+        label: handle
+        for panel in panels[: len(runs)]
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(
+        list(shown.values()), list(shown), frameon=False, fontsize=7, loc="outside upper center",
+        ncols=len(shown),
+    )  # fmt: skip
     figure.supxlabel("own crystals", fontsize=8)
     figure.supylabel("right at the first answer, %", fontsize=8)
     figure.savefig(path, format="png", dpi=110)
