@@ -247,6 +247,8 @@ class Discovery:
             while self.settings.budget.left(len(self.relaxed.rows), self.seconds) and dry < _DRY:
                 done = self._round(self._next_round())
                 dry = 0 if done else dry + 1
+            # A run that was killed after its last relaxation has no round left to judge it in.
+            self._judge(list(self.relaxed.rows))
             return self.found()
 
     def _open_logs(self) -> None:

@@ -55,6 +55,9 @@ class Child:
 
     def text(self) -> str:
         """What it said so far."""
+        # One that is killed at once has not opened it.
+        if not self.said.exists():
+            return ""
         return self.said.read_text(encoding="utf-8", errors="replace")
 
 

@@ -76,6 +76,15 @@ def test_kind_01_a_round_chosen_anew_has_no_energies_of_the_one_before(
     assert [one.id for one in discovery.found()] == ["002-000", "002-001"]
 
 
+def test_kind_05_a_relaxation_without_its_verdict_is_judged_when_the_budget_is_spent(
+    discovery: Discovery,
+) -> None:
+    log = discovery.folder / "discovery" / "verdicts.jsonl"
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:-1]))
+    found = [one.id for one in discovery.run()]
+    assert found == ["001-000", "001-001", "002-000", "002-001"]
+
+
 def test_kind_10_a_planted_link_in_a_discovery_is_not_followed(discovery: Discovery) -> None:
     target = discovery.folder.parent / "target"
     target.write_text(discovery.settings.key)
