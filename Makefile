@@ -16,9 +16,10 @@ test: install
 slow: install
 	$(BIN)/python -m pytest -n auto -m slow
 
-# Puts errors into a copy of the package, one at a time: do the tests notice?
+# Puts errors into a copy of the package, one at a time: do the tests notice? The same command goes
+# on where it was.
 mutants: install
-	$(BIN)/python -m tests.mutants
+	$(BIN)/python -m tests.mutants --state mutants.jsonl
 
 # Damaged files, run folders, models and argument lists; the same command goes on where it was.
 FUZZ ?= --readers 1000000 --runs 20000 --models 5000 --arguments 2000 --folders 5000

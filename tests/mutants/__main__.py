@@ -5,12 +5,17 @@ as an exact piece of source text and what stands there instead. The package is c
 temporary folder, one error is put in, its tests run until the first fails: first the test that
 noticed it when the list was made, then all others of its group. An error that no test notices is
 named; a text that is no longer found stops the run at once, so the list cannot rot.
+
+With ``--state FILE`` what is done is kept, line by line: the same command goes on where it was, and
+errors whose file and tests did not change since are not run again.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib
+import json
 import multiprocessing
 import os
 import shutil
@@ -165,6 +170,25 @@ def _try(mutant: Mutant) -> Outcome:
 _PARENT: Path
 
 
+def _key(mutant: Mutant, root: Path) -> str:
+    """What the outcome of an error hangs on: itself, the file it is in, its tests."""
+    digest = hashlib.sha256(repr((mutant.name, mutant.file, mutant.old, mutant.new)).encode())
+    digest.update((root / PACKAGE / mutant.file).read_bytes())
+    for test in mutant.tests:
+        place = root / test.split("::")[0]
+        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _done(state: Path | None) -> dict[str, tuple[str, float, str]]:
+    """What an earlier run found, by key."""
+    if state is None or not state.is_file():
+        return {}
+    lines = [json.loads(line) for line in state.read_text().splitlines() if line.endswith("}")]
+    return {line["key"]: (line["ended"], line["seconds"], line["words"]) for line in lines}
+
+
 def _snapshot() -> None:
     """Copy what a run needs, so that work may go on here meanwhile."""
     folder = _PARENT / "source"
@@ -196,6 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=0, help="runs side by side; 0 = one a core")
     parser.add_argument("--check", action="store_true", help="only check that all texts are found")
     parser.add_argument("--no-baseline", action="store_true", help="do not run the tests unchanged")
+    parser.add_argument("--state", type=Path, help="keep what is done here, and go on from it")
     args = parser.parse_args(arguments)
     mutants = [m for m in read_mutants() if args.only in m.name or args.only in m.file]
     if not mutants:
@@ -212,10 +237,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sys.dont_write_bytecode = True
     for name in HEAVY:
         importlib.import_module(name)
-    return _all(mutants, args.workers or len(os.sched_getaffinity(0)), not args.no_baseline)
+    workers = args.workers or len(os.sched_getaffinity(0))
+    return _all(mutants, workers, not args.no_baseline, args.state)
 
 
-def _all(mutants: Sequence[Mutant], workers: int, baseline: bool) -> int:
+def _all(mutants: Sequence[Mutant], workers: int, baseline: bool, state: Path | None) -> int:
     global _PARENT
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="mutants-") as place:
@@ -225,18 +251,37 @@ def _all(mutants: Sequence[Mutant], workers: int, baseline: bool) -> int:
         if problems:
             print("\n".join(problems), file=sys.stderr)
             return 2
-        if baseline:
+        keys = {mutant.name: _key(mutant, _PARENT / "source") for mutant in mutants}
+        earlier = _done(state)
+        outcomes = [
+            Outcome(mutant, *earlier[keys[mutant.name]])
+            for mutant in mutants
+            if keys[mutant.name] in earlier
+        ]
+        open_ = [mutant for mutant in mutants if keys[mutant.name] not in earlier]
+        if outcomes:
+            print(f"{len(outcomes)} were done before, {len(open_)} are left", flush=True)
+        if baseline and open_:
             folder = _copy_of(0)
-            tests = list(dict.fromkeys(test for mutant in mutants for test in mutant.tests))
+            tests = list(dict.fromkeys(test for mutant in open_ for test in mutant.tests))
             if _pytest(folder, tests, folder / "log.txt") != 0:
                 print((folder / "log.txt").read_text(errors="replace")[-3000:], file=sys.stderr)
                 print("the tests fail without any error put in", file=sys.stderr)
                 return 2
             print(f"the tests pass unchanged, {time.monotonic() - began:.0f} s", flush=True)
-        outcomes = []
-        with multiprocessing.get_context("fork").Pool(max(1, min(workers, len(mutants)))) as pool:
-            for outcome in pool.imap_unordered(_try, mutants):
+        with multiprocessing.get_context("fork").Pool(max(1, min(workers, len(open_)))) as pool:
+            for outcome in pool.imap_unordered(_try, open_):
                 outcomes.append(outcome)
+                if state is not None:
+                    with state.open("a") as stream:
+                        line = {
+                            "key": keys[outcome.mutant.name],
+                            "name": outcome.mutant.name,
+                            "ended": outcome.ended,
+                            "seconds": round(outcome.seconds, 1),
+                            "words": outcome.words,
+                        }
+                        stream.write(json.dumps(line) + "\n")
                 print(
                     f"{outcome.ended:<9} {outcome.seconds:5.0f} s  {outcome.mutant.file}: "
                     f"{outcome.mutant.name}  {outcome.words}",
