@@ -112,3 +112,36 @@ def test_tensor_world_knows_no_structures(path: Path) -> None:
         return
     outside = {name.split(".")[0] for name in imports(path)}
     assert not outside & {"pymatgen", "ase"}
+
+
+def _loaded_with(path: Path) -> set[str]:
+    """Modules that are imported when this one is: not those in functions or for types only."""
+    found: set[str] = set()
+
+    def visit(body: list[ast.stmt]) -> None:
+        for node in body:
+            if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+                visit(node.orelse)
+            elif isinstance(node, ast.If | ast.Try | ast.With | ast.ClassDef):
+                visit(node.body)
+            elif isinstance(node, ast.Import):
+                found.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                found.add(node.module)
+                found.update(f"{node.module}.{alias.name}" for alias in node.names)
+
+    visit(ast.parse(path.read_text()).body)
+    return found
+
+
+def test_no_circle_of_imports() -> None:
+    """Files that load each other, wherever they stand; names for type checkers do not count."""
+    names = {
+        ".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): p
+        for p in modules()
+    }
+    left = {name: (_loaded_with(p) & set(names)) - {name} for name, p in names.items()}
+    while free := [name for name, needed in left.items() if not needed & set(left)]:
+        for name in free:
+            del left[name]
+    assert not left, f"in a circle, or above one: {sorted(left)}"
