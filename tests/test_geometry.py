@@ -128,3 +128,11 @@ def test_many_cells_at_once() -> None:
     whole = cell_geometry.lattice_to_parameters(cells)
     assert whole.shape == (3, 2, 6)
     np.testing.assert_allclose(whole[1, 1], Lattice(cells[1, 1]).parameters)
+
+
+def test_vectors_run_from_the_atom_to_its_neighbours() -> None:
+    lattice = np.array([[3.0, 0.2, 0.0], [0.5, 4.0, 0.1], [-0.3, 0.4, 5.0]])
+    coords = np.array([[0.1, 0.2, 0.3], [0.3, 0.4, 0.45]])
+    vectors, distances, images = cell_geometry.images_within(lattice, coords, 3.0)
+    nearest = int(distances[0, images:].argmin()) + images
+    assert vectors[0, nearest] == pytest.approx((coords[1] - coords[0]) @ lattice)

@@ -85,3 +85,12 @@ def test_how_many_to_take() -> None:
     assert first_for([0.2, 0.6, 0.5], 0.5) == 1
     assert first_for([0.2, 0.6, 0.5], 0.8) == 2
     assert first_for([0.2, 0.1], 0.8) is None
+
+
+def test_the_rival_of_a_group_is_the_best_of_the_others() -> None:
+    table = columns_of(
+        np.array([0.6, 0.3, 0.05]), [2, 1, 1], 1.0, dict.fromkeys(POOL_FEATURES, 0.0)
+    )
+    assert table[:, 1] == pytest.approx(np.log(np.array([0.3, 0.6, 0.6]) + 1e-4))
+    assert table[:, 0] == pytest.approx(np.log([0.6 / 0.4, 0.3 / 0.7, 0.05 / 0.95]))
+    assert table[:, 4].tolist() == [1.0, 0.0, 0.0]
