@@ -53,7 +53,7 @@ def write_discovery(
             "n": settings.budget.relaxations,
             "made": len(accepted),
             "seed": settings.seed,
-            "seconds": round(seconds, 1),
+            "seconds": {"discovery": round(seconds, 1)},
             "known": known.title,
         }
     )

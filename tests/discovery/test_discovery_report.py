@@ -11,6 +11,7 @@ from crystal_diffusion.discovery.loop import DiscoverySettings, Found
 from crystal_diffusion.discovery.reporting import write_discovery
 from crystal_diffusion.known.index import load_known
 from crystal_diffusion.known.novelty import Novelty
+from crystal_diffusion.viewer.report_data import gather
 from tests.crystals import caesium_chloride, small_rock_salt
 
 
@@ -32,6 +33,8 @@ def test_the_chance_near_the_published_hull_stands_beside_the_distance(tmp_path:
     assert {line.count("|") for line in (head, *body)} == {head.count("|")}
     assert "- 1 lie near the published (PBE) hull with a chance of 0.75 or more" in text
     rows = [json.loads(line) for line in (tmp_path / "structures.jsonl").read_text().splitlines()]
+    assert json.loads((tmp_path / "manifest.json").read_text())["seconds"] == {"discovery": 60.0}
+    assert not gather(tmp_path).gaps
     chances = [row["published_near_hull_probability"] for row in rows]
     assert chances[0] > 0.9 and chances[1] < 0.2
     assert rows[0]["published_above_hull_eV_atom"] < rows[1]["published_above_hull_eV_atom"]
