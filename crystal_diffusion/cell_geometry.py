@@ -7,14 +7,22 @@ the xz plane (pymatgen's orientation). Fractional coordinates are row vectors, a
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    import moyopy
 
 Floats = NDArray[np.float64]
 
 #: Edges that alpha, beta and gamma lie between.
 _PAIRS = ((1, 2), (0, 2), (0, 1))
+#: Longest edge (Å) of a cell whose symmetry is searched: a shear leaves the long edge of a needle
+#: of 30,000 Å as long as it was, within the tolerance, so moyopy finds operations without end.
+LONGEST_EDGE_A = 5000.0
 
 
 def wrap(frac_coords: ArrayLike) -> Floats:
@@ -102,3 +110,36 @@ def images_within(
     distances = np.sqrt(np.einsum("ikc,ikc->ik", vectors, vectors))
     distances[distances < 1e-3] = np.inf
     return vectors, distances, len(images)
+
+
+def symmetry_search(
+    basis: ArrayLike,
+    positions: ArrayLike,
+    numbers: Sequence[int] | NDArray[np.int64],
+    symprec: float,
+) -> moyopy.MoyoDataset:
+    """What moyopy says of a crystal: group, operations, standard cells and the way to them.
+
+    Args:
+        basis: ``(3, 3)`` rows in Å.
+        positions: ``(atoms, 3)`` fractional.
+        numbers: ``(atoms,)`` atomic numbers, or numbers that stand for kinds of sites.
+        symprec: tolerance, Å.
+
+    Raises:
+        ValueError: no group is found, such as for atoms on top of each other, or an edge is longer
+            than 5,000 Å.
+    """
+    import moyopy
+
+    rows = np.asarray(basis, np.float64)
+    longest = float(edge_lengths(rows).max())
+    if not longest <= LONGEST_EDGE_A:
+        raise ValueError(f"an edge of {longest:g} Å, at most {LONGEST_EDGE_A:g} Å are searched")
+    places = np.asarray(positions, np.float64).reshape(-1, 3).tolist()
+    cell = moyopy.Cell(rows.tolist(), places, [int(number) for number in numbers])
+    try:
+        return moyopy.MoyoDataset(cell, symprec=symprec)
+    # One class for each failed step, most of them private.
+    except Exception as error:
+        raise ValueError(str(error)) from error

@@ -136,3 +136,19 @@ def test_vectors_run_from_the_atom_to_its_neighbours() -> None:
     vectors, distances, images = cell_geometry.images_within(lattice, coords, 3.0)
     nearest = int(distances[0, images:].argmin()) + images
     assert vectors[0, nearest] == pytest.approx((coords[1] - coords[0]) @ lattice)
+
+
+@pytest.mark.parametrize("edge", [30_000.0, 100_000.0, float("inf"), float("nan")])
+def test_symmetry_is_not_searched_in_needles(edge: float) -> None:
+    """moyopy finds operations without end there, until the memory is full."""
+    needle = [[4.0, 0.0, 0.0], [-1.0, 5.0, 0.8], [0.0, 0.0, edge]]
+    with pytest.raises(ValueError, match="an edge of"):
+        cell_geometry.symmetry_search(needle, [[0.0, 0.0, 0.0]], [3], symprec=0.1)
+
+
+def test_symmetry_is_searched_in_long_cells() -> None:
+    long = [[4.0, 0.0, 0.0], [0.0, 4.0, 0.0], [0.0, 0.0, 900.0]]
+    found = cell_geometry.symmetry_search(long, [[0.0, 0.0, 0.0]], [3], symprec=0.1)
+    assert found.number == 123
+    with pytest.raises(ValueError):
+        cell_geometry.symmetry_search(long, [[0.0, 0.0, 0.0]] * 2, [3, 3], symprec=0.1)

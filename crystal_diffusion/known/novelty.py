@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from crystal_diffusion.cell_geometry import symmetry_search
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.known.index import KnownCrystals
 from crystal_diffusion.matching.comparison import like_composition
@@ -232,16 +233,10 @@ def _same_volume(
 
 def group_and_sites(structure: Structure) -> tuple[int, int]:
     """Space group and atoms of the primitive cell at the tolerance of the index; 0 for no group."""
-    import moyopy
-
-    cell = moyopy.Cell(
-        structure.lattice.matrix.tolist(),
-        structure.frac_coords.tolist(),
-        _numbers(structure).tolist(),
-    )
+    lattice, places = structure.lattice.matrix, structure.frac_coords
     try:
-        found = moyopy.MoyoDataset(cell, symprec=SYMPREC_A)
-    except Exception:  # moyopy raises its own class, not exported by name
+        found = symmetry_search(lattice, places, _numbers(structure), SYMPREC_A)
+    except ValueError:
         return 0, len(structure)
     return int(found.number), len(found.prim_std_cell.numbers)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from crystal_diffusion import chemistry
+from crystal_diffusion.cell_geometry import symmetry_search
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.physics import bonding
 from crystal_diffusion.physics.arrays import to_array
@@ -197,13 +198,9 @@ def _maps_onto_itself(
 def _has_group(
     frac: Floats, cell: Floats, numbers: np.ndarray, group: int, symprec: float
 ) -> CheckResult:
-    import moyopy
-
     limit = f"{group} or a group that contains it, symprec {symprec:g}"
     try:
-        data = moyopy.MoyoDataset(
-            moyopy.Cell(cell.tolist(), (frac % 1.0).tolist(), numbers.tolist()), symprec=symprec
-        )
+        data = symmetry_search(cell, frac % 1.0, numbers, symprec)
     except ValueError as error:
         reason = f"no space group could be found ({error})."
         return CheckResult("symmetry", False, None, limit, "", reason, _SYMMETRY, "warning")

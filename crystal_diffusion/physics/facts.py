@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from crystal_diffusion.cell_geometry import symmetry_search
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.physics.distances import minimum_distance
 from crystal_diffusion.runs.columns import Row, named
@@ -44,16 +45,11 @@ class CrystalFacts(Row):
 
 def space_group(structure: Structure, symprec: float) -> int | None:
     """Space group number that moyopy finds at a tolerance in Å; None where it finds none."""
-    import moyopy
-
-    cell = moyopy.Cell(
-        basis=structure.lattice.matrix.tolist(),
-        positions=structure.frac_coords.tolist(),
-        numbers=[int(z) for z in structure.atomic_numbers],
-    )
+    numbers = [int(z) for z in structure.atomic_numbers]
+    lattice, places = structure.lattice.matrix, structure.frac_coords
     try:
-        return int(moyopy.MoyoDataset(cell, symprec=symprec).number)
-    except Exception as error:  # moyopy has one exception type per failed step, all private
+        return int(symmetry_search(lattice, places, numbers, symprec).number)
+    except ValueError as error:
         log.info("no space group found for %s (%s)", structure.formula, error)
         return None
 

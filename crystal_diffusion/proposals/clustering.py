@@ -15,9 +15,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import moyopy
 import numpy as np
 
+from crystal_diffusion.cell_geometry import symmetry_search
 from crystal_diffusion.proposals.alignment import (
     Floats,
     Frame,
@@ -115,10 +115,9 @@ def read_entry(
         lattice: ``(3, 3)`` rows in Å; coords: ``(atoms, 3)`` fractional; numbers: ``(atoms,)``.
 
     Raises:
-        moyopy.MoyoError: the symmetry search failed (overlapping atoms, broken cell).
+        ValueError: the symmetry search failed (overlapping atoms, broken cell).
     """
-    cell = moyopy.Cell(np.asarray(lattice).tolist(), np.asarray(coords).tolist(), list(numbers))
-    found: Any = moyopy.MoyoDataset(cell, symprec=SYMPREC)
+    found: Any = symmetry_search(lattice, coords, numbers, SYMPREC)
     primitive = found.prim_std_cell
     share = len(primitive.numbers) / len(numbers)
     orbits: dict[int, list[int]] = defaultdict(list)

@@ -242,7 +242,7 @@ class CrystalLibrary:
                     e_above_hull=hull,
                     formation_energy=energy,
                 )
-            except Exception as problem:  # moyopy raises its own class, not exported by name
+            except ValueError as problem:
                 raise InputError(
                     f"Crystal {name}: the symmetry search failed ({problem}); leave it out."
                 ) from problem

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import gemmi
 import numpy as np
 
-from crystal_diffusion.cell_geometry import wrap_displacement
+from crystal_diffusion.cell_geometry import symmetry_search, wrap_displacement
 from crystal_diffusion.files import file_name
 
 if TYPE_CHECKING:
@@ -112,12 +112,10 @@ def _dataset_number(structure: Structure, symprec: float) -> int:
 
 
 def _dataset(structure: Structure, symprec: float) -> object | None:
-    import moyopy
-
-    lattice, coords = structure.lattice.matrix.tolist(), structure.frac_coords.tolist()
-    cell = moyopy.Cell(lattice, coords, [site.specie.Z for site in structure])
+    lattice, places = structure.lattice.matrix, structure.frac_coords
+    numbers = [site.specie.Z for site in structure]
     try:
-        return moyopy.MoyoDataset(cell, symprec=symprec)
+        return symmetry_search(lattice, places, numbers, symprec)
     # Raised for crystals in which no group is found, such as atoms on top of each other.
     except ValueError:
         return None

@@ -50,12 +50,6 @@ class Cell:
         """What spglib calls a cell."""
         return self.lattice, self.frac_coords, self.numbers
 
-    def as_moyo(self) -> Any:
-        """What moyopy calls a cell."""
-        import moyopy
-
-        return moyopy.Cell(self.lattice.tolist(), self.frac_coords.tolist(), self.numbers.tolist())
-
 
 def make_cell(lattice: Any, frac_coords: Any, numbers: Any) -> Cell:
     """A :class:`Cell` from anything array-like.

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from crystal_diffusion.cell_geometry import symmetry_search
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.symmetry.cells import Cell, make_cell, to_cell
 from crystal_diffusion.symmetry.groups import Floats, SpaceGroup
@@ -212,10 +213,8 @@ def symmetry_dataset(cell: Cell, symprec: float) -> Any:
     Raises:
         InputError: when no group is found.
     """
-    import moyopy
-
     try:
-        return moyopy.MoyoDataset(cell.as_moyo(), symprec=symprec)
+        return symmetry_search(cell.lattice, cell.frac_coords, cell.numbers, symprec)
     except ValueError as error:
         raise InputError(
             f"no space group found for {chemical_name(cell)} at symprec {symprec:g} Å ({error}); "

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from crystal_diffusion.cell_geometry import symmetry_search
 from crystal_diffusion.symmetry.cells import Cell, to_cell
 from crystal_diffusion.symmetry.groups import Floats
 from crystal_diffusion.symmetry.metric import allowed_lattice
@@ -81,10 +82,8 @@ class _Closest:
 
 
 def _search(cell: Cell, tolerance: float) -> _Closest | None:
-    import moyopy
-
     try:
-        dataset = moyopy.MoyoDataset(cell.as_moyo(), symprec=tolerance)
+        dataset = symmetry_search(cell.lattice, cell.frac_coords, cell.numbers, tolerance)
     # Raised where no group is found, such as for atoms on top of each other.
     except ValueError:
         return None

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from crystal_diffusion.cell_geometry import symmetry_search
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.symmetry.cells import Cell
 from crystal_diffusion.symmetry.groups import Floats, Integers
@@ -52,11 +53,9 @@ def crystal_symmetry(cell: Cell, symprec: float = 0.1) -> CrystalSymmetry | None
         cell: any cell; a primitive one has the most to gain.
         symprec: Å, tolerance of the search.
     """
-    import moyopy
-
     try:
-        found = moyopy.MoyoDataset(cell.as_moyo(), symprec=symprec).operations
-    except (ValueError, RuntimeError):
+        found = symmetry_search(cell.lattice, cell.frac_coords, cell.numbers, symprec).operations
+    except ValueError:
         return None
     rotations = np.asarray(found.rotations, np.float64)
     translations = np.asarray(found.translations, np.float64)
