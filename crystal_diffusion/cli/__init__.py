@@ -15,6 +15,7 @@ import os
 import sys
 import traceback
 import warnings
+from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Annotated, Any, NoReturn, get_args, get_type_hints
 
@@ -49,6 +50,10 @@ class _Verbs(TyperGroup):
         return super().parse_args(ctx, args)
 
 
+#: Where a verb keeps the old names that were used until its values are looked at.
+_RENAMED = "crystal_diffusion.renamed"
+
+
 class _Verb(TyperCommand):
     """One verb; words, options and values that cannot be meant are answered with an offer."""
 
@@ -66,8 +71,7 @@ class _Verb(TyperCommand):
         places = [p for p in self.params if p.param_type_name == "argument"]
         most = None if any(p.nargs < 0 for p in places) else sum(p.nargs for p in places)
         example = mistakes.example_of(self.callback)
-        for note in mistakes.renamed(str(self.name), args):
-            err.print(note, highlight=False)
+        ctx.meta[_RENAMED] = mistakes.renamed(str(self.name), args)
         try:
             args, words = mistakes.settled(str(self.name), args, options, takes)
         except ValueError as error:
@@ -86,6 +90,8 @@ class _Verb(TyperCommand):
             raise Refused(f"{said.rstrip('.')}; for example: {example}", ctx) from error
 
     def invoke(self, ctx: Any) -> Any:
+        """Values that cannot be meant are refused in one line, with what an old name became."""
+        renamed: Mapping[str, str] = ctx.meta[_RENAMED]
         for name, value in ctx.params.items():
             options = [p.opts for p in self.params if p.name == name and p.opts]
             option = max(options[0], key=len) if options else name
@@ -94,7 +100,11 @@ class _Verb(TyperCommand):
                 raise typer.BadParameter(wrong, ctx=ctx, param_hint=option)
             wrong = mistakes.wrong_value(option, name, value)
             if wrong:
-                raise Refused(wrong, ctx)
+                old = next((old for old, new in renamed.items() if new == option), "")
+                raise Refused(f"{wrong} ({old} is now {option}.)" if old else wrong, ctx)
+        for old, new in renamed.items():
+            note = f"{old} is now {new}; the old name goes in the next version"
+            err.print(note, highlight=False)
         return super().invoke(ctx)
 
 

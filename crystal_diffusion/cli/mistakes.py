@@ -136,6 +136,8 @@ LEAST: Mapping[str, float | int] = {
     "tokens": 1,
     "accumulate": 1,
     "patience": 0,
+    "sampling_steps": 1,
+    "relax_steps": 0,
     "processes": 1,
     "top": 1,
     "budget": 1,
@@ -255,15 +257,11 @@ def settled(
     return out, bare
 
 
-def renamed(verb: str, words: Sequence[str]) -> list[str]:
-    """A note for each option among the words that is called something else now."""
+def renamed(verb: str, words: Sequence[str]) -> dict[str, str]:
+    """Options among the words that are called something else now, and their new names."""
     new = RENAMED.get(verb, {})
     names = [word.partition("=")[0].replace("_", "-") for word in words]
-    return [
-        f"{name} is now {new[name]}; the old name goes in the next version"
-        for name in dict.fromkeys(names)
-        if name in new
-    ]
+    return {name: new[name] for name in names if name in new}
 
 
 def _refuse_kind(name: str, text: str, takes: Mapping[str, str]) -> None:

@@ -148,6 +148,9 @@ train cif --epochs 0 | give at least 1, or leave it out
 train cif --minutes -1 | give a number above 0
 train cif --minutes ten | give for example --minutes 0.5
 train cif --steps 0 | give at least 1
+generate --steps 0 | --sampling-steps is 0; give at least 1, or leave it out. (--steps is now
+screen cif --relax-steps -1 | --relax-steps is -1; give at least 0
+generate --sampling-steps 0 | give at least 1, or leave it out.
 train cif --lr 1e-3 | did you mean --learning-rate?
 train cif --epoch 5 | did you mean --epochs?
 train cif --network transfomer | did you mean transformer?
