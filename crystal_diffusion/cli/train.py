@@ -148,7 +148,11 @@ def _forecast(estimate: Estimate) -> str:
     if estimate.trainings > 1:
         each = estimate.steps // estimate.trainings
         steps = f"{estimate.trainings} short trainings of {each} steps"
-    beside = " and questions about crystals that were left out" if estimate.other_seconds else ""
+    beside = ""
+    if estimate.other_seconds:
+        adapting = estimate.trainings > 1
+        what = "questions about crystals that were left out" if adapting else "looks at samples"
+        beside = f" and {what}"
     return (
         f"About {time} on this machine as it is now, for {steps}{beside}; "
         f"{estimate.memory_mb:.0f} MB of memory, {estimate.parameters / 1e6:.2f} M parameters."

@@ -10,7 +10,12 @@ come from the same routines as in the original.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from importlib.machinery import PathFinder
+from importlib.util import module_from_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -163,11 +168,31 @@ def _assign(squares: Floats) -> tuple[Ints, Ints]:
     rows, columns = np.nonzero(squares == squares.min(1, keepdims=True))
     if len(rows) == len(squares) == len(set(columns.tolist())):
         return rows, columns
-    # Not at the top: importing it takes as long as a small search.
+    return _linear_sum_assignment()(squares)
+
+
+@cache
+def _linear_sum_assignment() -> Callable[[Floats], tuple[Ints, Ints]]:
+    """SciPy's function, from its compiled module alone where that can be loaded.
+
+    All of ``scipy.optimize`` takes a third of a second to import, more than all the matching of a
+    short command.
+    """
+    import scipy
+
+    found = PathFinder.find_spec("_lsap", [str(Path(scipy.__file__).parent / "optimize")])
+    try:
+        if found is not None and found.loader is not None:
+            module = module_from_spec(found)
+            found.loader.exec_module(module)
+            function: Callable[[Floats], tuple[Ints, Ints]] = module.linear_sum_assignment
+            return function
+    except (ImportError, AttributeError):
+        pass  # another version of SciPy, which keeps it elsewhere
     from scipy.optimize import linear_sum_assignment
 
-    found: tuple[Ints, Ints] = linear_sum_assignment(squares)
-    return found
+    whole: Callable[[Floats], tuple[Ints, Ints]] = linear_sum_assignment
+    return whole
 
 
 def _best_translation(

@@ -8,10 +8,10 @@ anyway, and energies of odd cells are not to be trusted.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,8 @@ FormationEnergies: TypeAlias = Callable[[Sequence["Structure"]], Floats]
 #: Log-odds that a candidate loses for each eV/atom, and the eV/atom beyond which it loses no more;
 #: fitted on lists of crystals that the networks had not met (``benchmarks/energy_in_ranking.py``).
 WEIGHT, MOST_ABOVE = 6.0, 0.5
+#: Crystals whose energies are kept.
+_MOST_KNOWN = 50_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,9 +43,7 @@ class StabilityOpinion:
 
     energies: FormationEnergies
     weight: float = WEIGHT
-    _of_pools: WeakKeyDictionary[Pool, Floats] = field(
-        default_factory=WeakKeyDictionary, init=False, repr=False
-    )
+    _known: dict[bytes, float] = field(default_factory=dict, init=False, repr=False)
 
     def opinion(self, candidates: Sequence[Candidate], pool: Pool | None) -> Floats:
         """``(candidates,)`` of one composition, 0 for the lowest, negative for higher ones.
@@ -52,7 +52,7 @@ class StabilityOpinion:
             pool: whose lowest energy is the reference; the candidates' own when left out. In an
                 empty pool the energy counts as it is.
         """
-        found = self.energies([candidate.structure for candidate in candidates])
+        found = self._of([candidate.structure for candidate in candidates])
         if np.isnan(found).any():  # an element that no labelled crystal had: nothing is said
             return np.zeros(len(candidates))
         if pool is not None and not pool.proposals:
@@ -62,8 +62,26 @@ class StabilityOpinion:
         return np.asarray(-self.weight * above, dtype=float)
 
     def _pool(self, pool: Pool) -> Floats:
-        """Energies of a pool, worked out once."""
-        if pool not in self._of_pools:
-            structures = [proposal.structure for proposal in pool.proposals]
-            self._of_pools[pool] = self.energies(structures)
-        return self._of_pools[pool]
+        """Energies of a pool."""
+        return self._of([proposal.structure for proposal in pool.proposals])
+
+    def _of(self, structures: Sequence[Structure]) -> Floats:
+        """Energies; one crystal is judged once, as a candidate, of its pool, and when it is made.
+
+        So what is said of it does not depend on what is asked beside it, not even by rounding.
+        """
+        names = [_name(structure) for structure in structures]
+        new = {n: s for n, s in zip(names, structures, strict=True) if n not in self._known}
+        if new:
+            if len(self._known) + len(new) > _MOST_KNOWN:
+                self._known.clear()
+                new = dict(zip(names, structures, strict=True))
+            self._known.update(zip(new, self.energies(list(new.values())).tolist(), strict=True))
+        return np.array([self._known[name] for name in names], dtype=float)
+
+
+def _name(structure: Structure) -> bytes:
+    """A crystal by its content: structures may be changed in place."""
+    numbers = np.array(structure.atomic_numbers, dtype=np.int64)
+    parts = (numbers, structure.lattice.matrix, structure.frac_coords)
+    return hashlib.sha256(b"".join(part.tobytes() for part in parts)).digest()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,11 @@ _MOST_STEPS = 300
 _FEW_ROUNDS = 2
 #: A network that learns from a few hundred crystals alone, and rounds of its training.
 _ALONE = SkeletonConfig(dim=64, layers=2, dropout=0.2)
-_ALONE_ROUNDS = 8
+_ALONE_ROUNDS, _ALONE_STEPS = 8, 80
+#: Crystals whose skeletons are timed, and steps that are, before such a network is learned.
+TIMED, _TIMED_STEPS = 100, 3
+#: How often the symmetry of each crystal is found: for the noise, the network and the table.
+_LOOKED_AT = 3
 
 
 @dataclass(frozen=True)
@@ -137,8 +142,34 @@ def fit_alone(crystals: Iterable[Any], *, seed: int = 0) -> Adapted:
     return Adapted(model, len(data), hold, before, best, rounds, left_out)
 
 
+def seconds_alone(crystals: Sequence[Any], total: int) -> float:
+    """What :func:`fit_alone` will take for ``total`` crystals, timed on some of them.
+
+    Finding their symmetry once more beside it, as training with symmetric noise does, is counted.
+
+    Args:
+        crystals: some of them, at most :data:`TIMED`; pymatgen structures.
+        total: how many there are.
+    """
+    began = time.perf_counter()
+    skeletons, _ = _skeletons(crystals)
+    found = _LOOKED_AT * total * (time.perf_counter() - began) / max(1, len(crystals))
+    if len(skeletons) < ENOUGH_TO_HOLD_OUT:
+        return found
+    data = Skeletons.from_assignments(skeletons)
+    with torch.random.fork_rng(devices=[]):
+        network = SkeletonNetwork(_ALONE)
+    few = replace(_alone_round(0), steps=_TIMED_STEPS, warm_up=1)
+    took = 0.0
+    for _ in range(2):  # in the first round tables are made
+        began = time.perf_counter()
+        fit(network, data, few)
+        took = time.perf_counter() - began
+    return found + took * _ALONE_ROUNDS * _ALONE_STEPS / _TIMED_STEPS
+
+
 def _alone_round(seed: int) -> FitSettings:
-    return FitSettings(steps=80, tokens=1024, learning_rate=1e-3, warm_up=10, seed=seed)
+    return FitSettings(steps=_ALONE_STEPS, tokens=1024, learning_rate=1e-3, warm_up=10, seed=seed)
 
 
 def _round(crystals: int, seed: int) -> FitSettings:

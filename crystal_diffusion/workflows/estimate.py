@@ -37,8 +37,8 @@ class Defaults:
     learning_rate: float
 
 
-#: Passes that are timed before training.
-_MEASURED = 3
+#: Passes that are timed before training: until there are so many that took so long in all, or most.
+_FEWEST, _SECONDS, _MOST = 3, 1.5, 12
 #: A graphics processor is idle with batches that suit a processor; this many times larger ones,
 #: and as many more passes, keep the number of steps.
 _ACCELERATOR_BATCH = 8
@@ -131,8 +131,9 @@ def measure(
 ) -> Estimate:
     """Time real steps of this process's share, at a rate of 0, so that no weight changes.
 
-    The first pass is not counted: it does what is done once. The middle of the others is taken, so
-    that one pass beside other work on the machine decides nothing.
+    The first pass is not counted: it does what is done once. The mean of the others is taken: where
+    the machine has other work, a pass that had to wait is as usual as one that had not, and a few
+    short ones would miss it.
     """
     plan = batch_plan(data, config)
     bf16 = use_bfloat16(config.precision, model.device)
@@ -142,7 +143,7 @@ def measure(
         parameter.requires_grad_(True)
     optimiser = torch.optim.AdamW(parameters, lr=0.0, fused=model.device.type == "cuda")
     averages = [parameter.detach().clone() for parameter in parameters]
-    for step in range(_MEASURED + 1):
+    for step in range(_MOST + 1):
         began = time.perf_counter()
         rows = plan.batch(step % plan.per_epoch)
         inputs = prepare_step(model, data, rows, config, step)
@@ -159,11 +160,13 @@ def measure(
             torch.cuda.synchronize()
         passes.append(time.perf_counter() - began)
         model.zero_grad(set_to_none=True)
+        enough = step >= _FEWEST and sum(passes[1:]) > _SECONDS
+        if workers.share(enough):  # all of them make as many, because they wait for each other
+            break
     size = sum(p.numel() for p in parameters)
     scale = 1 if sys.platform == "darwin" else 1024
     resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale / 1e6
-    took = statistics.median(passes[1:])
-    return Estimate(1, took * 1.1, resident, size)
+    return Estimate(1, statistics.fmean(passes[1:]), resident, size)
 
 
 def training_config(

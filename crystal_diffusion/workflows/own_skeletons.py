@@ -7,7 +7,7 @@ from pathlib import Path
 
 from crystal_diffusion.data.tables import CrystalArrays
 from crystal_diffusion.errors import InputError
-from crystal_diffusion.skeletons.adapting import Adapted, adapt, fit_alone
+from crystal_diffusion.skeletons.adapting import TIMED, Adapted, adapt, fit_alone, seconds_alone
 from crystal_diffusion.skeletons.weights import PRIOR_FILE, SKELETONS_FILE, save_network
 
 log = logging.getLogger(__name__)
@@ -78,3 +78,9 @@ def write_own_skeletons(folder: Path, arrays: CrystalArrays, seed: int = 0) -> A
         alone.model.prior.save(folder / PRIOR_FILE)
     save_network(file, alone.model.network, alone.model.header)
     return alone
+
+
+def alone_seconds(arrays: CrystalArrays) -> float:
+    """What :func:`write_own_skeletons` will take, and finding symmetry for the noise before it."""
+    few = [arrays.crystal(i).to_structure() for i in range(min(len(arrays), TIMED))]
+    return seconds_alone(few, len(arrays))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -54,6 +55,7 @@ from crystal_diffusion.workflows.model_card import inherited, write_card
 from crystal_diffusion.workflows.monitor import Monitor, verdict
 from crystal_diffusion.workflows.own_skeletons import (
     SYMMETRIC_NOISE,
+    alone_seconds,
     learns_skeletons,
     write_own_skeletons,
 )
@@ -193,9 +195,6 @@ def _train_weights(
         log_every=max(1, min(20, total // 20)),
         checkpoint_seconds=60.0,
     )
-    estimate = replace(estimate, steps=total)
-    if on_estimate:
-        on_estimate(estimate)
     identity = {
         "network": asdict(network.config),
         "start_from": None if started is None else checksum(network.state_dict()),
@@ -220,7 +219,15 @@ def _train_weights(
             else _figures_of_the_first
         )
         # Valid crystals alone show nothing: the limits while sampling make most samples valid.
+        began = time.perf_counter()
         before = workers.share(monitor(0, network))
+        each = time.perf_counter() - began
+        checks = total // config.monitor_every + 1  # the last one for the verdict
+        beside = alone_seconds(arrays.take(used)) if alone else 0.0
+        other = workers.share(checks * each + beside)
+        estimate = replace(estimate, steps=total, other_seconds=other)
+        if on_estimate:
+            on_estimate(estimate)
         result = fit(
             network,
             crystals,

@@ -52,7 +52,15 @@ def test_the_pool_is_the_reference_and_is_asked_once() -> None:
     # Beside a lower crystal that is not of the pool the score stays the same.
     both = opinion.opinion([crystal(9.9), crystal(9.8)], pool)
     assert both == pytest.approx([-WEIGHT * 0.1, 0.0])
-    assert told.asked == len(found) + 3
+    assert told.asked == len(found) + 2, "each crystal once"
+
+
+def test_a_crystal_that_is_changed_in_place_is_judged_again() -> None:
+    opinion = StabilityOpinion(Told({3.0: -1.0, 4.0: -0.9, 5.0: -0.8}))
+    one, other = crystal(3.0), crystal(4.0)
+    assert opinion.opinion([one, other], None) == pytest.approx([0.0, -WEIGHT * 0.1])
+    other.structure.lattice = Lattice.cubic(5.0)
+    assert opinion.opinion([one, other], None) == pytest.approx([0.0, -WEIGHT * 0.2])
 
 
 def test_an_element_without_labels_changes_no_score() -> None:
