@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -44,15 +45,22 @@ def same_chemistry(formulas: Iterable[str]) -> Reference | None:
     """
     from pymatgen.core import Composition
 
+    try:
+        sets = {frozenset(e.symbol for e in Composition(f).elements) for f in set(formulas)}
+    except (ValueError, CrystalDiffusionError):
+        return None
+    return _near(frozenset(sets)) if 0 < len(sets) <= MOST_SETS else None
+
+
+@lru_cache(maxsize=32)
+def _near(sets: frozenset[frozenset[str]]) -> Reference | None:
+    """Looked up once for reports of the same chemistry; nobody changes what comes out."""
     from crystal_diffusion.physics.facts import distributions
     from crystal_diffusion.proposals.library import default_library
 
     try:
-        sets = {frozenset(e.symbol for e in Composition(f).elements) for f in set(formulas)}
         library = default_library()
-    except (ValueError, CrystalDiffusionError):
-        return None
-    if not 0 < len(sets) <= MOST_SETS:
+    except CrystalDiffusionError:
         return None
     near = np.zeros(len(library), bool)
     size = (library.elements > 0).sum(1)
