@@ -60,6 +60,35 @@ def test_a_fit_is_calibrated_on_other_rows() -> None:
     assert raw.mean() - right.mean() > 0.2
 
 
+def test_a_fit_is_the_minimum_of_the_penalised_likelihood() -> None:
+    """By a loss written anew and its slopes by differences, with a penalty that matters."""
+    made, penalty = rows(200, 5), 0.05
+    fitted = fit(made, penalty)
+    tables, right = [], []
+    for row in made:
+        _, held, members, entropy = grouped(np.array(row["scores"]), row["groups"])
+        tables.append(columns_of(held, members, entropy, row["features"]))
+        right += row["match"]
+    scaled = ((np.concatenate(tables) - fitted.means) / fitted.deviations).clip(-3, 3)
+    columns = list(scaled.T)
+    columns += [columns[i] * columns[j] for i in range(len(columns)) for j in range(i, len(columns))]
+
+    def loss(weights: list[float]) -> float:
+        odds = weights[0] + sum(w * c for w, c in zip(weights[1:], columns, strict=True))
+        chance = 1 / (1 + np.exp(-np.asarray(odds)))
+        missed = -np.log(np.where(right, chance, 1 - chance)).sum() / len(made)
+        return float(missed + penalty * sum(w**2 for w in weights[1:]))
+
+    found = list(fitted.weights)
+    assert max(abs(w) for w in found[1:]) > 0.05
+    step = 1e-4
+    for k in range(len(found)):
+        above, below = (
+            loss([w + shift * (i == k) for i, w in enumerate(found)]) for shift in (step, -step)
+        )
+        assert abs(above - below) / (2 * step) < 1e-3
+
+
 def test_calibrations_are_kept_and_damaged_ones_refused(tmp_path: Path) -> None:
     calibration = fit(rows(100, 3))
     (tmp_path / "confidence.json").write_text(calibration.to_json())
