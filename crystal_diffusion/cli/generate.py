@@ -151,7 +151,10 @@ def generate(
         charge_neutral=charge_neutral,
         host=_host(host),
         add=add,
-        properties=asked_properties(properties or (), generator),
+        # The judge is read from disk only where it is asked.
+        properties=(
+            asked_properties(properties, generator.knowledge.properties) if properties else {}
+        ),
     )
     if text is not None:
         request = _with_text(request, text, quiet)

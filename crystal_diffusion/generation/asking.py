@@ -28,7 +28,6 @@ from crystal_diffusion.runs.predicted import inside_cells, prediction_cells
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    from crystal_diffusion.generation.generator import CrystalGenerator
     from crystal_diffusion.matching import StructureMatch
 
 Floats = NDArray[np.float64]
@@ -189,7 +188,7 @@ def resolved(
     return out
 
 
-def asked_properties(texts: Iterable[str], generator: CrystalGenerator) -> dict[str, PropertyRange]:
+def asked_properties(texts: Iterable[str], judge: PropertyJudge | None) -> dict[str, PropertyRange]:
     """Ranges from what a user wrote, with the names that the model knows.
 
     Raises:
@@ -197,7 +196,6 @@ def asked_properties(texts: Iterable[str], generator: CrystalGenerator) -> dict[
     """
     out: dict[str, PropertyRange] = {}
     for text in texts:
-        judge = generator.knowledge.properties
         own = () if judge is None else [name for name in judge.names if name not in BY_NAME]
         name, wanted = parse_property(text, own)
         if name in out:
@@ -205,7 +203,7 @@ def asked_properties(texts: Iterable[str], generator: CrystalGenerator) -> dict[
                 f'property {name} is asked for twice; give one range, such as "1 < {name} < 2".'
             )
         out[name] = wanted
-    return resolved(out, generator.knowledge.properties) if out else {}
+    return resolved(out, judge) if out else {}
 
 
 def label_warnings(asked: Mapping[str, PropertyRange], judge: PropertyJudge) -> tuple[str, ...]:

@@ -7,63 +7,30 @@ each chemical system as often as it is known; where none fits, evenly.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from crystal_diffusion import chemistry
 from crystal_diffusion.errors import RequestError
 from crystal_diffusion.generation.cells import Cells
+from crystal_diffusion.generation.request import parse_formula, reduced
 from crystal_diffusion.seeding import stream_seed
-from crystal_diffusion.symmetry.structure_types import NamedType, types_named
+from crystal_diffusion.symmetry.structure_types import NamedType, names_a_lattice, types_named
 
 if TYPE_CHECKING:
     from crystal_diffusion.generation.plan import Plan, Planner
     from crystal_diffusion.generation.request import Request
     from crystal_diffusion.proposals.library import CrystalLibrary
 
+#: A symbol or an atomic number.
+Element = TypeVar("Element")
 #: Draws of elements where no known crystal fits.
 _TRIES = 2000
 #: Of what a stream of random numbers is for, so that it is not that of the crystal itself.
 _PURPOSE = 7
-
-
-def check_type(request: Request) -> None:
-    """Refuse a structure type that the rest of the request cannot have.
-
-    Raises:
-        RequestError: for an unknown type, or another ratio of atoms or number of elements.
-    """
-    kinds = types_named(str(request.structure_type))
-    named = len(request.elements) + len(request.one_of)
-    sizes = sorted({len(kind.counts) for kind in kinds})
-    if request.formula:
-        from crystal_diffusion.generation.request import parse_formula
-
-        counts = _ratio(parse_formula(request.formula))
-        if not any(kind.ratio == tuple(sorted(counts.values())) for kind in kinds):
-            shown = " or ".join("".join(kind.example) for kind in kinds)
-            raise RequestError(
-                f"{request.formula} has not the ratio of atoms of {request.structure_type} "
-                f"(as {shown}); correct one of them."
-            )
-    elif named > max(sizes) and not _simple(kinds):
-        raise RequestError(
-            f"{request.structure_type} has {max(sizes)} different elements, {named} are named; "
-            "correct one of them."
-        )
-
-
-def _simple(kinds: Sequence[NamedType]) -> bool:
-    """Whether a type names a lattice (fcc, bcc), on which several elements may be ordered."""
-    return all(len(kind.counts) == 1 for kind in kinds)
-
-
-def _ratio(counts: dict[str, int]) -> dict[str, int]:
-    divisor = int(np.gcd.reduce(list(counts.values())))
-    return {symbol: n // divisor for symbol, n in counts.items()}
 
 
 class ChoicePlanner:
@@ -139,16 +106,20 @@ class ElementChoices:
         self, request: Request, known: Sequence[int], library: CrystalLibrary | None
     ) -> None:
         self.request = request
-        self._symbols = {chemistry.symbol(z) for z in known} - set(request.exclude)
-        missing = sorted(set(request.elements) - {chemistry.symbol(z) for z in known})
+        self.kinds: tuple[NamedType, ...] = ()
+        if request.structure_type is not None:
+            self.kinds = types_named(request.structure_type)
+        #: Several elements may be ordered on one lattice, in any ratio.
+        self._lattice = bool(self.kinds) and names_a_lattice(self.kinds)
+        named = request.named_elements
+        self._numbers = sorted(set(known) - named.excluded)
+        self._symbols = {chemistry.symbol(z) for z in self._numbers}
+        missing = sorted(named.symbols[z] for z in set(named.required) - set(known))
         if missing:
             raise RequestError(
                 f"the model has not met {', '.join(missing)} in training; use a model trained "
                 "with it, such as the pretrained one (leave the model argument out)."
             )
-        self.kinds: tuple[NamedType, ...] = ()
-        if request.structure_type is not None:
-            self.kinds = types_named(request.structure_type)
         self._found = [] if library is None else self._from_library(library)
 
     def draw(self, rng: np.random.Generator) -> Request:
@@ -164,13 +135,11 @@ class ElementChoices:
         return replace(self.request, elements=tuple(sorted(counts)), one_of=(), num_elements=None)
 
     def _formula(self) -> dict[str, int]:
-        from crystal_diffusion.generation.request import parse_formula
-
-        return _ratio(parse_formula(str(self.request.formula)))
+        return reduced(parse_formula(str(self.request.formula)))
 
     def _sizes(self) -> tuple[int, int]:
         request = self.request
-        if self.kinds and not _simple(self.kinds):
+        if self.kinds and not self._lattice:
             sizes = [len(kind.counts) for kind in self.kinds]
             return min(sizes), max(sizes)
         named = len(request.elements) + len(request.one_of)
@@ -189,28 +158,25 @@ class ElementChoices:
         """Counts of the known compositions that fit, one for each known crystal."""
         counts = library.type_counts[library.entry_type]
         wanted = np.zeros(104, dtype=bool)
-        wanted[[chemistry.atomic_number(s) for s in self._symbols]] = True
+        wanted[self._numbers] = True
         wanted[0] = True
         low, high = self._sizes()
         number = (counts > 0).sum(1)
         rows = (number >= low) & (number <= high) & wanted[library.elements].all(1)
-        for symbol in self.request.elements:
-            rows &= (library.elements == chemistry.atomic_number(symbol)).any(1)
-        for choice in self.request.one_of:
-            members = [chemistry.atomic_number(symbol) for symbol in choice]
-            rows &= np.isin(library.elements, members).any(1)
-        ratios = {kind.ratio for kind in self.kinds}
+        named = self.request.named_elements
+        for z in named.required:
+            rows &= (library.elements == z).any(1)
+        for members in named.one_of:
+            rows &= np.isin(library.elements, list(members)).any(1)
+        ratios = {kind.ratio for kind in self.kinds if not self._lattice}
         found = []
         for row in np.flatnonzero(rows):
-            made = {
-                chemistry.symbol(int(z)): int(n)
-                for z, n in zip(library.elements[row], counts[row], strict=True)
-                if n
-            }
-            if not self._fits(frozenset(made)):
+            numbers = [int(z) for z in library.elements[row]]
+            if not _one_of_each(frozenset(numbers) - {0, *named.required}, named.one_of):
                 continue
-            made = _ratio(made)
-            if ratios and not _simple(self.kinds) and tuple(sorted(made.values())) not in ratios:
+            pairs = zip(numbers, counts[row], strict=True)
+            made = reduced({chemistry.SYMBOLS[z]: int(n) for z, n in pairs if n})
+            if ratios and tuple(sorted(made.values())) not in ratios:
                 continue
             found.append(made)
         return found
@@ -231,7 +197,7 @@ class ElementChoices:
             if not self._fits(frozenset(chosen)):
                 continue
             order = [str(symbol) for symbol in rng.permutation(sorted(chosen))]
-            if not self.kinds or _simple(self.kinds):
+            if not self.kinds or self._lattice:
                 return dict.fromkeys(order, 1)
             kinds = [kind for kind in self.kinds if len(kind.counts) == len(order)]
             if kinds:
@@ -248,7 +214,7 @@ class ElementChoices:
         """
         request = self.request
         base = replace(request, elements=(), one_of=(), num_elements=None, structure_type=None)
-        if _simple(self.kinds) and len(counts) > 1:
+        if self._lattice and len(counts) > 1:
             # Several elements on one lattice: their order is not part of the type.
             return replace(base, elements=tuple(sorted(counts)))
         kind, roles = next(
@@ -270,15 +236,12 @@ class ElementChoices:
 
     def _includes(self, kind: NamedType) -> bool:
         """Whether the symmetry asked for has the group of the type."""
-        from crystal_diffusion.generation.symmetric import asked_groups
-
-        numbers = {group.number for group in asked_groups(self.request)}
-        return kind.space_group in numbers
+        return kind.space_group in {group.number for group in self.request.space_groups()}
 
 
-def _one_of_each(left: frozenset[str], choices: Sequence[Sequence[str]]) -> bool:
+def _one_of_each(left: frozenset[Element], choices: Sequence[Collection[Element]]) -> bool:
     """Whether each choice can be met by an element of its own."""
     if not choices:
         return True
     first, *others = choices
-    return any(_one_of_each(left - {symbol}, others) for symbol in left & set(first))
+    return any(_one_of_each(left - {element}, others) for element in left & set(first))

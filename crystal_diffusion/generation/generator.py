@@ -197,14 +197,31 @@ class CrystalGenerator:
     def sample_with_uncertainty(
         self, formula: str, n_samples: int = 10, *, seed: int = 0, **request: Any
     ) -> SampleSpread:
-        """Mean and spread per site over samples of one composition.
+        """Mean and spread per site over samples of one composition, all from noise.
 
         A mean of coordinates as they are sampled is meaningless: see
-        :func:`.uncertainty.sample_with_uncertainty`, which aligns them first.
-        """
-        from crystal_diffusion.generation.uncertainty import sample_with_uncertainty
+        :func:`.uncertainty.spread_of`, which aligns them first.
 
-        return sample_with_uncertainty(self, formula, n_samples, seed=seed, **request)
+        Args:
+            formula: exact composition.
+            n_samples: how many to draw.
+            seed: of the run.
+            **request: other fields of :class:`Request`.
+
+        Raises:
+            RequestError: when no sample could be made.
+            InputError: for fewer than two samples.
+        """
+        from crystal_diffusion.generation.uncertainty import spread_of
+
+        if n_samples < 2:
+            raise InputError(f"n_samples is {n_samples}; a spread needs at least 2.")
+        settings = GenerationSettings(noise_share=1.0, group=False)
+        asked = Request(formula=formula, **request)
+        result = self.run(asked, n_samples, seed=seed, settings=settings)
+        if not len(result):
+            raise RequestError(f"none of {n_samples} samples of {formula} passed the checks.")
+        return spread_of(list(result))
 
     def sample_conditional(
         self,
@@ -369,14 +386,14 @@ class CrystalGenerator:
         check_numbers(n, first, seed)
         validator = settings.validator or PhysicsValidator()
         clock = Clock()
+        pools: dict[str, Pool] = {}
+        planner = self._planner(request, seed, settings, wanted, pools)
+        pending = planner.plans([(i, 0) for i in range(first, first + n)])
         told = None
         if request.ranges:
             from crystal_diffusion.generation.told import told_denoiser
 
             told = told_denoiser(self.model, request.ranges, settings.guidance)
-        pools: dict[str, Pool] = {}
-        planner = self._planner(request, seed, settings, wanted, pools)
-        pending = planner.plans([(i, 0) for i in range(first, first + n)])
         clock.lap("plan")
 
         made: dict[int, tuple[Plan, Finished]] = {}

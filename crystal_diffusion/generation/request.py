@@ -13,6 +13,8 @@ from crystal_diffusion import chemistry
 from crystal_diffusion.errors import InputError, RequestError
 from crystal_diffusion.generation.spelling import meant_element, meant_formula, meant_offer
 from crystal_diffusion.properties import PropertyRange, range_of
+from crystal_diffusion.symmetry.groups import SpaceGroup, groups_of
+from crystal_diffusion.symmetry.structure_types import names_a_lattice, types_named
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -32,12 +34,14 @@ class NamedElements:
     Attributes:
         required: in every crystal, where no formula is given.
         excluded: in no crystal.
+        one_of: of each set, one is in every crystal.
         added: one for each atom added to a host; added_by_symbol: how many of each.
         symbols: of all that are wanted.
     """
 
     required: tuple[int, ...]
     excluded: frozenset[int]
+    one_of: tuple[frozenset[int], ...]
     added: tuple[int, ...]
     added_by_symbol: Mapping[str, int]
     symbols: Mapping[int, str]
@@ -191,9 +195,28 @@ class Request:
                     f"{low} elements do not fit in {self.num_atoms[1]} atoms; raise --natoms."
                 )
         if self.structure_type is not None:
-            from crystal_diffusion.generation.choices import check_type
+            self._check_type(self.structure_type, named)
 
-            check_type(self)
+    def _check_type(self, name: str, named: int) -> None:
+        """Refuse a structure type that the rest of the request cannot have.
+
+        Raises:
+            RequestError: for an unknown type, or another ratio of atoms or number of elements.
+        """
+        kinds = types_named(name)
+        most = max(len(kind.counts) for kind in kinds)
+        if self.formula:
+            counts = tuple(sorted(reduced(parse_formula(self.formula)).values()))
+            if not any(kind.ratio == counts for kind in kinds):
+                shown = " or ".join("".join(kind.example) for kind in kinds)
+                raise RequestError(
+                    f"{self.formula} has not the ratio of atoms of {name} (as {shown}); correct "
+                    "one of them."
+                )
+        elif named > most and not names_a_lattice(kinds):
+            raise RequestError(
+                f"{name} has {most} different elements, {named} are named; correct one of them."
+            )
 
     @property
     def open_elements(self) -> bool:
@@ -214,9 +237,24 @@ class Request:
         if self.formula:
             self.contents(LARGEST_CELL)
         if self.symmetric:
-            from crystal_diffusion.generation.symmetric import asked_groups
+            self.space_groups()
 
-            asked_groups(self)
+    def space_groups(self) -> tuple[SpaceGroup, ...]:
+        """The groups that the request allows.
+
+        Raises:
+            RequestError: for an unknown name, or wishes that exclude each other.
+        """
+        among = groups_of(crystal_system=self.crystal_system, point_group=self.point_group)
+        if self.spacegroup in (None, "any"):
+            return among
+        group = SpaceGroup.from_any(str(self.spacegroup))
+        if group.number not in {g.number for g in among}:
+            raise RequestError(
+                f"space group {group.symbol} is {group.crystal_system} with point group "
+                f"{group.point_group}, which excludes the other wish; drop one of them."
+            )
+        return (group,)
 
     @property
     def symmetric(self) -> bool:
@@ -241,6 +279,7 @@ class Request:
         return NamedElements(
             tuple(numbers[name] for name in self.elements),
             frozenset(numbers[name] for name in self.exclude),
+            tuple(frozenset(map(chemistry.atomic_number, names)) for names in self.one_of),
             tuple(numbers[name] for name, count in add.items() for _ in range(count)),
             add,
             {numbers[name]: name for name in wanted},
@@ -355,6 +394,12 @@ def check_element(text: str) -> None:
     else:
         offer = "give symbols such as Li or Fe."
     raise RequestError(f"{text!r} is no element; {offer}")
+
+
+def reduced(counts: Mapping[str, int]) -> dict[str, int]:
+    """Counts without a common divisor."""
+    divisor = math.gcd(*counts.values())
+    return {symbol: n // divisor for symbol, n in counts.items()}
 
 
 def parse_formula(text: str) -> dict[str, int]:

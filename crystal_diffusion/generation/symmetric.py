@@ -30,7 +30,7 @@ from crystal_diffusion.symmetry.assignments import (
     parse_wyckoff,
     refuse_impossible,
 )
-from crystal_diffusion.symmetry.groups import SpaceGroup, groups_of
+from crystal_diffusion.symmetry.groups import SpaceGroup
 from crystal_diffusion.symmetry.projection import TemplateBatch
 from crystal_diffusion.symmetry.template import SymmetricTemplate
 
@@ -58,24 +58,6 @@ _NEUTRAL_DRAWS = 200
 LARGEST_PRIMITIVE = 96
 
 
-def asked_groups(request: Request) -> tuple[SpaceGroup, ...]:
-    """The groups a request allows.
-
-    Raises:
-        RequestError: for an unknown name, or wishes that exclude each other.
-    """
-    among = groups_of(crystal_system=request.crystal_system, point_group=request.point_group)
-    if request.spacegroup in (None, "any"):
-        return among
-    group = SpaceGroup.from_any(str(request.spacegroup))
-    if group.number not in {g.number for g in among}:
-        raise RequestError(
-            f"space group {group.symbol} is {group.crystal_system} with point group "
-            f"{group.point_group}, which excludes the other wish; drop one of them."
-        )
-    return (group,)
-
-
 class _FixedTemplate:
     """Elements on the Wyckoff positions that the request names."""
 
@@ -84,7 +66,7 @@ class _FixedTemplate:
     ) -> None:
         if request.spacegroup in (None, "any"):
             raise RequestError("wyckoff needs a space group; add for example --spacegroup 221.")
-        group = asked_groups(request)[0]
+        group = request.space_groups()[0]
         assignment = parse_wyckoff(str(request.wyckoff), group)
         made = assignment.counts()
         unknown = sorted(set(made) - set(known))
@@ -258,7 +240,7 @@ class _Asked:
         Raises:
             RequestError: when no assignment can meet it.
         """
-        groups = asked_groups(request)
+        groups = request.space_groups()
         numbers = None if len(groups) == 230 else tuple(g.number for g in groups)
         possible = tuple(
             counts

@@ -9,14 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crystal_diffusion.errors import InputError, RequestError
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pymatgen.core import Structure
 
-    from crystal_diffusion.generation.generator import CrystalGenerator
     from crystal_diffusion.viewer.view import CrystalView
 
 Floats = NDArray[np.float64]
@@ -64,10 +61,8 @@ class SampleSpread:
         return shown
 
 
-def sample_with_uncertainty(
-    generator: CrystalGenerator, formula: str, n_samples: int = 10, *, seed: int = 0, **request: Any
-) -> SampleSpread:
-    """Draw samples of one composition and compare them, site by site.
+def spread_of(samples: Sequence[Structure]) -> SampleSpread:
+    """Mean and spread of the largest set of samples that are one structure.
 
     Samples of one crystal differ by where the origin lies, by the order of equal atoms, by the
     choice of cell and by the operations of the space group. The mean of coordinates as they come is
@@ -75,33 +70,6 @@ def sample_with_uncertainty(
     lie beside 0. Each sample is first laid on the best one by the lattice mapping, permutation and
     translation that pymatgen's matcher finds; only differences wrapped to the nearest image are
     averaged. Samples that are another structure are counted, never averaged.
-
-    Args:
-        generator: as :func:`crystal_diffusion.load` gives it.
-        formula: exact composition.
-        n_samples: how many to draw; all start from noise.
-        seed: of the run.
-        **request: other fields of :class:`Request`.
-
-    Raises:
-        RequestError: when no sample could be made.
-        InputError: for fewer than two samples.
-    """
-    from crystal_diffusion.generation.request import Request
-    from crystal_diffusion.generation.settings import GenerationSettings
-
-    if n_samples < 2:
-        raise InputError(f"n_samples is {n_samples}; a spread needs at least 2.")
-    settings = GenerationSettings(noise_share=1.0, group=False)
-    asked = Request(formula=formula, **request)
-    result = generator.run(asked, n_samples, seed=seed, settings=settings)
-    if not len(result):
-        raise RequestError(f"none of {n_samples} samples of {formula} passed the checks.")
-    return spread_of(list(result))
-
-
-def spread_of(samples: Sequence[Structure]) -> SampleSpread:
-    """Mean and spread of the largest set of samples that are one structure.
 
     Args:
         samples: of one composition, best first; of sets of equal size the first wins.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -76,6 +76,11 @@ class NamedType:
     def formula(self, elements: tuple[str, ...]) -> dict[str, int]:
         """Counts of elements given in the order of the roles."""
         return dict(zip(elements, self.counts, strict=True))
+
+
+def names_a_lattice(kinds: Sequence[NamedType]) -> bool:
+    """Whether a name stands for a lattice (fcc, bcc), on which several elements may be ordered."""
+    return all(len(kind.counts) == 1 for kind in kinds)
 
 
 def _electronegativity(symbol: str) -> float:

@@ -128,11 +128,11 @@ def test_unknown_and_impossible_properties_are_refused(judging: CrystalGenerator
     with pytest.raises(RequestError, match="predicts no properties"):
         resolved({"density": PropertyRange(1, 2)}, None)
     with pytest.raises(RequestError, match="twice"):
-        asked_properties(["density<4", "density>2"], judging)
+        asked_properties(["density<4", "density>2"], judging.knowledge.properties)
 
 
 def test_texts_know_the_own_properties(judging: CrystalGenerator) -> None:
-    found = asked_properties(["my square > 4", "rho<4"], judging)
+    found = asked_properties(["my square > 4", "rho<4"], judging.knowledge.properties)
     assert found["my_square"].low == 4
     assert found["density"].high == 4
 

@@ -71,7 +71,8 @@ def test_a_fit_is_the_minimum_of_the_penalised_likelihood() -> None:
         right += row["match"]
     scaled = ((np.concatenate(tables) - fitted.means) / fitted.deviations).clip(-3, 3)
     columns = list(scaled.T)
-    columns += [columns[i] * columns[j] for i in range(len(columns)) for j in range(i, len(columns))]
+    count = len(columns)
+    columns += [columns[i] * columns[j] for i in range(count) for j in range(i, count)]
 
     def loss(weights: list[float]) -> float:
         odds = weights[0] + sum(w * c for w, c in zip(weights[1:], columns, strict=True))
