@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from crystal_diffusion import __version__
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.pretrained import asset_files, assets, card_of, read_card
 
@@ -37,6 +38,12 @@ def test_the_licenses_of_the_package_are_those_of_its_assets_and_code() -> None:
     named = (ROOT / "LICENSE-DATA").read_text()
     for asset in assets():
         assert (asset.file in named) == (asset.license == "CC-BY-4.0")
+
+
+def test_the_version_is_written_in_the_package_and_cited_as_it_is() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert "version" not in project and "version" in project["dynamic"]
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text()
 
 
 def test_a_changed_asset_and_a_card_without_head_are_noticed(tmp_path: Path) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "crystal_diffusion"
+import crystal_diffusion
+
+PACKAGE = Path(crystal_diffusion.__file__).parent
 
 LAYERS = {
     "cli": 7,

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "crystal_diffusion"
+import crystal_diffusion
+
+PACKAGE = Path(crystal_diffusion.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 #: Rooms that show or hand out rows.
 _ROWS = {"runs", "generation", "ranking", "screening", "discovery", "known", "evaluation"}

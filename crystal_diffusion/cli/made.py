@@ -17,7 +17,6 @@ from crystal_diffusion.cli.console import (
     out,
     say_badly,
 )
-from crystal_diffusion.runs.predicted import is_prediction
 
 if TYPE_CHECKING:
     from crystal_diffusion.generation.result import GenerationResult
@@ -97,6 +96,7 @@ def _show_cells(result: GenerationResult) -> None:
 
 def _show(rows: Sequence[GeneratedRow], path: str) -> None:
     from crystal_diffusion.runs.columns import column, used_columns
+    from crystal_diffusion.runs.predicted import is_prediction
 
     # A score compares candidates of one composition; a lone one has nothing to be compared with.
     candidates = Counter(row.formula for row in rows)

@@ -22,6 +22,7 @@ from crystal_diffusion.diffusion.penalty import (
 )
 from crystal_diffusion.diffusion.sampler import SamplerSettings
 from crystal_diffusion.generation.sampling import Guards
+from crystal_diffusion.physics.limits import PROFILES
 
 ROCK_SALT = Structure.from_spacegroup(
     225, Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]
@@ -162,13 +163,13 @@ def test_frozen_atoms_stay_and_the_others_make_room() -> None:
     assert distances.min() >= 1.5 - 1e-2
 
 
-def test_limits_are_never_below_those_of_the_validator() -> None:
+@pytest.mark.parametrize("profile", sorted(PROFILES))
+def test_limits_are_never_below_those_of_the_validator(profile: str) -> None:
     from crystal_diffusion.physics.contacts import pair_limits
-    from crystal_diffusion.physics.limits import Limits
 
     numbers = np.arange(1, 101)
-    ours = Guards().smallest_distances(torch.from_numpy(numbers)[None])[0].numpy()
-    limits = Limits()
+    limits = PROFILES[profile]
+    ours = Guards(limits).smallest_distances(torch.from_numpy(numbers)[None])[0].numpy()
     assert (ours >= pair_limits(numbers, limits.pair_error, limits.min_distance)).all()
 
 

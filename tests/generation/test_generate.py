@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import ase.io
 import numpy as np
@@ -14,7 +15,9 @@ import torch
 from pymatgen.core import Lattice, Structure
 
 from crystal_diffusion import GenerationSettings, Request, SamplerSettings, load
+from crystal_diffusion.diffusion.sampler import sample
 from crystal_diffusion.errors import CheckpointError, InputError, RequestError
+from crystal_diffusion.generation import sampling
 from crystal_diffusion.generation.generator import CrystalGenerator
 from crystal_diffusion.matching import StructureMatch
 from crystal_diffusion.physics.validator import PhysicsValidator
@@ -214,6 +217,27 @@ def test_ctrl_c_keeps_what_is_finished(generator: CrystalGenerator, tmp_path: Pa
 
     with pytest.raises(KeyboardInterrupt):
         generator.run(request, 12, seed=1, settings=QUICK, progress=stop_after(1))
+
+
+def test_the_limits_of_the_validator_reach_the_sampler(
+    generator: CrystalGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stricter validator would redraw what the sampler made for default limits."""
+    kept_apart = []
+
+    def watched(*args: Any, **named: Any) -> Any:
+        kept_apart.append(float(named["smallest"](torch.tensor([[11, 17]]))[0, 0, 1]))
+        return sample(*args, **named)
+
+    monkeypatch.setattr(sampling, "sample", watched)
+    for far in (2.0, 2.5):
+        settings = replace(
+            QUICK, noise_share=1.0, validator=PhysicsValidator(limits={"min_distance": far})
+        )
+        found = generator.run(Request(formula="NaCl", z=(1, 1)), 2, seed=3, settings=settings)
+        assert all(found[0].distance_matrix[0, 1] >= far for _ in found)
+        assert kept_apart.pop() > far
+        kept_apart.clear()
 
 
 def test_the_manifest_repeats_the_limits_that_were_used(
