@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +23,8 @@ Ints = NDArray[np.int64]
 _PRIMITIVE_TOLERANCE = 0.25
 #: Pairs of lattice vectors; the longest cells of Materials Project up to 52 sites reach 2e5.
 _LARGEST_SEARCH = 1e7
+#: Formula units in a cell up to which all smaller cells are looked at before pymatgen does so.
+_MOST_UNITS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +128,7 @@ def reduce_crystal(structure: Structure) -> ReducedCrystal:
             coords = np.mod(niggli.get_fractional_coords(coords @ matrix), 1)
         else:
             niggli = structure.lattice
-        if _may_be_smaller(np.asarray(niggli.lengths), coords, numbers):
+        if _may_be_smaller(np.asarray(niggli.matrix), coords, numbers):
             small = Structure(niggli, numbers.tolist(), coords).get_primitive_structure()
             niggli, coords = small.lattice, np.array(small.frac_coords).reshape(-1, 3)
             numbers = np.array(small.atomic_numbers, np.int64)
@@ -158,17 +162,18 @@ def _refuse_thin(structure: Structure, lengths: Floats, matrix: Floats) -> Float
     return minima
 
 
-def _may_be_smaller(lengths: Floats, coords: Floats, numbers: Ints) -> bool:
+def _may_be_smaller(matrix: Floats, coords: Floats, numbers: Ints) -> bool:
     """Whether pymatgen's search for a primitive cell could find anything at all.
 
     It needs counts with a common divisor and a translation between two atoms of the rarest element
-    that brings every atom within twice the tolerance of a like one.
+    that brings every atom within twice the tolerance of a like one. Where that is so, the smaller
+    cells themselves are looked at, up to a number.
     """
     kinds, counts = np.unique(numbers, return_counts=True)
     units = int(np.gcd.reduce(counts))
     if units == 1:
         return False
-    tolerance = _PRIMITIVE_TOLERANCE / lengths
+    tolerance = _PRIMITIVE_TOLERANCE / np.linalg.norm(matrix, axis=1)
     if (tolerance * units >= 0.5).any():
         return True
     groups = sorted((coords[numbers == z] for z in kinds), key=len)
@@ -181,7 +186,54 @@ def _may_be_smaller(lengths: Floats, coords: Floats, numbers: Ints) -> bool:
         shifts = shifts[near.any(2).all(1)]
         if not len(shifts):
             return False
-    return True
+    if units > _MOST_UNITS:
+        return True
+    apart = [_far_in_cell(group, tolerance) for group in groups]
+    return any(
+        all(_folds(group, far, cell, matrix) for group, far in zip(groups, apart, strict=True))
+        for cell in _supercells(units)
+    )
+
+
+def _far_in_cell(group: Floats, tolerance: Floats) -> NDArray[np.bool_]:
+    """``(atoms, atoms)`` whether two like atoms are no neighbours, which may not become one."""
+    delta = group[None] - group[:, None]
+    far = np.asarray((np.abs(delta - np.round(delta)) > 2 * tolerance).any(-1))
+    np.fill_diagonal(far, val=True)
+    return far
+
+
+def _folds(group: Floats, far: NDArray[np.bool_], cell: Floats, matrix: Floats) -> bool:
+    """Whether like atoms become one by the right number each in a smaller cell, as in pymatgen.
+
+    Args:
+        cell: ``(3, 3)`` the whole cell in edges of the smaller one.
+    """
+    edges = np.linalg.inv(cell) @ matrix
+    tolerance = _PRIMITIVE_TOLERANCE / np.sqrt((edges * edges).sum(1))
+    within = group @ cell
+    delta = within[None] - within[:, None]
+    one = (np.abs(delta - np.round(delta)) < tolerance).all(-1) & far
+    size = round(float(np.linalg.det(cell)))
+    return bool((one.sum(0) == size).all()) and all(one[row][:, row].all() for row in one)
+
+
+@cache
+def _supercells(units: int) -> Floats:
+    """``(cells, 3, 3)`` matrices in Hermite normal form of each divisor of ``units`` but 1."""
+    return np.array(
+        [
+            [[a, b, c], [0, e, f], [0, 0, det // a // e]]
+            for det in range(2, units + 1)
+            if units % det == 0
+            for a in range(1, det + 1)
+            if det % a == 0
+            for e in range(1, det // a + 1)
+            if det // a % e == 0
+            for b, c, f in product(range(a), range(a), range(e))
+        ],
+        dtype=np.float64,
+    )
 
 
 def _search_size(minima: Floats) -> float:
