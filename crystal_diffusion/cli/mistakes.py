@@ -161,7 +161,6 @@ LEAST: Mapping[str, float | int] = {
     "min_distance": 0,
     "above_hull": 0,
     "symmetrise": 0.0,
-    "port": 1,
     "at_once": 1,
 }
 #: Verbs whose words are files or folders that must be there.

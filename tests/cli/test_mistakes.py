@@ -187,7 +187,6 @@ doctor --fix | --help lists them
 cache clean | 'clear'
 app cif | app does not know what to do with 'cif'; for example
 app --port abc | give for example --port 8765
-app --port 0 | give at least 1
 app --folder notes.txt | notes.txt is a file, a folder is needed
 generate --out notes.txt --formula NaCl -n 1 | notes.txt is a file, a folder is needed
 train cif --out notes.txt | notes.txt is a file, a folder is needed
