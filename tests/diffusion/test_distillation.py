@@ -155,12 +155,12 @@ def test_the_sampler_tells_where_each_step_leads(steps: int) -> None:
 def test_distillation_brings_long_steps_nearer_to_two_short_ones(tmp_path: Path) -> None:
     """On steps that training did not meet, the error falls well below that of the teacher's own."""
     data = triclinic(32)
-    teacher = fresh(5)
+    teacher = fresh(7)
     for parameter in teacher.parameters():
         parameter.data *= 2.5
     student = student_of(teacher)
     config = TrainingConfig(
-        steps=200, tokens=128, learning_rate=3e-3, warmup=5, decay=50, ema=0.9, long_steps=1.0,
+        steps=100, tokens=128, learning_rate=3e-3, warmup=5, decay=30, ema=0.9, long_steps=1.0,
         tasks={"composition": 1.0},
     )  # fmt: skip
     objective = distillation_objective(teacher)
@@ -172,7 +172,7 @@ def test_distillation_brings_long_steps_nearer_to_two_short_ones(tmp_path: Path)
 
     before = error(student)
     fit(student, data, config, tmp_path, objective=objective)
-    assert error(student) < 0.75 * before
+    assert error(student) < 0.6 * before
 
 
 def test_other_processes_cannot_be_distilled() -> None:
