@@ -94,6 +94,7 @@ def verdict(
     final: Mapping[str, float],
     total: int,
     started: bool = False,
+    box: Mapping[str, float] | None = None,
 ) -> str:
     """One to three sentences on what came out: learning, copying, not shown or too short.
 
@@ -103,14 +104,19 @@ def verdict(
         final: its figures after the last.
         total: steps that were planned.
         started: whether training began with a trained model, not with an untrained network.
+        box: figures of the pretrained model, for a network that did not start from it.
     """
     count = round(final["samples"])
     other = "the model it started from" if started else "the untrained network"
     valid = f"{_counted(final, 'validity')} of {count} samples are valid"
+    shown = {
+        name: f"{_counted(before, name)} by {other}"
+        + (f", {_counted(box, name)} by the pretrained model" if box else "")
+        for name in ("validity", "agreement")
+    }
     facts = (
-        f"{valid} ({_counted(before, 'validity')} by {other}), and "
-        f"{_counted(final, 'agreement')} find the known crystal of their composition again "
-        f"({_counted(before, 'agreement')} by {other})"
+        f"{valid} ({shown['validity']}), and {_counted(final, 'agreement')} find the known crystal "
+        f"of their composition again ({shown['agreement']})"
     )
     if result.stopped == "slice":
         return f"Not finished: {result.steps} of {total} steps; the same command goes on. {facts}."

@@ -222,6 +222,9 @@ def _train_weights(
         began = time.perf_counter()
         before = workers.share(monitor(0, network))
         each = time.perf_counter() - began
+        box = None
+        if started is None and workers.first:  # and what there is without any training
+            box = monitor(0, load(PRETRAINED, training.device).model)
         checks = total // config.monitor_every + 1  # the last one for the verdict
         beside = alone_seconds(arrays.take(used)) if alone else 0.0
         other = workers.share(checks * each + beside)
@@ -248,7 +251,7 @@ def _train_weights(
         summary = TrainingSummary(
             result,
             estimate,
-            verdict(result, before, final, total, started is not None),
+            verdict(result, before, final, total, started is not None, box),
             final["validity"],
             final["copies"],
             folder,

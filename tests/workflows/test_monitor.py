@@ -117,6 +117,16 @@ def test_a_model_that_was_good_before_is_compared_with_itself() -> None:
     assert said.startswith("Not shown: 16 of 16 samples are valid (15 by the model it started")
 
 
+def test_a_network_from_nothing_is_compared_with_the_pretrained_model_too() -> None:
+    result = TrainingResult(70, 0.1, "finished", 1.0)
+    said = verdict(result, shares(8, 0, 0), shares(15, 9, 3), 100, box=shares(16, 12, 0))
+    assert said.startswith(
+        "Learning: 15 of 16 samples are valid (8 by the untrained network, 16 by"
+    )
+    assert "and 9 find the known crystal of their composition again (0 by the untrained" in said
+    assert "12 by the pretrained model)" in said
+
+
 def test_a_crystal_like_a_known_one_is_no_copy() -> None:
     strained = SALT.copy()
     strained.apply_strain([0.1, -0.1, 0.0])
