@@ -109,8 +109,12 @@ class Jobs:
             self._table.execute("PRAGMA journal_mode=WAL")
             self._table.execute(_TABLE)
             self._table.commit()
+            # A damaged index loses jobs that the list still shows.
+            told = self._table.execute("PRAGMA integrity_check(1)").fetchone()[0]
+            if told != "ok":
+                raise ValueError(str(told).splitlines()[0])
             self.all()
-        except (sqlite3.Error, ValueError, TypeError, RecursionError) as error:
+        except (sqlite3.Error, ValueError, TypeError, IndexError, RecursionError) as error:
             raise InputError(
                 f"{folder / 'jobs.sqlite'}: cannot be used ({error}); choose another --folder, or "
                 "move that file away to begin with an empty list."
@@ -420,6 +424,7 @@ def _progress(place: Path) -> dict[str, Any] | None:
 
 
 def _job(row: sqlite3.Row) -> Job:
+    """A row as a job; ValueError, TypeError or IndexError (no such column) for damaged ones."""
     words = tuple(tuple(map(str, one)) for one in json.loads(row["commands"]))
     texts = ("id", "kind", "title", "out", "state", "problem")
     numbers = ("created", "started", "ended", "pid", "exit_code")

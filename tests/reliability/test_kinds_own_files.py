@@ -142,6 +142,30 @@ def test_kind_15_a_damaged_table_of_jobs_is_one_sentence(
         Jobs(folder)
 
 
+def test_kind_15_a_table_of_jobs_without_a_column_is_one_sentence(tmp_path: Path) -> None:
+    folder = written(tmp_path, seeds.app_folder())
+    changed(folder, "ALTER TABLE jobs DROP COLUMN exit_code")
+    with pytest.raises(InputError, match=r"jobs\.sqlite: cannot be used"):
+        Jobs(folder)
+
+
+def test_kind_15_a_table_of_jobs_whose_index_is_damaged_is_one_sentence(tmp_path: Path) -> None:
+    """Such a table lists jobs that it does not find by their names."""
+    folder = written(tmp_path, seeds.app_folder())
+    path = folder / "jobs.sqlite"
+    with contextlib.closing(sqlite3.connect(path)) as table:
+        root = table.execute(
+            "SELECT rootpage FROM sqlite_master WHERE type = 'index' AND tbl_name = 'jobs'"
+        ).fetchone()[0]
+        size = table.execute("PRAGMA page_size").fetchone()[0]
+    raw = bytearray(path.read_bytes())
+    page = raw[(root - 1) * size : root * size]
+    raw[(root - 1) * size : root * size] = page.replace(QUEUED.encode(), b"f" * len(QUEUED))
+    path.write_bytes(bytes(raw))
+    with pytest.raises(InputError, match=r"jobs\.sqlite: cannot be used"):
+        Jobs(folder)
+
+
 def test_kind_15_a_worker_that_ended_with_half_a_word(tmp_path: Path) -> None:
     folder = written(tmp_path, seeds.app_folder())
     (folder / "jobs" / "1123456789ab" / "end.json").write_text('{"exit_co')
