@@ -94,7 +94,7 @@ def test_public_names_stay_functions_after_every_import() -> None:
 def test_the_distance_is_the_root_of_the_mean_square() -> None:
     from crystal_diffusion.matching.radial import distance
 
-    assert distance(np.array([0.0, 0.0, 0.0, 0.0]), np.array([2.0, 0.0, 0.0, 0.0])) == 1.0
+    assert distance(np.array([0.0, 0.0, 0.0, 0.0]), np.array([4.0, 0.0, 0.0, 0.0])) == 2.0
     assert distance(np.zeros((2, 3)), np.array([3.0, 0.0, 0.0])).shape == (2,)
 
 

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 
+from crystal_diffusion.symmetry import idealisation
 from crystal_diffusion.symmetry.assignments import parse_wyckoff
+from crystal_diffusion.symmetry.cells import to_cell
 from crystal_diffusion.symmetry.detection import detect_group
 from crystal_diffusion.symmetry.idealisation import idealise
 from crystal_diffusion.symmetry.template import SymmetricTemplate
@@ -76,3 +78,18 @@ def test_a_supercell_keeps_its_atoms() -> None:
     found = idealise(shaken(double, 0.02, 3))
     assert found is not None
     assert len(found.cell) == 10
+
+
+def test_no_atom_moves_farther_than_the_tolerance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rutile whose oxygen would go 0.3 Å along its free coordinate, titanium nowhere."""
+
+    def rutile(x: float) -> Structure:
+        lattice = Lattice.tetragonal(4.59, 2.96)
+        return Structure.from_spacegroup(136, lattice, ["Ti", "O"], [[0, 0, 0], [x, x, 0]])
+
+    rough = shaken(rutile(0.305), 0.02, 3)
+    assert idealise(rough) is not None
+    for x, kept in ((0.307, True), (0.305 + 0.3 / 4.59 / np.sqrt(2), False)):
+        ideal = to_cell(rutile(x))
+        monkeypatch.setattr(idealisation, "_average", lambda *_, ideal=ideal: ideal)
+        assert (idealise(rough) is not None) == kept
