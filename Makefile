@@ -11,7 +11,7 @@ demo: install
 
 # On all cores that may be used; a file's tests stay together, and all share one trained model.
 test: install
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 slow: install
 	$(BIN)/python -m pytest -n auto -m slow

@@ -36,6 +36,18 @@ if TYPE_CHECKING:
     from crystal_diffusion.generation.generator import CrystalGenerator
 
 _MINUTES_LONG = "minutes long; run `make slow`"
+#: Files that take long begin first, so that none of them is left alone at the end: a file's tests
+#: run one after another, whatever the number of cores.
+_LONG_FILES = (
+    "test_tutorials",
+    "test_axe",
+    "test_app_server",
+    "test_app_in_browser",
+    "test_in_browser",
+    "test_several_processes",
+    "test_faults",
+    "test_fuzz",
+)
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -46,7 +58,8 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the slow tests out unless they are asked for with ``-m slow``."""
+    """Long files first; leave the slow tests out unless they are asked for with ``-m slow``."""
+    items.sort(key=lambda item: item.path.stem not in _LONG_FILES)
     if config.getoption("-m"):
         return
     skip = pytest.mark.skip(reason=_MINUTES_LONG)
