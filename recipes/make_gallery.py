@@ -95,7 +95,9 @@ def main() -> None:
         figure, axes = plt.subplots(2, 4, figsize=(12, 6.6), dpi=90)
         for axis, one in zip(axes.ravel(), shown, strict=True):
             axis.imshow(imread(one.file))
-            axis.set_title(f"{subscripts(one.formula)}: {one.group}\nexpected: {one.kind}", fontsize=11)
+            axis.set_title(
+                f"{subscripts(one.formula)}: {one.group}\nexpected: {one.kind}", fontsize=11
+            )
             axis.axis("off")
         figure.tight_layout()
         figure.savefig(docs / "pictures" / "gallery.png")
@@ -106,9 +108,9 @@ def main() -> None:
     )
     text = f"""# Gallery
 
-The first answer of the pretrained model for eight compounds, as it came, and the structure that a chemist
-expects. Where the space group is not that of the expected structure, the first answer is not right: the spinel
-of MgAl₂O₄ (227) is further down in its table.
+The first answer of the pretrained model for eight compounds, as it came, and the structure that a
+chemist expects. Where the space group is not that of the expected structure, the first answer is
+not right: the spinel of MgAl₂O₄ (227) is further down in its table.
 `recipes/make_gallery.py` made this page and the picture.
 
 ![The first answer for eight compounds](pictures/gallery.png)
