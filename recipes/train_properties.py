@@ -2,10 +2,9 @@
 
     python recipes/train_properties.py sites mp_2025/train_le20.parquet mp_2025/train_21_52.parquet
         --out sites.npz
-    python recipes/train_properties.py network sites.npz --minutes 19 --hidden 128 --message 48
-        --layers 3 --large 0.25 --bf16 --out network.safetensors
-    python recipes/train_properties.py network sites.npz --start network.safetensors --minutes 6
-        --lr 1e-3 --hidden 128 --message 48 --layers 3 --large 0.33 --bf16 --out more.safetensors
+    python recipes/train_properties.py network sites.npz --device cuda --minutes 8 --bf16
+        --hidden 192 --message 96 --angular 24 --batch 512 --lr 3e-3 --warm 1000 --large 0.6
+        --elastic 0.2 --off 0.25 --out network.safetensors
     python recipes/train_properties.py calibrate network.safetensors sites.npz
         mp_2025/train_le20.parquet mp_2025/train_21_52.parquet --validation mp_20/val.parquet
 
@@ -13,8 +12,10 @@ Formation energies of the tables are put on the corrections of the Materials Pro
 (``energy_corrections.py``). Labels that are not known are left out of the loss, crystal by crystal.
 Reduced formulas are put in twentieths by a checksum: the first twentieth is never trained on, the
 next two keep their elastic moduli back (there are few of these). Minutes are those of the
-processor; the learning rate falls with them. A checkpoint is written each few minutes, and the same
-command goes on from it (``--piece``: stop after so many minutes, to go on later).
+processor, with ``--device cuda`` those of the clock; the learning rate falls with them. A
+checkpoint is written each few minutes, and the same command goes on from it (``--piece``: stop
+after so many minutes, to go on later). On a machine without pymatgen, ``sites --changes FILE``
+reads what the step ``changes`` wrote elsewhere.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ import argparse
 import sys
 import time
 import zlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from multiprocessing import Pool
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +37,7 @@ from torch import Tensor, nn
 from crystal_diffusion.crystal import MAX_ATOMIC_NUMBER
 from crystal_diffusion.data.dataset import CrystalStructureDataset
 from crystal_diffusion.networks.properties import (
+    DEGREES,
     PropertyNetwork,
     PropertyNetworkConfig,
     SiteBatch,
@@ -47,12 +51,13 @@ from crystal_diffusion.prediction.model import (
     default_properties_path,
     save_properties,
 )
-from crystal_diffusion.prediction.sites import SiteGraph, site_batch, sites
+from crystal_diffusion.prediction.sites import SiteGraph, sites
 from crystal_diffusion.ranking.learned import default_ranker
 
 sys.path.insert(0, str(Path(__file__).parent))
-from energy_corrections import label_change
 
+#: Of the clock. Minutes on another device count from here, the reading of crystals included.
+STARTED = time.monotonic()
 #: Columns of the tables that are learned, in this order.
 COLUMNS = (
     "formation_energy_per_atom",
@@ -78,25 +83,60 @@ WEIGHTS = (6.0, 2.0, 0.4, 0.6, 0.2, 0.3, 1.5, 1.5)
 DELTAS = (0.03, 0.03, 0.0, 0.2, 0.0, 0.1, 0.05, 0.05)
 
 
-def make_sites(paths: list[Path], out: Path) -> None:
+def make_changes(paths: list[Path], out: Path) -> None:
+    """What the corrections of 2021 add to each labelled crystal, for a machine without pymatgen."""
+    changes = [change_of(formula) for path in paths for _, _, formula in labelled(path)]
+    np.savez_compressed(out, changes=np.array(changes, dtype=np.float32))
+
+
+def change_of(formula: Formula) -> float:
+    """eV/atom to add to a formation energy of the tables."""
+    from energy_corrections import label_change
+
+    return label_change(formula)
+
+
+def labelled(path: Path) -> Iterator[tuple[tuple[np.ndarray, ...], np.ndarray, Formula]]:
+    """Cell, fractional coordinates and atomic numbers, labels and formula of labelled crystals."""
+    arrays = CrystalStructureDataset(path).arrays
+    known = np.stack([arrays.properties[name] for name in COLUMNS], 1)
+    for row in np.flatnonzero(np.isfinite(known).any(1)):
+        span = slice(arrays.offsets[row], arrays.offsets[row + 1])
+        numbers = arrays.atomic_numbers[span]
+        crystal = (arrays.lattice[row], arrays.frac_coords[span], numbers)
+        yield crystal, known[row], reduced_counts(numbers)
+
+
+def some_sites(crystals: list[tuple[np.ndarray, ...]]) -> list[SiteGraph]:
+    """Of several crystals, in a worker process."""
+    return [sites(*crystal) for crystal in crystals]
+
+
+def make_sites(paths: list[Path], out: Path, changes: Path | None, processes: int) -> None:
     """Reduce every labelled crystal to what the network sees, once."""
-    found: list[SiteGraph] = []
+    crystals: list[tuple[np.ndarray, ...]] = []
     labels, codes, source = [], [], []
+    added = None if changes is None else np.load(changes)["changes"]
     for index, path in enumerate(paths):
-        arrays = CrystalStructureDataset(path).arrays
-        known = np.stack([arrays.properties[name] for name in COLUMNS], 1)
-        for row in np.flatnonzero(np.isfinite(known).any(1)):
-            span = slice(arrays.offsets[row], arrays.offsets[row + 1])
-            numbers = arrays.atomic_numbers[span]
-            volume = abs(np.linalg.det(arrays.lattice[row]))
-            found.append(sites(arrays.lattice[row], arrays.frac_coords[span], numbers))
-            formula = reduced_counts(numbers)
-            label = known[row] / np.array([1, 1, 1, volume, 1, 1])
-            if np.isfinite(label[0]):
-                label[0] += label_change(formula)
+        for crystal, known, formula in labelled(path):
+            volume = abs(np.linalg.det(crystal[0]))
+            label = known / np.array([1, 1, 1, volume, 1, 1])
+            if added is not None:
+                label[0] += added[len(labels)]
+            elif np.isfinite(label[0]):
+                label[0] += change_of(formula)
+            crystals.append(crystal)
             labels.append(label)
-            codes.append(formula_code(numbers))
+            codes.append(formula_code(crystal[2]))
             source.append(index)
+    if added is not None and len(added) != len(labels):
+        raise SystemExit(f"{changes} is of {len(added)} crystals, the tables have {len(labels)}")
+    parts = [crystals[first : first + 500] for first in range(0, len(crystals), 500)]
+    if processes == 1:
+        found = [graph for part in parts for graph in some_sites(part)]
+    else:
+        with Pool(processes) as pool:
+            found = [graph for part in pool.imap(some_sites, parts) for graph in part]
     np.savez(
         out,
         sizes=np.array([len(c.numbers) for c in found]),
@@ -111,18 +151,51 @@ def make_sites(paths: list[Path], out: Path) -> None:
     )
 
 
+class FlatSites:
+    """The sites of all crystals one after the other on a device, to gather batches from."""
+
+    def __init__(self, stored: Mapping[str, np.ndarray], device: torch.device) -> None:
+        self.sizes = stored["sizes"].astype(np.int64)
+        self.device = device
+        self._sizes = torch.from_numpy(self.sizes).to(device)
+        self._starts = torch.from_numpy(np.cumsum(self.sizes) - self.sizes).to(device)
+        names = ("numbers", "share", "neighbour", "vector", "cutoff")
+        self.numbers, self.share, self.neighbour, self.vector, self.cutoff = (
+            torch.from_numpy(stored[name]).to(device) for name in names
+        )
+
+    def batch(self, rows: Tensor, total: int) -> SiteBatch:
+        """Some crystals, made where the sites lie and without waiting for the device.
+
+        Args:
+            rows: ``(crystals,)`` int64 on the device; total: how many sites they have together.
+        """
+        sizes = self._sizes[rows]
+        offsets = sizes.cumsum(0) - sizes
+        order = torch.arange(len(rows), device=self.device)
+        crystal = torch.repeat_interleave(order, sizes, output_size=total)
+        shift = (self._starts[rows] - offsets).index_select(0, crystal)
+        index = torch.arange(total, device=self.device) + shift
+        near = self.neighbour.index_select(0, index).long()
+        return SiteBatch(
+            self.numbers.index_select(0, index).long(),
+            self.share.index_select(0, index),
+            near + offsets.index_select(0, crystal)[:, None],
+            self.vector.index_select(0, index),
+            self.cutoff.index_select(0, index),
+            crystal,
+            len(rows),
+        )
+
+
 class Crystals:
     """What ``make_sites`` wrote, and which rows are for what."""
 
-    def __init__(self, path: Path) -> None:
-        stored = np.load(path)
-        ends = np.cumsum(stored["sizes"])
-        names = ("numbers", "share", "neighbour", "vector", "cutoff")
-        flat = [stored[name] for name in names]
-        self.sites = [
-            SiteGraph(*(part[end - size : end] for part in flat))
-            for size, end in zip(stored["sizes"], ends, strict=True)
-        ]
+    def __init__(self, path: Path, device: str = "cpu") -> None:
+        stored = dict(np.load(path))
+        self.flat = FlatSites(stored, torch.device(device))
+        self.numbers, self.share = stored["numbers"], stored["share"]
+        self.owner = np.repeat(np.arange(len(stored["sizes"])), stored["sizes"])
         labels, codes = stored["labels"], stored["codes"]
         self.source = stored["source"]
         self.held, self.train = np.flatnonzero(codes == 0), np.flatnonzero(codes != 0)
@@ -149,20 +222,19 @@ class Crystals:
         self.seen[codes < 3, 6:] = np.nan
 
     def batch(self, rows: np.ndarray) -> SiteBatch:
-        """SiteGraph of some crystals."""
-        return site_batch([self.sites[row] for row in rows])
+        """Sites of some crystals."""
+        where = torch.from_numpy(rows).to(self.flat.device)
+        return self.flat.batch(where, int(self.flat.sizes[rows].sum()))
 
     def additive(self) -> Tensor:
-        """``(kinds, outputs)`` formation energy and hull distance as sums over elements."""
+        """``(kinds, outputs)`` formation energy as a sum over elements, in the first column."""
         out = torch.zeros(KINDS, self.targets.shape[1])
-        for column in (0,):
-            rows = self.train[np.isfinite(self.seen[self.train, column])]
-            parts = np.zeros((len(rows), KINDS))
-            for place, row in enumerate(rows):
-                np.add.at(parts[place], self.sites[row].numbers, self.sites[row].share)
-            gram = parts.T @ parts + np.eye(KINDS)
-            fit = np.linalg.solve(gram, parts.T @ self.seen[rows, column])
-            out[:, column] = torch.from_numpy(fit).float()
+        parts = np.zeros((len(self.targets), KINDS))
+        np.add.at(parts, (self.owner, self.numbers), self.share)
+        rows = self.train[np.isfinite(self.seen[self.train, 0])]
+        gram = parts[rows].T @ parts[rows] + np.eye(KINDS)
+        fit = np.linalg.solve(gram, parts[rows].T @ self.seen[rows, 0])
+        out[:, 0] = torch.from_numpy(fit).float()
         return out
 
 
@@ -178,6 +250,7 @@ def fresh(crystals: Crystals, args: argparse.Namespace) -> PropertyNetwork:
         hidden=args.hidden,
         message=args.message,
         layers=args.layers,
+        angular=args.angular,
     )
     network = PropertyNetwork(config, vectors, radii)
     if args.start is not None:
@@ -190,19 +263,49 @@ def fresh(crystals: Crystals, args: argparse.Namespace) -> PropertyNetwork:
 def loss_of(outputs: Tensor, targets: Tensor) -> Tensor:
     """Weighted sum over labels of the mean over crystals that have it."""
     total = outputs.new_zeros(())
+    known = torch.isfinite(targets)
+    true = torch.where(known, targets, 0.0)
     for column, (weight, delta) in enumerate(zip(WEIGHTS, DELTAS, strict=True)):
-        known = torch.isfinite(targets[:, column])
-        if not known.any():
-            continue
-        said, true = outputs[known, column], targets[known, column]
+        said = outputs[:, column]
         if delta == 0:
-            errors = nn.functional.binary_cross_entropy_with_logits(said, true, reduction="none")
+            errors = nn.functional.binary_cross_entropy_with_logits(
+                said, true[:, column], reduction="none"
+            )
         else:
             if column in (3, 5):
                 said = nn.functional.softplus(said)
-            errors = nn.functional.huber_loss(said, true, delta=delta, reduction="none") / delta
-        total = total + weight * errors.sum() / max(len(errors), 8)
+            errors = nn.functional.huber_loss(said, true[:, column], delta=delta, reduction="none")
+            errors = errors / delta
+        count = known[:, column].sum().clamp(min=8)
+        total = total + weight * torch.where(known[:, column], errors, 0.0).sum() / count
     return total
+
+
+def disturbed(batch: SiteBatch, args: argparse.Namespace) -> SiteBatch:
+    """Crystals a little off their relaxed geometry, to which the labels belong all the same.
+
+    All are stretched at random (`STRETCH`); a part of them is strained and has its atoms moved as
+    well, as crystals are before they are relaxed.
+    """
+    device, crystals = batch.vector.device, batch.crystals
+    strain = args.strain * torch.randn(crystals, 3, 3, device=device)
+    off = torch.rand(crystals, 1, 1, device=device) < args.off
+    strain = torch.where(off, (strain + strain.mT) / 2, 0.0)
+    stretch = STRETCH * torch.randn(crystals, 1, 1, device=device)
+    change = strain + (1 + stretch) * torch.eye(3, device=device)
+    size = args.displace * torch.rand(crystals, 1, 1, device=device) * off
+    of = batch.crystal
+    moved = torch.randn(batch.vector.shape, device=device) * size.index_select(0, of)
+    vector = torch.bmm(batch.vector, change.index_select(0, of)) + moved
+    swelling = change.diagonal(dim1=1, dim2=2).mean(1)
+    return replace(batch, vector=vector, cutoff=batch.cutoff * swelling.index_select(0, of))
+
+
+def answer(network: PropertyNetwork, batch: SiteBatch, *, bf16: bool) -> Tensor:
+    """``(crystals, outputs)``, messages in half the bits, the last numbers in full."""
+    with torch.autocast(batch.vector.device.type, torch.bfloat16, enabled=bf16):
+        encoded = network.encode(batch)
+    return network.outputs(encoded.float(), batch)
 
 
 def judge(network: PropertyNetwork, crystals: Crystals, rows: np.ndarray) -> str:
@@ -210,7 +313,7 @@ def judge(network: PropertyNetwork, crystals: Crystals, rows: np.ndarray) -> str
     network.eval()
     with torch.inference_mode():
         parts = np.array_split(rows, max(1, len(rows) // 128))
-        said = torch.cat([network(crystals.batch(part)) for part in parts]).numpy()
+        said = torch.cat([network(crystals.batch(part)) for part in parts]).cpu().numpy()
     network.train()
     true = crystals.targets[rows]
     gap = np.where(said[:, 2] > 0, np.log1p(np.exp(said[:, 3])), 0.0)
@@ -229,84 +332,119 @@ def judge(network: PropertyNetwork, crystals: Crystals, rows: np.ndarray) -> str
     return ", ".join(f"{name} {np.nanmean(v):.4f}" for name, v in both.items())
 
 
-def train(crystals: Crystals, args: argparse.Namespace) -> None:
-    """Until the minutes are over; goes on from ``--state`` where there is one."""
-    torch.manual_seed(args.seed)
-    rng = np.random.default_rng(args.seed)
-    network = fresh(crystals, args)
-    mean = {name: value.clone() for name, value in network.state_dict().items()}
-    optimiser = torch.optim.AdamW(
-        network.parameters(), lr=args.lr, weight_decay=0.01, betas=(0.9, 0.99)
-    )
-    passed, step, state = 0.0, 0, args.out.with_suffix(".state")
-    if state.exists():
-        kept = torch.load(state, weights_only=True)
-        network.load_state_dict(kept["network"])
-        optimiser.load_state_dict(kept["optimiser"])
-        mean, passed, step = kept["mean"], kept["passed"], kept["step"]
-        rng = np.random.default_rng(args.seed + step)
-    elastic = crystals.train[np.isfinite(crystals.seen[crystals.train, 6])]
-    large = crystals.source[crystals.train] > 0
-    judging = PropertyNetwork(network.config)
-    processor, losses = time.process_time(), []
-    begun, saved = processor - passed, processor
-    until = min(args.minutes * 60, passed + args.piece * 60)
+@dataclass
+class Progress:
+    """Where a training stands.
 
-    def save() -> None:
-        judging.load_state_dict(mean)
-        rows = rng.choice(crystals.held, min(1500, len(crystals.held)), replace=False)
+    Attributes:
+        network, optimiser: what is trained; mean: averaged weights, which are kept.
+        seconds: passed so far, of the processor or, on another device, of the clock.
+        step: how many were done; loss: on the device, averaged over some hundred steps.
+    """
+
+    network: PropertyNetwork
+    optimiser: torch.optim.AdamW
+    mean: dict[str, Tensor]
+    loss: Tensor
+    seconds: float = 0.0
+    step: int = 0
+
+    @classmethod
+    def begun(cls, crystals: Crystals, args: argparse.Namespace) -> Progress:
+        """A fresh one, or that of the last checkpoint."""
+        device = crystals.flat.device
+        network = fresh(crystals, args).to(device)
+        optimiser = torch.optim.AdamW(
+            network.parameters(), lr=args.lr, weight_decay=args.decay, betas=(0.9, 0.99),
+            fused=device.type == "cuda",
+        )  # fmt: skip
+        mean = {name: value.clone() for name, value in network.state_dict().items()}
+        progress = cls(network, optimiser, mean, torch.zeros((), device=device))
+        if args.out.with_suffix(".state").exists():
+            kept = torch.load(args.out.with_suffix(".state"), weights_only=True)
+            network.load_state_dict(kept["network"])
+            optimiser.load_state_dict(kept["optimiser"])
+            progress.mean = {name: value.to(device) for name, value in kept["mean"].items()}
+            progress.seconds, progress.step = kept["seconds"], kept["step"]
+        return progress
+
+    def save(self, crystals: Crystals, out: Path) -> None:
+        """Print errors on crystals kept back, and write both files anew.
+
+        Raises:
+            SystemExit: the weights are no numbers any more; the files stay as they were.
+        """
+        if not all(bool(torch.isfinite(value).all()) for value in self.mean.values()):
+            raise SystemExit("the training diverged; go on from the last files with a smaller --lr")
+        device = crystals.flat.device
+        judging, memory = PropertyNetwork(self.network.config).to(device), ""
+        if device.type == "cuda":
+            memory = f", {torch.cuda.max_memory_allocated() / 1e9:.1f} GB"
+        judging.load_state_dict(self.mean)
         print(
-            f"{passed / 60:.1f} min, step {step}, loss {np.mean(losses):.4f}; "
-            f"held: {judge(judging, crystals, rows)}; "
+            f"{self.seconds / 60:.1f} min, step {self.step}, loss {float(self.loss):.4f}{memory}; "
+            f"held: {judge(judging, crystals, crystals.held)}; "
             f"elastic: {judge(judging, crystals, crystals.held_elastic)}",
             flush=True,
         )
-        part = state.with_suffix(".part")
+        state, part = out.with_suffix(".state"), out.with_suffix(".part")
         torch.save(
             {
-                "network": network.state_dict(),
-                "optimiser": optimiser.state_dict(),
-                "mean": mean,
-                "passed": passed,
-                "step": step,
+                "network": self.network.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "mean": self.mean,
+                "seconds": self.seconds,
+                "step": self.step,
             },
             part,
         )
         part.replace(state)
-        save_file({k: v.contiguous() for k, v in mean.items()}, args.out)
+        save_file({k: v.contiguous().cpu() for k, v in self.mean.items()}, part)
+        part.replace(out)
 
-    while passed < until:
-        keep = ~large | (rng.random(len(large)) < args.large)
-        order = np.concatenate([crystals.train[keep], elastic])
+
+def train(crystals: Crystals, args: argparse.Namespace) -> None:
+    """Until the minutes are over; goes on from the checkpoint where there is one."""
+    torch.manual_seed(args.seed)
+    torch.set_float32_matmul_precision("high")
+    progress = Progress.begun(crystals, args)
+    torch.manual_seed(args.seed + progress.step)
+    rng = np.random.default_rng(args.seed + progress.step)
+    network, device = progress.network, crystals.flat.device
+    weights = network.state_dict()
+    now, mean = list(weights.values()), [progress.mean[name] for name in weights]
+    large = crystals.source[crystals.train] > 0
+    seen = torch.from_numpy(crystals.seen).to(device)
+    clock = time.monotonic if device.type == "cuda" else time.process_time
+    begun = (STARTED if device.type == "cuda" else clock()) - progress.seconds
+    saved, until = clock(), min(args.minutes * 60, progress.seconds + args.piece * 60)
+    while progress.seconds < until:
+        order = crystals.train[~large | (rng.random(len(large)) < args.large)]
         rng.shuffle(order)
+        there = torch.from_numpy(order).to(device)
         for first in range(0, len(order) - args.batch + 1, args.batch):
-            rows = order[first : first + args.batch]
-            batch, targets = crystals.batch(rows), torch.from_numpy(crystals.seen[rows])
-            stretch = 1 + STRETCH * torch.randn(len(rows))[batch.crystal]
-            batch.vector.mul_(stretch[:, None, None])
-            batch.cutoff.mul_(stretch)
-            done = min(1.0, passed / (args.minutes * 60))
-            rate = args.lr * min(1.0, (step + 1) / 500) * (0.5 * (1 + np.cos(np.pi * done)) + 0.003)
-            for group in optimiser.param_groups:
-                group["lr"] = rate
-            with torch.autocast("cpu", torch.bfloat16, enabled=args.bf16):
-                outputs = network(batch)
-            loss = loss_of(outputs.float(), targets)
-            optimiser.zero_grad()
+            span = slice(first, first + args.batch)
+            rows, total = there[span], int(crystals.flat.sizes[order[span]].sum())
+            batch, targets = disturbed(crystals.flat.batch(rows, total), args), seen[rows]
+            shown = torch.rand(len(rows), 1, device=device) < args.elastic
+            targets[:, 6:] = torch.where(shown, targets[:, 6:], torch.nan)
+            done = min(1.0, progress.seconds / (args.minutes * 60))
+            warm = min(1.0, (progress.step + 1) / args.warm)
+            for group in progress.optimiser.param_groups:
+                group["lr"] = args.lr * warm * (0.5 * (1 + np.cos(np.pi * done)) + 0.003)
+            loss = loss_of(answer(network, batch, bf16=args.bf16), targets)
+            progress.optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(network.parameters(), 2.0)
-            optimiser.step()
-            decay = min(0.999, (step + 1) / (step + 10))
-            names = list(mean)
-            now = network.state_dict()
-            torch._foreach_lerp_([mean[n] for n in names], [now[n] for n in names], 1 - decay)
-            losses.append(float(loss.detach()))
-            losses = losses[-500:]
-            step, passed = step + 1, time.process_time() - begun
-            if passed + begun - saved > args.every * 60 or passed >= until:
-                save()
-                saved = time.process_time()
-            if passed >= until:
+            progress.optimiser.step()
+            decay = min(0.999, (progress.step + 1) / (progress.step + 10))
+            torch._foreach_lerp_(mean, now, 1 - decay)
+            progress.loss.lerp_(loss.detach(), max(0.005, 1 / (progress.step + 1)))
+            progress.step, progress.seconds = progress.step + 1, clock() - begun
+            if clock() - saved > args.every * 60 or progress.seconds >= until:
+                progress.save(crystals, args.out)
+                saved = clock()
+            if progress.seconds >= until:
                 return
 
 
@@ -332,7 +470,7 @@ class Labelled:
                 found.append(sites(arrays.lattice[row], arrays.frac_coords[span], numbers))
                 label = known[row].copy()
                 if older and np.isfinite(label[0]):
-                    label[0] += label_change(formula)
+                    label[0] += change_of(formula)
                 label[3] = abs(label[3]) / volume if abs(label[3]) / volume > MAGNETIC_FROM else 0.0
                 label[2] = label[2] if label[2] > GAP_FROM or np.isnan(label[2]) else 0.0
                 if np.isnan(known[row, 3]):
@@ -465,12 +603,16 @@ def some(said: NetworkAnswer, rows: np.ndarray) -> NetworkAnswer:
 def read_network(path: Path) -> PropertyNetwork:
     """Trained weights, as rounded as they are shipped."""
     weights = load_file(path)
+    hidden = weights["inward.weight"].shape[0]
+    message = weights["rounds.0.own.weight"].shape[0] // 2
+    seen = weights["rounds.0.norm.weight"].shape[0]
     config = PropertyNetworkConfig(
         outputs=len(WEIGHTS),
         elements=weights["element"].shape[1],
-        hidden=weights["inward.weight"].shape[0],
-        message=weights["rounds.0.own.weight"].shape[0] // 2,
+        hidden=hidden,
+        message=message,
         layers=sum(name.endswith("own.weight") for name in weights),
+        angular=(seen - hidden - message) // len(DEGREES),
     )
     network = PropertyNetwork(config)
     network.load_state_dict({name: value.half().float() for name, value in weights.items()})
@@ -481,7 +623,8 @@ def calibrate(args: argparse.Namespace) -> None:
     """Heads with intervals on a trained network, written as the shipped file."""
     network = read_network(args.network)
     trained = Crystals(args.sites)
-    elements = {int(z) for row in trained.train for z in np.unique(trained.sites[row].numbers)}
+    inside = np.isin(trained.owner, trained.train)
+    elements = {int(z) for z in np.unique(trained.numbers[inside])}
     bare = PropertyModel(network, (), frozenset(elements))
     kept = Labelled(args.tables, bare, range(1), older=True)
     elastic = Labelled(args.tables, bare, range(3), older=True)
@@ -524,7 +667,12 @@ def main() -> None:
     steps = parser.add_subparsers(dest="step", required=True)
     making = steps.add_parser("sites")
     making.add_argument("tables", type=Path, nargs="+")
+    making.add_argument("--changes", type=Path, default=None, help="what that step wrote")
+    making.add_argument("--processes", type=int, default=1)
     making.add_argument("--out", type=Path, required=True)
+    changing = steps.add_parser("changes")
+    changing.add_argument("tables", type=Path, nargs="+")
+    changing.add_argument("--out", type=Path, required=True)
     training = steps.add_parser("network")
     training.add_argument("sites", type=Path)
     training.add_argument("--minutes", type=float, default=65)
@@ -534,7 +682,15 @@ def main() -> None:
     training.add_argument("--hidden", type=int, default=128)
     training.add_argument("--message", type=int, default=64)
     training.add_argument("--layers", type=int, default=4)
+    training.add_argument("--angular", type=int, default=16)
+    training.add_argument("--device", default="cpu", help="cpu, or cuda")
     training.add_argument("--batch", type=int, default=64)
+    training.add_argument("--warm", type=int, default=500, help="steps until the rate is whole")
+    training.add_argument("--decay", type=float, default=0.01, help="of weights")
+    training.add_argument("--off", type=float, default=0.0, help="part that is not relaxed")
+    training.add_argument("--strain", type=float, default=0.015, help="of that part")
+    training.add_argument("--displace", type=float, default=0.1, help="most, in Å, of that part")
+    training.add_argument("--elastic", type=float, default=1.0, help="part of moduli a pass")
     training.add_argument("--large", type=float, default=0.33, help="part of large cells a pass")
     training.add_argument("--lr", type=float, default=2e-3)
     training.add_argument("--seed", type=int, default=0)
@@ -549,11 +705,13 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.step == "sites":
-        make_sites(args.tables, args.out)
+        make_sites(args.tables, args.out, args.changes, args.processes)
+    elif args.step == "changes":
+        make_changes(args.tables, args.out)
     elif args.step == "calibrate":
         calibrate(args)
     else:
-        train(Crystals(args.sites), args)
+        train(Crystals(args.sites, args.device), args)
 
 
 if __name__ == "__main__":

@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from crystal_diffusion.crystal import MAX_ATOMIC_NUMBER
 from crystal_diffusion.shapes import Float, Int
 
-#: Centres and widths of the radial functions: of d / (r_i + r_j), and of d in Å.
-RATIO_CENTRES, RATIO_WIDTH = torch.linspace(0.5, 1.8, 14), 0.12
-DISTANCE_CENTRES, DISTANCE_WIDTH = torch.linspace(1.2, 6.0, 10), 0.6
+#: Centres (first, last, how many) and widths of the radial functions: of d / (r_i + r_j), and of d
+#: in Å.
+RATIO_CENTRES, RATIO_WIDTH = (0.5, 1.8, 14), 0.12
+DISTANCE_CENTRES, DISTANCE_WIDTH = (1.2, 6.0, 10), 0.6
 #: Messages fade over the last part of the way to the cut-off.
 FADE_PART = 0.15
 #: Sums over neighbours are divided by this.
@@ -122,7 +123,9 @@ class _Round(nn.Module):
     def forward(
         self, state: Tensor, near: Tensor, radial: Tensor, fade: Tensor, harmonics: Tensor
     ) -> Tensor:
-        message = self.other(state)[near] + self.own(state)[:, None] + self.edge(radial)
+        # one flat gather: its gradient is a plain sum, fast on every device
+        heard = self.other(state).index_select(0, near.flatten()).unflatten(0, near.shape)
+        message = heard + self.own(state)[:, None] + self.edge(radial)
         gate, value = message.chunk(2, -1)
         gated = torch.sigmoid(gate) * nn.functional.silu(value) * fade.to(gate.dtype)
         # (sites, angular, 24): messages by the shape of where they come from
@@ -144,6 +147,9 @@ class PropertyNetwork(nn.Module):
             number; radii: ``(elements,)`` Å. Random and 1.4 Å when not given.
     """
 
+    ratios: Tensor
+    distances: Tensor
+
     def __init__(
         self,
         config: PropertyNetworkConfig,
@@ -157,7 +163,9 @@ class PropertyNetwork(nn.Module):
         self.element = nn.Parameter(start.clone())
         self.radius = nn.Parameter(torch.full((kinds,), 1.4) if radii is None else radii.clone())
         self.inward = nn.Linear(config.elements, config.hidden)
-        radial = len(RATIO_CENTRES) + len(DISTANCE_CENTRES)
+        for name, centres in (("ratios", RATIO_CENTRES), ("distances", DISTANCE_CENTRES)):
+            self.register_buffer(name, torch.linspace(*centres), persistent=False)
+        radial = RATIO_CENTRES[-1] + DISTANCE_CENTRES[-1]
         self.rounds = nn.ModuleList(_Round(config, radial) for _ in range(config.layers))
         self.read = nn.Linear(config.hidden, config.hidden)
         self.norm = nn.LayerNorm(2 * config.hidden)
@@ -177,8 +185,8 @@ class PropertyNetwork(nn.Module):
         ratio = distance / (radii[:, None] + radii[batch.neighbour])
         radial = torch.cat(
             [
-                torch.exp(-(((ratio[..., None] - RATIO_CENTRES) / RATIO_WIDTH) ** 2)),
-                torch.exp(-(((distance[..., None] - DISTANCE_CENTRES) / DISTANCE_WIDTH) ** 2)),
+                torch.exp(-(((ratio[..., None] - self.ratios) / RATIO_WIDTH) ** 2)),
+                torch.exp(-(((distance[..., None] - self.distances) / DISTANCE_WIDTH) ** 2)),
             ],
             -1,
         )
