@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 import torch
+from torch.utils.data import DataLoader, Dataset
 
 from crystal_diffusion.crystal import CrystalBatch
 from crystal_diffusion.diffusion.joint import Levels
@@ -20,13 +21,14 @@ MIN_LEVEL = 0.002
 
 
 def bucketed_batches(
-    num_atoms: np.ndarray, tokens: int, seed: int, epoch: int, largest: int = 512
+    num_atoms: np.ndarray, tokens: int, seed: int, epoch: int, largest: int = 0
 ) -> list[np.ndarray]:
     """One epoch of batches of nearly equal size, shuffled; every crystal exactly once.
 
     Args:
         num_atoms: ``(crystals,)``.
         tokens: budget of a batch: (atoms + 1) of its largest crystal times its crystals.
+        largest: most crystals of a batch; 512, or a sixth of many tokens, when 0.
 
     Returns:
         Index arrays, a new order for each epoch.
@@ -36,6 +38,7 @@ def bucketed_batches(
     batches: list[np.ndarray] = []
     # From the largest down, so that the budget is that of the first crystal taken.
     position = len(order)
+    largest = largest or max(512, tokens // 6)
     while position > 0:
         width = int(num_atoms[order[position - 1]]) + 1
         size = int(np.clip(tokens // width, 1, largest))
@@ -137,6 +140,41 @@ def draw_levels(
     per_atom = coords.unsqueeze(-1).expand(crystals, atoms).clone()
     per_atom[chosen("host").unsqueeze(-1) & frozen] = 0.0
     return Levels(per_atom * batch.mask, lattice, elements)
+
+
+class _Steps(Dataset[T]):
+    """Steps by number, as PyTorch's loader wants them."""
+
+    def __init__(self, make: Callable[[int], T]) -> None:
+        self._make = make
+
+    def __getitem__(self, step: int) -> T:
+        return self._make(step)
+
+
+def made_by_processes(
+    make: Callable[[int], T], start: int, end: int, processes: int
+) -> Callable[[int], T]:
+    """What steps need, made in order by forked processes while the ones before them compute.
+
+    Args:
+        make: called with the number of a step, once each; it must not touch a GPU.
+        start, end: first step, and the one after the last.
+        processes: how many; each is two steps ahead.
+
+    Returns:
+        A function of the step; steps are asked for one after the other.
+    """
+    loader = DataLoader(
+        _Steps(make),
+        batch_size=None,
+        sampler=range(start, end),
+        num_workers=processes,
+        multiprocessing_context="fork",
+        prefetch_factor=2,
+    )
+    made = iter(loader)
+    return lambda step: next(made)
 
 
 class Upcoming(Generic[T]):

@@ -6,8 +6,10 @@ weights of an uninterrupted one, bit for bit on one processor.
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
+import multiprocessing
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,7 +24,14 @@ from crystal_diffusion.crystal import CrystalBatch
 from crystal_diffusion.diffusion.joint import JointDiffusion
 from crystal_diffusion.errors import TrainingError
 from crystal_diffusion.files import make_folder
-from crystal_diffusion.training.batches import BatchPlan, Upcoming, size_weights
+from crystal_diffusion.parallel import usable_cores
+from crystal_diffusion.symmetry.orbits import SymmetryTable
+from crystal_diffusion.training.batches import (
+    BatchPlan,
+    Upcoming,
+    made_by_processes,
+    size_weights,
+)
 from crystal_diffusion.training.checkpoint import MODEL_FILE, save_model
 from crystal_diffusion.training.config import TrainingConfig
 from crystal_diffusion.training.distributed import Workers
@@ -82,6 +91,8 @@ def fit(
     stop_after_seconds: float = math.inf,
     identity: Mapping[str, Any] | None = None,
     objective: Objective = denoising_objective,
+    processes: int | None = None,
+    symmetry: SymmetryTable | None = None,
 ) -> TrainingResult:
     """Train ``model`` in place and write checkpoints into ``out``; resumes by itself.
 
@@ -98,6 +109,10 @@ def fit(
         identity: what else a run depends on, beside data and settings; a run resumes only where
             it agrees.
         objective: what a step minimises; the denoising loss when not given.
+        processes: that prepare the steps ahead; by default four at most beside a GPU, and none
+            on a processor, where they would want the cores of the step itself.
+        symmetry: of ``data``, made symmetric already; found here where the settings want it and
+            it is not given.
 
     Raises:
         TrainingError: when the loss is not finite; names the step, the batch and the remedy.
@@ -116,7 +131,16 @@ def fit(
             objective,
             interrupt,
             identity,
+            _preparing(model.device) if processes is None else processes,
+            symmetry,
         )
+
+
+def _preparing(device: torch.device) -> int:
+    """Processes that prepare steps: a GPU would wait for one of them."""
+    if device.type != "cuda" or "fork" not in multiprocessing.get_all_start_methods():
+        return 0
+    return min(4, usable_cores() - 1)
 
 
 # One loop that is read from top to bottom; what has a name of its own is a function below.
@@ -132,6 +156,8 @@ def _fit(  # noqa: C901, PLR0912, PLR0915
     objective: Objective,
     interrupt: Interrupt,
     identity: Mapping[str, Any] | None,
+    processes: int,
+    symmetry: SymmetryTable | None,
 ) -> TrainingResult:
     make_folder(out)
     device = model.device
@@ -154,16 +180,20 @@ def _fit(  # noqa: C901, PLR0912, PLR0915
     start, running, progress = state.restore(parameters, average, optimiser)
     bf16 = use_bfloat16(config.precision, device)
     metrics = Metrics(out / "metrics.jsonl", start, workers.first)
-    symmetry = None
-    if config.symmetric:
-        data, symmetry = find_symmetry(data)
+    if config.symmetric and symmetry is None:
+        data, symmetry = find_symmetry(data, processes=max(1, processes))
+    # Steps are prepared on the CPU; a process beside a GPU cannot touch what lies on it.
+    beside = model if device.type == "cpu" else copy.deepcopy(model).to("cpu")
 
     def prepared(step: int) -> tuple[np.ndarray, StepInputs]:
         rows = plan.batch(step)
-        return rows, prepare_step(model, data, rows, config, step, symmetry)
+        return rows, prepare_step(beside, data, rows, config, step, symmetry)
 
-    # On a processor both would want the same cores.
-    upcoming = Upcoming(prepared, start, config.steps, ahead=0 if device.type == "cpu" else 2)
+    if processes:
+        upcoming = made_by_processes(prepared, start, config.steps, processes)
+    else:
+        # On a processor both would want the same cores.
+        upcoming = Upcoming(prepared, start, config.steps, ahead=0 if device.type == "cpu" else 2)
     began = last_saved = time.monotonic()
     stopped, interrupted = "early" if progress.stopped_early else "finished", False
     step = start

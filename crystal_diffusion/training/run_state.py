@@ -241,9 +241,11 @@ class RunState:
                 parameter.copy_(tensors[f"weight/{name}"])
                 average[name].copy_(tensors[f"average/{name}"])
                 if f"exp_avg/{name}" in tensors:
+                    # A fused optimiser counts its steps on the GPU, the plain one beside it.
+                    counts = parameter.device if parameter.device.type == "cuda" else "cpu"
                     optimiser.state[parameter] = {
                         key: tensors[f"{key}/{name}"].to(
-                            parameter.device if key != "step" else "cpu"
+                            parameter.device if key != "step" else counts
                         )
                         for key in ("step", "exp_avg", "exp_avg_sq")
                     }

@@ -20,7 +20,13 @@ from crystal_diffusion.crystal import CrystalBatch
 from crystal_diffusion.diffusion.joint import JointConfig, JointDiffusion, LatticeStatistics
 from crystal_diffusion.errors import CheckpointError, InputError, TrainingError
 from crystal_diffusion.testing import named_crystals
-from crystal_diffusion.training.batches import BatchPlan, Upcoming, bucketed_batches, draw_levels
+from crystal_diffusion.training.batches import (
+    BatchPlan,
+    Upcoming,
+    bucketed_batches,
+    draw_levels,
+    made_by_processes,
+)
 from crystal_diffusion.training.checkpoint import (
     MODEL_FILE,
     STATE_FILE,
@@ -31,6 +37,7 @@ from crystal_diffusion.training.checkpoint import (
 )
 from crystal_diffusion.training.config import DEFAULT_TASKS, TrainingConfig
 from crystal_diffusion.training.loop import fit, use_bfloat16
+from crystal_diffusion.training.symmetry import find_symmetry
 from crystal_diffusion.workflows.train import defaults_for
 
 TINY = {"dim": 32, "layers": 2, "heads": 4, "pair_dim": 16, "frequencies": 2}
@@ -288,6 +295,27 @@ def test_steps_made_beforehand_are_the_same_steps(ahead: int) -> None:
     assert made == [4, 5, 6, 7, 8]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")
+def test_steps_prepared_by_processes_train_the_same_weights(tmp_path: Path) -> None:
+    config = replace(CONFIG, steps=4, symmetric=0.5)
+    alone, helped = fresh(), fresh()
+    fit(alone, crystals(), config, tmp_path / "alone")
+    fit(helped, crystals(), config, tmp_path / "helped", processes=2)
+    for one, other in zip(alone.parameters(), helped.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")
+def test_symmetry_found_beforehand_is_used(tmp_path: Path) -> None:
+    config = replace(CONFIG, steps=3, symmetric=1.0)
+    data, table = find_symmetry(crystals())
+    alone, given = fresh(), fresh()
+    fit(alone, crystals(), config, tmp_path / "alone")
+    fit(given, data, config, tmp_path / "given", symmetry=table)
+    for one, other in zip(alone.parameters(), given.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
 def test_an_error_while_a_step_is_made_beforehand_reaches_the_loop() -> None:
     def make(step: int) -> int:
         if step == 2:
@@ -298,6 +326,19 @@ def test_an_error_while_a_step_is_made_beforehand_reaches_the_loop() -> None:
     assert [upcoming(0), upcoming(1)] == [0, 1]
     with pytest.raises(ValueError, match="row 7"):
         upcoming(2)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")
+def test_an_error_in_a_process_that_prepares_steps_reaches_the_loop() -> None:
+    def make(step: int) -> int:
+        if step == 5:
+            raise ValueError("row 7 has no atoms")
+        return step * step
+
+    upcoming = made_by_processes(make, 3, 9, 2)
+    assert [upcoming(3), upcoming(4)] == [9, 16]
+    with pytest.raises(ValueError, match="row 7"):
+        upcoming(5)
 
 
 def test_an_accelerator_gets_larger_batches_and_as_many_steps() -> None:
