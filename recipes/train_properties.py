@@ -38,6 +38,7 @@ from crystal_diffusion.crystal import MAX_ATOMIC_NUMBER
 from crystal_diffusion.data.dataset import CrystalStructureDataset
 from crystal_diffusion.networks.properties import (
     DEGREES,
+    PropertyEnsemble,
     PropertyNetwork,
     PropertyNetworkConfig,
     SiteBatch,
@@ -308,7 +309,7 @@ def answer(network: PropertyNetwork, batch: SiteBatch, *, bf16: bool) -> Tensor:
     return network.outputs(encoded.float(), batch)
 
 
-def judge(network: PropertyNetwork, crystals: Crystals, rows: np.ndarray) -> str:
+def judge(network: PropertyNetwork | PropertyEnsemble, crystals: Crystals, rows: np.ndarray) -> str:
     """Mean errors on some crystals."""
     network.eval()
     with torch.inference_mode():
@@ -621,7 +622,8 @@ def read_network(path: Path) -> PropertyNetwork:
 
 def calibrate(args: argparse.Namespace) -> None:
     """Heads with intervals on a trained network, written as the shipped file."""
-    network = read_network(args.network)
+    network = PropertyEnsemble([read_network(path) for path in (args.network, *args.beside)])
+    network.eval().requires_grad_(False)
     trained = Crystals(args.sites)
     inside = np.isin(trained.owner, trained.train)
     elements = {int(z) for z in np.unique(trained.numbers[inside])}
@@ -700,6 +702,7 @@ def main() -> None:
     calibrating.add_argument("network", type=Path)
     calibrating.add_argument("sites", type=Path)
     calibrating.add_argument("tables", type=Path, nargs="+")
+    calibrating.add_argument("--beside", type=Path, nargs="*", default=[], help="more networks")
     calibrating.add_argument("--validation", type=Path, required=True)
     calibrating.add_argument("--out", type=Path, default=default_properties_path())
     args = parser.parse_args()

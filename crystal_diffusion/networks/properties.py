@@ -12,12 +12,14 @@ go to one small head for each property.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
 
 from crystal_diffusion.crystal import MAX_ATOMIC_NUMBER
+from crystal_diffusion.errors import InputError
 from crystal_diffusion.shapes import Float, Int
 
 #: Centres (first, last, how many) and widths of the radial functions: of d / (r_i + r_j), and of d
@@ -50,6 +52,13 @@ class PropertyNetworkConfig:
     layers: int = 4
     angular: int = 16
     head: int = 64
+
+    def __post_init__(self) -> None:
+        if self.angular > self.message:
+            raise InputError(
+                f"a property network with {self.message} numbers in a message cannot look at the "
+                f"directions of {self.angular}; give an angular of {self.message} at most."
+            )
 
     def as_dict(self) -> dict[str, int]:
         """Plain numbers, for a file."""
@@ -214,3 +223,39 @@ class PropertyNetwork(nn.Module):
     def forward(self, batch: SiteBatch) -> Float[Tensor, "crystals outputs"]:
         """``(crystals, outputs)``."""
         return self.outputs(self.encode(batch), batch)
+
+
+class PropertyEnsemble(nn.Module):
+    """Networks trained apart, asked together: their errors partly cancel in the mean.
+
+    Args:
+        members: one or more, with the same outputs.
+    """
+
+    def __init__(self, members: Sequence[PropertyNetwork]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+        self.configs = tuple(member.config for member in members)
+        if len({config.outputs for config in self.configs}) != 1:
+            raise InputError("networks that are asked together must say the same labels.")
+
+    def encode(self, batch: SiteBatch) -> Float[Tensor, "crystals features"]:
+        """``(crystals, features)`` what each makes of each crystal, side by side."""
+        return torch.cat([member.encode(batch) for member in self._each()], 1)
+
+    def outputs(
+        self, encoded: Float[Tensor, "crystals features"], batch: SiteBatch
+    ) -> Float[Tensor, "crystals outputs"]:
+        """``(crystals, outputs)`` mean of what they say, from what :meth:`encode` gave."""
+        parts = encoded.split([2 * config.hidden for config in self.configs], 1)
+        said = [
+            member.outputs(part, batch) for member, part in zip(self._each(), parts, strict=True)
+        ]
+        return torch.stack(said).mean(0)
+
+    def forward(self, batch: SiteBatch) -> Float[Tensor, "crystals outputs"]:
+        """``(crystals, outputs)``."""
+        return self.outputs(self.encode(batch), batch)
+
+    def _each(self) -> list[PropertyNetwork]:
+        return [member for member in self.members if isinstance(member, PropertyNetwork)]

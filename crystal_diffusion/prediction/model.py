@@ -6,10 +6,11 @@ hold a property of the user's own beside it (see ``own.py``).
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,11 @@ from numpy.typing import NDArray
 
 from crystal_diffusion.chemistry import symbol
 from crystal_diffusion.errors import CheckpointError, InputError, RequestError
-from crystal_diffusion.networks.properties import PropertyNetwork, PropertyNetworkConfig
+from crystal_diffusion.networks.properties import (
+    PropertyEnsemble,
+    PropertyNetwork,
+    PropertyNetworkConfig,
+)
 from crystal_diffusion.prediction.distribution import Calibration, Floats, Guess
 from crystal_diffusion.prediction.sites import SiteGraph, site_batch, sites_of
 from crystal_diffusion.pretrained import asset_path
@@ -153,12 +158,12 @@ class PropertyModel:
     """Says properties of crystals.
 
     Attributes:
-        network: of all labels; heads: one a property that it says.
+        network: of all labels, one or several together; heads: one a property that it says.
         known_elements: atomic numbers it was trained on; crystals with others are refused.
         own: properties of the user's own.
     """
 
-    network: PropertyNetwork
+    network: PropertyEnsemble
     heads: tuple[Head, ...]
     known_elements: frozenset[int]
     own: tuple[OwnProperty, ...] = ()
@@ -169,6 +174,14 @@ class PropertyModel:
         own = tuple(each.name for each in self.own)
         said = {head.name for head in self.heads} | {DENSITY}
         return (*(name for name in BY_NAME if name in said.difference(own)), *own)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Which network this is: what was learned on the features of one fits no other."""
+        found = hashlib.sha256()
+        for name, value in sorted(self.network.state_dict().items()):
+            found.update(name.encode() + value.numpy().tobytes())
+        return found.hexdigest()[:16]
 
     def unit(self, name: str) -> str:
         """The unit of a property; empty where there is none."""
@@ -316,7 +329,7 @@ def save_properties(path: Path, model: PropertyModel, extra: Mapping[str, Any]) 
     header = {
         "format": FORMAT,
         "kind": _KIND,
-        "config": model.network.config.as_dict(),
+        "networks": [config.as_dict() for config in model.network.configs],
         "heads": heads,
         "known_elements": sorted(model.known_elements),
         **extra,
@@ -337,7 +350,8 @@ def read_properties(path: Path) -> PropertyModel:
             "the file that came with the package."
         )
     try:
-        network = PropertyNetwork(PropertyNetworkConfig(**header["config"]))
+        configs = [PropertyNetworkConfig(**fields) for fields in header["networks"]]
+        network = PropertyEnsemble([PropertyNetwork(config) for config in configs])
         prefix = "network/"
         network.load_state_dict(
             {k.removeprefix(prefix): v.float() for k, v in tensors.items() if k.startswith(prefix)}

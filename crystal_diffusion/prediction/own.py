@@ -139,12 +139,15 @@ class OwnProperty:
         fitted: what is evaluated.
         calibration: of its intervals.
         worth: what cross-validation said.
+        network: fingerprint of the network whose view of crystals it was learned on; empty where
+            it needs none.
     """
 
     name: str
     fitted: Fitted
     calibration: Calibration
     worth: Worth
+    network: str = ""
 
     def guess(self, encoded: Floats, structures: Sequence[Structure]) -> Guess:
         """Centre and scale for crystals that the network has encoded."""
@@ -201,7 +204,9 @@ def learn_property(
     codes = [structure.composition.reduced_formula for structure in structures]
     _, formulas = np.unique(codes, return_inverse=True)
     learner = _Learner(plain, encoded.astype(float), values, formulas, seed)
-    return learner.learn(name, tuple(left_out))
+    own = learner.learn(name, tuple(left_out))
+    seen = own.fitted.recipe.features == "network"
+    return replace(own, network=model.fingerprint if seen else "")
 
 
 def labelled(dataset: CrystalStructureDataset, name: str) -> tuple[NDArray[np.int64], Floats]:
@@ -423,6 +428,7 @@ def save_own(folder: Path, properties: Sequence[OwnProperty]) -> None:
                 "spread": fitted.spread,
                 "calibration": own.calibration.as_dict(),
                 "worth": asdict(own.worth),
+                "network": own.network,
             }
         )
     header = {"format": FORMAT, "kind": _KIND, "properties": entries}
@@ -459,7 +465,10 @@ def read_own(folder: Path) -> tuple[OwnProperty, ...]:
             calibration = Calibration.from_dict(entry["calibration"])
             if calibration.errors.shape != GRID.shape or not np.isfinite(calibration.errors).all():
                 raise ValueError("its intervals are damaged")
-            found.append(OwnProperty(str(entry["name"]), fitted, calibration, Worth(**worth)))
+            network = str(entry.get("network", ""))
+            found.append(
+                OwnProperty(str(entry["name"]), fitted, calibration, Worth(**worth), network)
+            )
             found[-1].summary()
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         raise CheckpointError(
@@ -497,10 +506,21 @@ def _check(fitted: Fitted) -> None:
 
 
 def with_own(model: PropertyModel, folder: Path) -> PropertyModel:
-    """A model that says the properties of a folder too; one of a known name replaces it."""
+    """A model that says the properties of a folder too; one of a known name replaces it.
+
+    Raises:
+        CheckpointError: one was learned on what another network made of crystals, that of an
+            earlier version; what it would say now means nothing.
+    """
     own = read_own(folder)
     if not own:
         return model
+    for each in own:
+        if each.fitted.recipe.features == "network" and each.network != model.fingerprint:
+            raise CheckpointError(
+                f"{folder / OWN_FILE}: {each.name} was learned with the property network of "
+                "another version of this package; train with --property again."
+            )
     names = {each.name for each in own}
     heads = tuple(head for head in model.heads if head.name not in names)
     return replace(model, heads=heads, own=own)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,21 @@ def test_too_few_equal_and_missing_labels_are_refused() -> None:
         learn_property(dataset(some[:40], [3.0] * 40), "mine", default_properties())
     with pytest.raises(InputError, match="no column of numbers in the data; found are mine"):
         learn_property(dataset(some[:40], [3.0] * 40), "yours", default_properties())
+
+
+def test_what_was_learned_with_another_network_is_refused(tmp_path: Path) -> None:
+    """The numbers that networks make of a crystal have nothing to do with each other."""
+    some, model = crystals()[:40], default_properties()
+    own = learn_property(dataset(some, [value(s) for s in some]), "mine", model)
+    seen = replace(
+        own, fitted=replace(own.fitted, recipe=replace(own.fitted.recipe, features="network"))
+    )
+    save_own(tmp_path, [replace(seen, network=model.fingerprint)])
+    assert load_properties(tmp_path).names[-1] == "mine"
+    for other in ("0123456789abcdef", ""):
+        save_own(tmp_path, [replace(seen, network=other)])
+        with pytest.raises(CheckpointError, match="mine was learned with the property network of"):
+            load_properties(tmp_path)
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ import torch
 from numpy.polynomial import legendre
 from pymatgen.core import Lattice, Structure
 
+from crystal_diffusion.errors import InputError
 from crystal_diffusion.networks.properties import (
     DEGREES,
+    PropertyEnsemble,
     PropertyNetwork,
     PropertyNetworkConfig,
     real_harmonics,
@@ -29,6 +31,28 @@ def network() -> PropertyNetwork:
     torch.manual_seed(0)
     config = PropertyNetworkConfig(outputs=2, elements=8, hidden=16, message=8, layers=2, angular=4)
     return PropertyNetwork(config).eval()
+
+
+def test_networks_together_say_their_mean() -> None:
+    one, two = network(), network()
+    with torch.no_grad():
+        for parameter in two.parameters():
+            parameter.add_(0.1)
+    batch = site_batch([sites_of(ROCK_SALT), sites_of(TRICLINIC)])
+    both = PropertyEnsemble([one, two]).eval()
+    with torch.no_grad():
+        parts, together = [one(batch), two(batch)], both(batch)
+        assert both.encode(batch).shape == (2, 64)
+    assert not torch.allclose(parts[0], parts[1], atol=0.01)
+    torch.testing.assert_close(together, (parts[0] + parts[1]) / 2)
+
+
+def test_networks_that_do_not_fit_are_refused() -> None:
+    other = PropertyNetwork(PropertyNetworkConfig(outputs=3, hidden=16, message=8, angular=4))
+    with pytest.raises(InputError, match="the same labels"):
+        PropertyEnsemble([network(), other])
+    with pytest.raises(InputError, match="an angular of 8 at most"):
+        PropertyNetworkConfig(outputs=3, message=8)
 
 
 def said(structures: list[Structure]) -> torch.Tensor:
