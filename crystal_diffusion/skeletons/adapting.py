@@ -12,7 +12,7 @@ import torch
 
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.skeletons.distribution import SkeletonModel
-from crystal_diffusion.skeletons.fitting import FitSettings, Skeletons, fit, nats
+from crystal_diffusion.skeletons.fitting import FitSettings, Skeletons, fit, mean_nats
 from crystal_diffusion.skeletons.network import SkeletonConfig, SkeletonNetwork
 from crystal_diffusion.skeletons.patterns import Trust
 from crystal_diffusion.skeletons.tokens import skeleton_of
@@ -83,12 +83,12 @@ def adapt(crystals: Iterable[Any], base: SkeletonModel | None = None, *, seed: i
     data = Skeletons.from_assignments([skeletons[i] for i in order[hold:]])
     held = Skeletons.from_assignments([skeletons[i] for i in order[:hold]]) if hold else None
     network = _copy(base.network)
-    before = best = float("nan") if held is None else _mean(network, held)
+    before = best = float("nan") if held is None else mean_nats(network.eval(), held)
     kept, rounds = _weights(network), 0
     for number in range(_ROUNDS if held is not None else _FEW_ROUNDS):
         fit(network, data, _round(len(data), seed + number))
         if held is not None:
-            now = _mean(network, held)
+            now = mean_nats(network.eval(), held)
             if now >= best:
                 break
             best = now
@@ -127,11 +127,11 @@ def fit_alone(crystals: Iterable[Any], *, seed: int = 0) -> Adapted:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = SkeletonNetwork(_ALONE)
-    before = best = _mean(network, held)
+    before = best = mean_nats(network.eval(), held)
     kept, rounds = _weights(network), 0
     for number in range(_ALONE_ROUNDS):
         fit(network, data, _alone_round(seed + number))
-        now = _mean(network, held)
+        now = mean_nats(network.eval(), held)
         if now < best:
             best, kept, rounds = now, _weights(network), number + 1
     network.load_state_dict(kept)
@@ -208,11 +208,3 @@ def _copy(network: SkeletonNetwork) -> SkeletonNetwork:
 
 def _weights(network: SkeletonNetwork) -> dict[str, torch.Tensor]:
     return {k: v.detach().clone() for k, v in network.state_dict().items()}
-
-
-def _mean(network: SkeletonNetwork, held: Skeletons) -> float:
-    """Nats of skeleton and contents, half of each question kind."""
-    network.eval()
-    told, untold = nats(network, held), nats(network, held, composition=False)
-    total: Sequence[np.ndarray] = (told.group, told.letters, untold.group, untold.letters)
-    return float(np.sum([x.mean() for x in total]) + untold.elements.mean()) / 2

@@ -1,7 +1,9 @@
 """Fitting the network of the skeletons: batches, loss, and a loop that can be stopped and resumed.
 
 Each crystal is asked about in one of several ways, drawn anew each time: by its composition, by its
-elements, by its size, by both, or by nothing; one network so learns to answer all of them.
+elements, by its size, by both, or by nothing; one network so learns to answer all of them. Batches
+are made ahead by threads, with the places of all choices in them, so that a step on a GPU never
+waits for the host.
 """
 
 from __future__ import annotations
@@ -9,11 +11,13 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import reduce
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +26,7 @@ from torch.nn.functional import cross_entropy
 
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.networks.conditions import even_quantiles, random_conditions
+from crystal_diffusion.networks.protocol import Conditions
 from crystal_diffusion.seeding import stream_seed
 from crystal_diffusion.skeletons.conditional import GuidedSkeletonNetwork
 from crystal_diffusion.skeletons.network import (
@@ -46,8 +51,12 @@ log = logging.getLogger(__name__)
 #: Plain, or guided by what is asked of properties.
 AnySkeletonNetwork = SkeletonNetwork | GuidedSkeletonNetwork
 
+Moved = TypeVar("Moved", "Batch", Question, Conditions)
+
 #: Positions of a sequence that are trained on; what follows says little about the group.
 LONGEST = 40
+#: Threads that make batches for a GPU.
+_MAKERS = 3
 _FAR = -1e9
 
 
@@ -62,8 +71,15 @@ class FitSettings:
         composition: share of crystals that are asked about by their composition.
         seed: of the order, the questions and the dropout.
         save_every: seconds between checkpoints.
+        bfloat16: blocks in bfloat16; scores and losses stay in float32.
         pull: weight of the squared distance to the weights at the start (L2-SP, Li et al. 2018),
             for networks that are adapted.
+        device: where the steps run, in words of PyTorch.
+        average: how much of the running average of the weights a step keeps (Polyak and Juditsky
+            1992); 0 for the last weights.
+        check_every: steps between looks at the crystals held out; the weights that were best on
+            them are kept. 0 for the last weights.
+        seconds: the rate falls to zero, and training ends, after this time where it comes first.
     """
 
     steps: int = 10_000
@@ -76,6 +92,10 @@ class FitSettings:
     bfloat16: bool = False
     save_every: float = 120.0
     pull: float = 0.0
+    device: str = "cpu"
+    average: float = 0.0
+    check_every: int = 0
+    seconds: float = math.inf
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,8 +179,9 @@ class Batch:
     Attributes:
         inputs: ``(crystals, positions, 5)``; targets ``(crystals, positions, 2)``.
         allowed: ``(crystals, positions)`` bit masks; groups ``(crystals, 230)`` bool.
-        real: ``(crystals, positions)``.
-        given: ``(crystals,)`` whether the composition was asked for.
+        letters: ``(letters,)`` where letters are chosen, among all positions of the batch.
+        elements: ``(choices,)`` where elements are, the composition not being told.
+        more: ``(elements,)`` which of ``elements`` are no end.
     """
 
     asked: Question
@@ -168,8 +189,29 @@ class Batch:
     targets: Tensor
     allowed: Tensor
     groups: Tensor
-    real: Tensor
-    given: Tensor
+    letters: Tensor
+    elements: Tensor
+    more: Tensor
+
+    def to(self, device: str) -> Batch:
+        """The same on another device."""
+        return _moved(self, lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pinned(self) -> Batch:
+        """The same in memory that a GPU copies from without waiting."""
+        return _moved(self, Tensor.pin_memory)
+
+
+def _moved(value: Moved, move: Callable[[Tensor], Tensor]) -> Moved:
+    """Every tensor of a batch moved."""
+    out: dict[str, Any] = {}
+    for field in fields(value):
+        part = getattr(value, field.name)
+        if isinstance(part, Tensor):
+            out[field.name] = move(part)
+        elif part is not None:
+            out[field.name] = _moved(part, move)
+    return replace(value, **out)
 
 
 @dataclass(frozen=True)
@@ -203,23 +245,26 @@ def make_batch(data: Skeletons, rows: np.ndarray, told: SkeletonReport) -> Batch
     """The crystals of ``rows`` with their questions."""
     lengths = data.start[rows + 1] - data.start[rows]
     longest = int(lengths.max())
-    places = np.arange(longest)
-    real = places < lengths[:, None]
-    flat = np.where(real, data.start[rows][:, None] + places, data.start[rows][:, None])
+    steps = np.arange(longest)
+    real = steps < lengths[:, None]
+    flat = np.where(real, data.start[rows][:, None] + steps, data.start[rows][:, None])
     inputs = data.inputs[flat].astype(np.int64)
     targets = data.targets[flat].astype(np.int64)
     bits = np.unpackbits(data.groups[rows], axis=1, bitorder="little")[:, :230].astype(bool)
     # Where counts are free they rule out no group, else groups that seldom fit would be favoured.
     bits |= ~told.composition[:, None]
-    asked = _questions(inputs, real, told)
+    kind, left = inputs[..., 0], inputs[..., 2]
+    letters = real & ((kind == ELEMENT) | ((kind == LETTER) & (left > 0)))
+    elements = real & ~told.composition[:, None]
+    elements &= (kind == GROUP) | ((kind == LETTER) & (left == 0))
+    at_elements = np.flatnonzero(elements)
+    more = np.flatnonzero(targets.reshape(-1, 2)[at_elements, 0] > 0)
+    arrays = (inputs, targets, data.allowed[flat].astype(np.int64), bits)
+    places = (np.flatnonzero(letters), at_elements, more)
     return Batch(
-        asked,
-        torch.from_numpy(inputs),
-        torch.from_numpy(targets),
-        torch.from_numpy(data.allowed[flat].astype(np.int64)),
-        torch.from_numpy(bits),
-        torch.from_numpy(real),
-        torch.from_numpy(told.composition),
+        _questions(inputs, real, told),
+        *(torch.from_numpy(array) for array in arrays),
+        *(torch.from_numpy(array) for array in places),
     )
 
 
@@ -230,14 +275,10 @@ def _questions(inputs: np.ndarray, real: np.ndarray, told: SkeletonReport) -> Qu
     most = int(at.sum(1).max())
     elements = np.zeros((crystals, most), np.int64)
     counts = np.zeros((crystals, most), np.int64)
-    total = np.zeros(crystals, np.int64)
-    units = np.zeros(crystals, np.int64)
-    for row in range(crystals):
-        mine = inputs[row, at[row]]
-        k = len(mine)
-        elements[row, :k], counts[row, :k] = mine[:, 1], mine[:, 2]
-        total[row] = mine[:, 2].sum()
-        units[row] = reduce(math.gcd, mine[:, 2].tolist())
+    row, place = np.nonzero(at)
+    column = (np.cumsum(at, 1) - 1)[row, place]
+    elements[row, column], counts[row, column] = inputs[row, place, 1], inputs[row, place, 2]
+    total, units = counts.sum(1), np.gcd.reduce(counts, axis=1)
     counts = np.where(given[:, None], counts, UNKNOWN)
     elements = np.where(told.elements[:, None], elements, 0)
     return Question(
@@ -264,19 +305,102 @@ class Losses:
         return (self.group + self.letters + self.elements) / self.crystals
 
 
-def losses(network: SkeletonNetwork, batch: Batch) -> Losses:
+def losses(
+    network: SkeletonNetwork,
+    batch: Batch,
+    *,
+    bfloat16: bool = False,
+    taught: Taught | None = None,
+) -> Losses:
     """Negative log-likelihood of the batch, with what cannot fit masked out."""
-    states = network(batch.asked, batch.inputs).float()
+    states = _states(network, batch, bfloat16)
     at_group = group_losses(network, batch, states).sum()
     at_letters = letter_losses(network, batch, states)[1].sum()
     at_elements = element_losses(network, batch, states)[1].sum()
-    crystals = len(batch.given)
-    return Losses(at_group, at_letters, at_elements, crystals)
+    found = Losses(at_group, at_letters, at_elements, len(batch.inputs))
+    return found if taught is None else taught.mixed(network, batch, states, found)
+
+
+def _states(network: SkeletonNetwork, batch: Batch, bfloat16: bool) -> Tensor:
+    with torch.autocast(batch.inputs.device.type, torch.bfloat16, enabled=bfloat16):
+        states = network(batch.asked, batch.inputs)
+    return states.float()
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What larger networks say in place of some of what the crystals say (Hinton et al. 2015).
+
+    Attributes:
+        teachers: frozen, on the device of the batch; the mean of their probabilities counts.
+        share: of their word.
+    """
+
+    teachers: Sequence[SkeletonNetwork]
+    share: float
+
+    def mixed(
+        self, network: SkeletonNetwork, batch: Batch, states: Tensor, plain: Losses
+    ) -> Losses:
+        """Losses towards both."""
+        with torch.no_grad():
+            of_teachers = [
+                _all_scores(teacher, batch, _states(teacher, batch, True))
+                for teacher in self.teachers
+            ]
+            words = [
+                torch.stack([torch.softmax(scores, -1) for scores in of_one]).mean(0)
+                for of_one in zip(*of_teachers, strict=True)
+            ]
+        sums = [
+            cross_entropy(scores, word, reduction="sum")
+            for scores, word in zip(_all_scores(network, batch, states), words, strict=True)
+        ]
+        group, letters, elements = sums[0], sums[1], sums[2] + sums[3]
+        own = 1 - self.share
+        return Losses(
+            own * plain.group + self.share * group,
+            own * plain.letters + self.share * letters,
+            own * plain.elements + self.share * elements,
+            plain.crystals,
+        )
+
+
+def _all_scores(
+    network: AnySkeletonNetwork, batch: Batch, states: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Of groups, letters, elements and counts, with what cannot fit far below."""
+    return (
+        _group_scores(network, batch, states),
+        _letter_scores(network, batch, states),
+        *_element_scores(network, batch, states),
+    )
+
+
+def _group_scores(network: AnySkeletonNetwork, batch: Batch, states: Tensor) -> Tensor:
+    return network.group_scores(states[:, 0]).masked_fill(~batch.groups, _FAR)
+
+
+def _letter_scores(network: AnySkeletonNetwork, batch: Batch, states: Tensor) -> Tensor:
+    at = batch.letters
+    scores = network.letter_scores(_at(states, at), _at(batch.inputs, at)[:, 4])
+    allowed = batch.allowed.flatten()[at][:, None]
+    fits = (allowed >> torch.arange(LETTERS, device=allowed.device)) & 1
+    return scores.masked_fill(fits == 0, _FAR)
+
+
+def _element_scores(
+    network: AnySkeletonNetwork, batch: Batch, states: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Of the elements, and of the counts of those that are no end."""
+    here, chosen = _at(states, batch.elements), _at(batch.targets, batch.elements)
+    counts = network.count_scores(here[batch.more], chosen[batch.more, 0])
+    return network.element_scores(here), counts
 
 
 def group_losses(network: AnySkeletonNetwork, batch: Batch, states: Tensor) -> Tensor:
     """``(crystals,)`` nats of the space groups."""
-    scores = network.group_scores(states[:, 0]).masked_fill(~batch.groups, _FAR)
+    scores = _group_scores(network, batch, states)
     return cross_entropy(scores, batch.targets[:, 0, 0] - 1, reduction="none")
 
 
@@ -284,12 +408,10 @@ def letter_losses(
     network: AnySkeletonNetwork, batch: Batch, states: Tensor
 ) -> tuple[Tensor, Tensor]:
     """``(letters,)`` which crystal each letter belongs to, and its nats."""
-    kind, left = batch.inputs[..., 0], batch.inputs[..., 2]
-    at = batch.real & ((kind == ELEMENT) | ((kind == LETTER) & (left > 0)))
-    scores = network.letter_scores(states[at], batch.inputs[..., 4][at])
-    fits = (batch.allowed[at][:, None] >> torch.arange(LETTERS)) & 1
-    scores = scores.masked_fill(fits == 0, _FAR)
-    return at.nonzero()[:, 0], cross_entropy(scores, batch.targets[..., 0][at], reduction="none")
+    scores = _letter_scores(network, batch, states)
+    targets = _at(batch.targets, batch.letters)[:, 0]
+    found = cross_entropy(scores, targets, reduction="none")
+    return batch.letters // batch.inputs.shape[1], found
 
 
 def element_losses(
@@ -299,16 +421,17 @@ def element_losses(
 
     Only where the composition was not told.
     """
-    kind, left = batch.inputs[..., 0], batch.inputs[..., 2]
-    at = batch.real & ~batch.given[:, None]
-    at &= (kind == GROUP) | ((kind == LETTER) & (left == 0))
-    owner, chosen = at.nonzero()[:, 0], batch.targets[at]
-    more = chosen[:, 0] > 0
-    scores = network.element_scores(states[at])
-    counts = network.count_scores(states[at][more], chosen[more, 0])
+    more, chosen = batch.more, _at(batch.targets, batch.elements)
+    owner = batch.elements // batch.inputs.shape[1]
+    scores, counts = _element_scores(network, batch, states)
     elements = cross_entropy(scores, chosen[:, 0], reduction="none")
     of_counts = cross_entropy(counts, chosen[more, 1].clamp(max=LARGEST_COUNT), reduction="none")
     return torch.cat([owner, owner[more]]), torch.cat([elements, of_counts])
+
+
+def _at(values: Tensor, places: Tensor) -> Tensor:
+    """``(places, features)`` of ``(crystals, positions, features)``."""
+    return values.flatten(0, 1).index_select(0, places)
 
 
 def batches(data: Skeletons, tokens: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
@@ -334,6 +457,8 @@ def fit(
     state: Path | None = None,
     progress: Callable[[int, float], None] | None = None,
     labels: Tensor | None = None,
+    check: Callable[[SkeletonNetwork], float] | None = None,
+    taught: Taught | None = None,
 ) -> SkeletonNetwork:
     """Train in place, resuming from ``state`` where it exists.
 
@@ -342,55 +467,168 @@ def fit(
             for properties.
         state: file for weights and optimiser, written every ``save_every`` seconds.
         progress: called with the step and the mean loss since the last call, every 100 steps.
+        check: what is to be small of a network, on crystals held out; called every ``check_every``
+            steps and at the end with the averaged weights.
+        taught: networks whose word counts beside that of the crystals.
     """
-    with torch.random.fork_rng(devices=[]):
+    devices = [] if settings.device == "cpu" else [torch.device(settings.device)]
+    with torch.random.fork_rng(devices=devices):
         torch.manual_seed(settings.seed)
-        return _fit(network, data, settings, state, progress, labels)
+        network.to(settings.device)
+        batches_from = partial(_ready_batches, data, settings, labels)
+        return _fit(network, batches_from, settings, state, progress, check, taught)
+
+
+class _Kept:
+    """Weights that are to be kept: the running average, and the best of them so far."""
+
+    def __init__(
+        self,
+        network: SkeletonNetwork,
+        settings: FitSettings,
+        check: Callable[[SkeletonNetwork], float] | None,
+    ) -> None:
+        self.network, self.settings, self.check = network, settings, check
+        self.average = [p.detach().clone() for p in network.parameters()]
+        self.best = [p.clone() for p in self.average]
+        self.lowest = math.inf
+
+    @torch.no_grad()
+    def after(self, step: int) -> None:
+        """Take a step into account."""
+        weights = [p.detach() for p in self.network.parameters()]
+        # The average begins short, so that it forgets the weights of the start.
+        share = 1 - min(self.settings.average, (1 + step) / (10 + step))
+        if self.settings.average:
+            torch._foreach_lerp_(self.average, weights, share)
+        else:
+            self.average = weights
+        every = self.settings.check_every
+        if every and self.check is not None and (step + 1) % every == 0:
+            self.look()
+
+    @torch.no_grad()
+    def look(self) -> None:
+        """Try the average on the crystals held out."""
+        if self.check is None:
+            self.best = [p.clone() for p in self.average]
+            return
+        own = [p.detach().clone() for p in self.network.parameters()]
+        self.put(self.average)
+        self.network.eval()
+        found = self.check(self.network)
+        if found < self.lowest:
+            self.lowest, self.best = found, [p.clone() for p in self.average]
+        self.put(own)
+        self.network.train()
+
+    @torch.no_grad()
+    def put(self, weights: Sequence[Tensor]) -> None:
+        """Give the network other weights."""
+        for parameter, values in zip(self.network.parameters(), weights, strict=True):
+            parameter.copy_(values)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """For the file of a stopped run."""
+        if not self.settings.average and self.check is None:
+            return {}
+        out = {"lowest": torch.tensor(self.lowest)}
+        for index, (mean, best) in enumerate(zip(self.average, self.best, strict=True)):
+            out |= {f"average/{index}": mean, f"best/{index}": best}
+        return out
+
+    def read(self, tensors: dict[str, Tensor]) -> None:
+        """Go on from such a file."""
+        if "lowest" in tensors:
+            self.lowest = float(tensors["lowest"])
+            for index, parameter in enumerate(self.network.parameters()):
+                self.average[index] = tensors[f"average/{index}"].to(parameter)
+                self.best[index] = tensors[f"best/{index}"].to(parameter)
 
 
 def _fit(
     network: SkeletonNetwork,
-    data: Skeletons,
+    batches_from: Callable[[int], Iterator[tuple[Batch, int]]],
     settings: FitSettings,
     state: Path | None,
     progress: Callable[[int, float], None] | None,
-    labels: Tensor | None,
+    check: Callable[[SkeletonNetwork], float] | None,
+    taught: Taught | None,
 ) -> SkeletonNetwork:
     from crystal_diffusion.skeletons.weights import load_state, save_state
 
     optimiser = _optimiser(network, settings)
-    step = load_state(state, network, optimiser) if state is not None else 0
-    quantiles = None if labels is None else even_quantiles(labels)
+    kept = _Kept(network, settings, check)
+    step = 0
+    if state is not None:
+        step, others = load_state(state, network, optimiser)
+        kept.average = [p.detach().clone() for p in network.parameters()]
+        kept.read(others)
     network.train()
     begun = [p.detach().clone() for p in network.parameters()] if settings.pull else []
-    saved, total, since = time.monotonic(), 0.0, 0
-    for rows, number in _all_batches(data, settings, step):
-        rng = np.random.default_rng([settings.seed, 1, number])
+    began = saved = time.monotonic()
+    total, since = torch.zeros((), device=settings.device), 0
+    for batch, number in batches_from(step):
+        done = (time.monotonic() - began) / settings.seconds
+        if done >= 1:
+            break
         for part in optimiser.param_groups:
-            part["lr"] = _rate(number, settings)
-        batch = make_batch(data, rows, SkeletonReport.drawn(rng, len(rows), settings.composition))
-        if labels is not None and quantiles is not None:
-            chance = torch.Generator().manual_seed(stream_seed(settings.seed, "asked", number))
-            asked = random_conditions(labels[torch.from_numpy(rows)], quantiles, chance)
-            batch = replace(batch, asked=replace(batch.asked, properties=asked))
-        with torch.autocast("cpu", torch.bfloat16, enabled=settings.bfloat16):
-            loss = losses(network, batch).mean
+            part["lr"] = _rate(number, settings, done)
+        loss = losses(network, batch, bfloat16=settings.bfloat16, taught=taught).mean
         for now, then in zip(network.parameters(), begun, strict=False):
             loss = loss + 0.5 * settings.pull * (now - then).square().sum()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
-        total, since = total + float(loss.detach()), since + 1
-        if progress and (number + 1) % 100 == 0:
-            progress(number + 1, total / since)
-            total, since = 0.0, 0
+        kept.after(number)
+        total, since, step = total + loss.detach(), since + 1, number + 1
+        if progress and step % 100 == 0:
+            progress(step, float(total) / since)
+            total, since = torch.zeros_like(total), 0
         if state is not None and time.monotonic() - saved > settings.save_every:
-            save_state(state, network, optimiser, number + 1)
+            save_state(state, network, optimiser, step, kept.tensors())
             saved = time.monotonic()
+    kept.look()
     if state is not None:
-        save_state(state, network, optimiser, max(step, settings.steps))
+        save_state(state, network, optimiser, max(step, settings.steps), kept.tensors())
+    kept.put(kept.best)
     return network.eval()
+
+
+def _ready_batches(
+    data: Skeletons, settings: FitSettings, labels: Tensor | None, first: int
+) -> Iterator[tuple[Batch, int]]:
+    """Batches on the device with their steps; on a GPU threads make them ahead."""
+    quantiles = None if labels is None else even_quantiles(labels)
+    on_gpu = torch.device(settings.device).type == "cuda"
+
+    def make(rows: np.ndarray, number: int) -> Batch:
+        rng = np.random.default_rng([settings.seed, 1, number])
+        batch = make_batch(data, rows, SkeletonReport.drawn(rng, len(rows), settings.composition))
+        if labels is not None and quantiles is not None:
+            chance = torch.Generator().manual_seed(stream_seed(settings.seed, "asked", number))
+            asked = random_conditions(labels[torch.from_numpy(rows)], quantiles, chance)
+            batch = replace(batch, asked=replace(batch.asked, properties=asked))
+        return batch.pinned() if on_gpu else batch
+
+    if not on_gpu:
+        for rows, number in _all_batches(data, settings, first):
+            yield make(rows, number).to(settings.device), number
+        return
+    waiting: deque[tuple[Future[Batch], int]] = deque()
+    with ThreadPoolExecutor(_MAKERS) as makers:
+        try:
+            for rows, number in _all_batches(data, settings, first):
+                waiting.append((makers.submit(make, rows, number), number))
+                if len(waiting) > 3 * _MAKERS:
+                    made, at = waiting.popleft()
+                    yield made.result().to(settings.device), at
+            for made, at in waiting:
+                yield made.result().to(settings.device), at
+        finally:
+            for made, _ in waiting:
+                made.cancel()
 
 
 def _optimiser(network: SkeletonNetwork, settings: FitSettings) -> torch.optim.Optimizer:
@@ -400,8 +638,13 @@ def _optimiser(network: SkeletonNetwork, settings: FitSettings) -> torch.optim.O
         "weight_decay": settings.weight_decay,
     }
     vectors: dict[str, Any] = {"params": [p for p in network.parameters() if p.ndim <= 1]}
+    fused = torch.device(settings.device).type == "cuda"
     return torch.optim.AdamW(
-        [matrices, vectors], lr=settings.learning_rate, weight_decay=0.0, betas=(0.9, 0.98)
+        [matrices, vectors],
+        lr=settings.learning_rate,
+        weight_decay=0.0,
+        betas=(0.9, 0.98),
+        fused=fused,
     )
 
 
@@ -420,11 +663,11 @@ def _all_batches(
             number += 1
 
 
-def _rate(step: int, settings: FitSettings) -> float:
-    if step < settings.warm_up:
-        return settings.learning_rate * (step + 1) / settings.warm_up
-    done = (step - settings.warm_up) / max(1, settings.steps - settings.warm_up)
-    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+def _rate(step: int, settings: FitSettings, done: float = 0.0) -> float:
+    """The learning rate; ``done`` is the share of the time that is over."""
+    of_steps = (step - settings.warm_up) / max(1, settings.steps - settings.warm_up)
+    fall = 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, of_steps, done))))
+    return settings.learning_rate * min(1.0, (step + 1) / settings.warm_up) * fall
 
 
 @dataclass(frozen=True)
@@ -448,16 +691,26 @@ def nats(
     *,
     composition: bool = True,
     tokens: int = 8192,
+    device: str = "cpu",
 ) -> Nats:
     """How likely the crystals are, their composition told or else their elements alone."""
     out = Nats(np.zeros(len(data)), np.zeros(len(data)), np.zeros(len(data)))
     for rows in batches(data, tokens, np.random.default_rng(0)):
-        batch = make_batch(data, rows, SkeletonReport.same(len(rows), composition=composition))
+        told = SkeletonReport.same(len(rows), composition=composition)
+        batch = make_batch(data, rows, told).to(device)
         states = network(batch.asked, batch.inputs)
-        out.group[rows] = group_losses(network, batch, states).numpy()
+        out.group[rows] = group_losses(network, batch, states).cpu().numpy()
         for total, (which, found) in (
             (out.letters, letter_losses(network, batch, states)),
             (out.elements, element_losses(network, batch, states)),
         ):
-            np.add.at(total, rows[which.numpy()], found.numpy())
+            np.add.at(total, rows[which.cpu().numpy()], found.cpu().numpy())
     return out
+
+
+def mean_nats(network: SkeletonNetwork, held: Skeletons, *, device: str = "cpu") -> float:
+    """Nats of skeleton and contents of a crystal, half of each kind of question."""
+    told = nats(network, held, device=device)
+    untold = nats(network, held, composition=False, device=device)
+    total = (told.group, told.letters, untold.group, untold.letters, untold.elements)
+    return float(np.sum([x.mean() for x in total])) / 2

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import dropout, embedding, scaled_dot_product_attention
 
 from crystal_diffusion import chemistry
 from crystal_diffusion.networks.embeddings import ConditionEmbedding, periodic_table_features
@@ -112,7 +112,8 @@ class _SkeletonBlock(nn.Module):
                 kept[:, :, -new:] = fresh
             k, v = seen
         mixed = scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        x = x + self.out(mixed.transpose(1, 2).reshape(crystals, new, dim))
+        mixed = self.out(mixed.transpose(1, 2).reshape(crystals, new, dim))
+        x = x + dropout(mixed, self.dropout, self.training)
         return x + self.mlp(self.norm_mlp(x)), torch.stack(own) if seen is None else seen
 
 
@@ -215,7 +216,7 @@ class SkeletonNetwork(nn.Module):
                 raise ValueError("this network was trained without properties; ask for none.")
             whole = whole + self.asked(asked.properties).to(whole.dtype)
         of_elements = (
-            self.element_vectors()[asked.elements]
+            embedding(asked.elements, self.element_vectors())
             + self.count(asked.counts.clamp(max=UNKNOWN))
             + self.units(asked.units.clamp(max=UNKNOWN))[:, None]
         )
@@ -228,10 +229,11 @@ class SkeletonNetwork(nn.Module):
         places = torch.arange(first, first + inputs.shape[1], device=inputs.device)
         out: Tensor = (
             self.kind(kind)
-            + self.element_vectors()[element]
+            # Unlike indexing it adds up the gradients of many equal indices side by side.
+            + embedding(element, self.element_vectors())
             + self.count_left(left.clamp(max=LARGEST_COUNT))
-            + self.position_vectors()[position]
-            + self.group_vectors()[group]
+            + embedding(position, self.position_vectors())
+            + embedding(group, self.group_vectors())
             + self.place(places.clamp(max=63))
         )
         return out
@@ -240,6 +242,7 @@ class SkeletonNetwork(nn.Module):
         """``(crystals, positions, dim)`` states from which all choices are scored."""
         question, real = self.question_tokens(asked)
         x = torch.cat([question, self.choice_tokens(inputs)], 1)
+        x = dropout(x, self.config.dropout, self.training)
         asked_len, positions = question.shape[1], inputs.shape[1]
         seen = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).tril()
         seen[:asked_len, :asked_len] = True
@@ -292,7 +295,8 @@ class SkeletonNetwork(nn.Module):
 
     def count_scores(self, states: Tensor, elements: Tensor) -> Tensor:
         """``(..., LARGEST_COUNT + 1)`` for the count of the next element."""
-        out: Tensor = self.count_out(torch.cat([states, self.element_vectors()[elements]], -1))
+        following = embedding(elements, self.element_vectors())
+        out: Tensor = self.count_out(torch.cat([states, following], -1))
         return out
 
 

@@ -75,28 +75,44 @@ def _config(given: Mapping[str, Any], most: int) -> SkeletonConfig:
 
 
 def save_state(
-    path: Path, network: SkeletonNetwork, optimiser: torch.optim.Optimizer, step: int
+    path: Path,
+    network: SkeletonNetwork,
+    optimiser: torch.optim.Optimizer,
+    step: int,
+    others: Mapping[str, torch.Tensor],
 ) -> None:
-    """Weights, moments of the optimiser and the step, so that a stopped run goes on as it was."""
-    tensors = {f"weight/{k}": v for k, v in network.state_dict().items()}
+    """Weights, moments of the optimiser and the step, so that a stopped run goes on as it was.
+
+    Args:
+        others: kept beside them, by names of their own.
+    """
+    tensors = {f"weight/{k}": v.cpu() for k, v in network.state_dict().items()}
     for index, values in optimiser.state_dict()["state"].items():
-        tensors |= {f"moment/{index}/{k}": torch.as_tensor(v) for k, v in values.items()}
+        tensors |= {f"moment/{index}/{k}": torch.as_tensor(v).cpu() for k, v in values.items()}
+    tensors |= {f"kept/{k}": v.cpu().contiguous() for k, v in others.items()}
     header = {"format": FORMAT, "kind": "skeletons-state", "config": asdict(network.config)}
     write_tensors(path, tensors, {**header, "step": step})
 
 
-def load_state(path: Path, network: SkeletonNetwork, optimiser: torch.optim.Optimizer) -> int:
-    """Fill network and optimiser from ``path``; the step to go on from, 0 without such a file."""
+def load_state(
+    path: Path, network: SkeletonNetwork, optimiser: torch.optim.Optimizer
+) -> tuple[int, dict[str, torch.Tensor]]:
+    """Fill network and optimiser from ``path``.
+
+    Returns:
+        The step to go on from, 0 without such a file, and what was kept beside them.
+    """
     if not path.is_file():
-        return 0
+        return 0, {}
     tensors, header = read_tensors(path)
-    network.load_state_dict(
-        {k.removeprefix("weight/"): v for k, v in tensors.items() if k.startswith("weight/")}
-    )
-    state: dict[int, dict[str, Any]] = {}
+    parts: dict[str, dict[str, torch.Tensor]] = {"weight": {}, "moment": {}, "kept": {}}
     for name, value in tensors.items():
-        if name.startswith("moment/"):
-            _, index, key = name.split("/")
-            state.setdefault(int(index), {})[key] = value
+        part, _, rest = name.partition("/")
+        parts[part][rest] = value
+    network.load_state_dict(parts["weight"])
+    state: dict[int, dict[str, Any]] = {}
+    for name, value in parts["moment"].items():
+        index, key = name.split("/")
+        state.setdefault(int(index), {})[key] = value
     optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
-    return int(header["step"])
+    return int(header["step"]), parts["kept"]
