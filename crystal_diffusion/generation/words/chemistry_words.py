@@ -100,9 +100,11 @@ class ChemistryReader:
         self.doping()
         self.exclusions()
         self.arity()
+        self.ratio()
         self.formulas()
         self.choices()
         self.wanted()
+        self.further()
         return self.found
 
     def _free(self, i: int) -> bool:
@@ -157,6 +159,8 @@ class ChemistryReader:
                 self._exclude(listed, i)
             elif item.kind == "free" and self._free(i):
                 self._exclude(self._before(i), i)
+            elif item.kind == "neg_after" and self._free(i):
+                self._exclude(self._before_all(i), i)
 
     def _compound(self, i: int) -> bool:
         """Whether a compound of two words begins here: tungsten carbide."""
@@ -215,6 +219,8 @@ class ChemistryReader:
 
     def _small(self, i: int) -> bool:
         return self.items[i].text.lower() in (
+            "a",
+            "an",
             "any",
             "all",
             "the",
@@ -257,6 +263,22 @@ class ChemistryReader:
             if self._kind(joint) not in ("and", "or", "slash") or not self._chemical(joint - 1):
                 break
             place = joint - 1
+        return listed[::-1]
+
+    def _before_all(self, i: int) -> list[int]:
+        """The list that ends before "must be avoided"."""
+        place = i - 1
+        while self._kind(place) in ("filler", "dash"):
+            place -= 1
+        listed: list[int] = []
+        while self._chemical(place):
+            listed.append(place)
+            joint = place - 1
+            while self._kind(joint) in ("and", "or", "slash", "comma"):
+                joint -= 1
+            if joint == place - 1:
+                break
+            place = joint
         return listed[::-1]
 
     def _exclude(self, listed: Sequence[int], sign: int) -> None:
@@ -302,6 +324,36 @@ class ChemistryReader:
             self.found.contradictory.append(f"{' and '.join(map(str, named))} elements")
         if named:
             self.found.arity = named[0]
+
+    def ratio(self) -> None:
+        """A formula as elements and their ratio: Ti and O in a 1:2 ratio."""
+        ratios = [i for i, item in enumerate(self.items) if item.kind == "ratio" and self._free(i)]
+        named = [i for i in range(len(self.items)) if self._chemical(i)]
+        if len(ratios) != 1 or len(self.items[ratios[0]].value) != len(named):
+            return
+        symbols = [_content(self.items[i]) for i in named]
+        counts = self.items[ratios[0]].value
+        if any(len(part) != 1 for part in symbols) or 0 in counts:
+            return
+        if len({part[0] for part in symbols}) != len(symbols):
+            return
+        both = math.gcd(*counts)
+        formula = {part[0]: n // both for part, n in zip(symbols, counts, strict=True)}
+        self.taken.update([*named, ratios[0]])
+        text = " ".join(self.items[i].text for i in sorted([*named, ratios[0]]))
+        self._named.append((text, _written(formula)))
+
+    def further(self) -> None:
+        """One more element, besides those named."""
+        for i, item in enumerate(self.items):
+            if item.kind != "further" or not self._free(i):
+                continue
+            named = len(dict.fromkeys(self.found.elements)) + len(self.found.one_of)
+            if self.found.formula is not None or self.found.arity is not None or not named:
+                continue
+            self.taken.add(i)
+            self.found.arity = named + int(item.value)
+            self.found.understood.append((item.text, f"{self.found.arity} elements"))
 
     def formulas(self) -> None:
         """The formula, written or named."""
@@ -419,6 +471,8 @@ class ChemistryReader:
             self.taken.add(i)
             self._want(item)
             texts.append(item.text)
+            if item.kind == "variable":
+                self.found.ignored.append((item.text, "its amounts; only its elements are asked for"))
         self._formula_holds(texts)
         self._open_or_closed()
         if self.found.formula is None and (self.found.elements or self.found.one_of):
@@ -438,7 +492,7 @@ class ChemistryReader:
             self.found.one_of.append(words.FAMILIES[family])
             return
         symbols = _content(item)
-        self._cations += item.kind != "anion" or symbols[0] not in words.ANION_CHARGES
+        self._cations += item.kind != "anion"
         self.found.elements += symbols
 
     def _formula_holds(self, texts: Sequence[str]) -> None:

@@ -267,7 +267,8 @@ def _upper(items: Sequence[Item], place: int, between: bool) -> int | None:
         return None
     after = items[place + 2].kind if place + 2 < len(items) else ""
     either = joint.kind == "or" and after in ("count", "unit")
-    if joint.kind in ("dash", "range", "to") or either or (between and joint.kind == "and"):
+    up_to = between and joint.text.lower() == "up to"
+    if joint.kind in ("dash", "range", "to") or up_to or either or (between and joint.kind == "and"):
         return place + 1
     return None
 
@@ -397,10 +398,19 @@ def _by_unit(items: Sequence[Item], said: _Said, last: str | None) -> str | None
     near = [item.text.lower() for item in items[max(0, said.first - 3) : said.first]]
     if said.unit in ("eV/atom", "meV/atom") and any("stable" in word for word in near):
         return "energy_above_hull"
+    if said.unit in ("eV", "meV") and _alone(items, said):
+        return "band_gap"
     joint = {items[i].kind for i in range(max(0, said.first - 2), said.first)}
     if last in ("atoms", "elements") and said.unit is None and not said.single:
         return last if joint & {"and", "but"} else None
     return None
+
+
+def _alone(items: Sequence[Item], said: _Said) -> bool:
+    """Whether a number has a clause of its own, so that nothing else can be meant by its unit."""
+    ends = ("comma", "stop", "bracket", "colon")
+    before = said.first == 0 or items[said.first - 1].kind in ends
+    return before and (said.end == len(items) or items[said.end].kind in ends)
 
 
 def _has_equal(items: Sequence[Item], left: int, said: _Said) -> bool:

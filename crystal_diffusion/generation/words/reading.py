@@ -15,6 +15,7 @@ from crystal_diffusion.errors import CrystalDiffusionError, InputError, RequestE
 from crystal_diffusion.generation.request import Request
 from crystal_diffusion.generation.words.chemistry_words import Chemistry, ChemistryReader
 from crystal_diffusion.generation.words.quantities import Bound, read_quantities
+from crystal_diffusion.generation.words.relations import read_relations
 from crystal_diffusion.generation.words.scanning import Item, normalise, scan
 from crystal_diffusion.generation.words.vocabulary import LOOSE
 
@@ -22,6 +23,23 @@ from crystal_diffusion.generation.words.vocabulary import LOOSE
 LONGEST_TEXT = 2000
 #: Most atoms where a sentence gives the fewest only.
 MOST_ATOMS = 40
+
+
+#: Kinds of items that carry no wish of their own.
+_SILENT = frozenset(
+    ("filler", "comma", "stop", "dash", "bracket", "colon", "slash", "and", "but", "or", "between")
+    + ("typeword", "count", "open", "close", "like")
+)
+#: Why an item is of no effect; what has no entry was not understood.
+_REASONS = {
+    "unasked": "{}",
+    "doubtful": "did you mean {}?",
+    "property": "no range is given for it",
+    "generic": "name the elements, or a structure type",
+    "number": "it is not clear of what",
+    "ratio": "it is not clear of what",
+    "further": "it is not clear besides which",
+}
 
 
 @dataclass(frozen=True)
@@ -145,6 +163,7 @@ class _Reader:
     def read(self) -> TextReading:
         """All fields, then what is left over."""
         reader = ChemistryReader(self.items, self.taken)
+        self.ignored += [Ignored(*left) for left in read_relations(self.items, self.taken)]
         reader.counted()
         bounds = read_quantities(self.items, self.taken)
         chemistry = reader.read()
@@ -363,33 +382,28 @@ class _Reader:
         return found
 
     def _unwanted(self, index: int) -> bool:
-        later = [item.text.lower() for item in self.items[index + 1 : index + 4]]
+        behind = self.items[index + 1 : index + 4]
+        later = [item.text.lower() for item in behind]
+        if any(item.kind == "neg_after" for item in behind[:2]):
+            return True
         return "not" in later[:2] and any(w in later for w in ("wanted", "needed", "desired"))
 
     def _rest(self) -> None:
-        """Words of no effect: runs of unknown words, and what has a reason of its own."""
+        """Every word left over is said, but those of :data:`_SILENT`."""
         run: list[str] = []
         for i, item in enumerate(self.items):
-            if item.kind == "unknown" and i not in self.taken:
+            said = i not in self.taken and item.kind not in _SILENT
+            reason = _REASONS.get(item.kind) if said else None
+            if said and reason is None:
                 run.append(item.text)
                 continue
             if run and item.kind != "dash":
-                self.ignored.append(Ignored(" ".join(run), "not known as a wish for a crystal"))
+                self.ignored.append(Ignored(" ".join(run), "not understood"))
                 run = []
-            if i in self.taken:
-                continue
-            if item.kind == "unasked":
-                self.ignored.append(Ignored(item.text, str(item.value)))
-            elif item.kind == "doubtful":
-                self.ignored.append(Ignored(item.text, f"did you mean {item.value}?"))
-            elif item.kind == "property":
-                self.ignored.append(Ignored(item.text, "no range is given for it"))
-            elif item.kind == "generic":
-                self.ignored.append(Ignored(item.text, "name the elements, or a structure type"))
-            elif item.kind == "number":
-                self.ignored.append(Ignored(item.text, "it is not clear of what"))
+            if said and reason is not None:
+                self.ignored.append(Ignored(item.text, reason.format(item.value)))
         if run:
-            self.ignored.append(Ignored(" ".join(run), "not known as a wish for a crystal"))
+            self.ignored.append(Ignored(" ".join(run), "not understood"))
 
     def _check(self) -> None:
         """What the fields say together must be possible."""

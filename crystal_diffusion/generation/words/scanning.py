@@ -96,7 +96,32 @@ _UNITS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             "muB/A3",
         ),
         (r"(?:Å|[aåÅ]ngstr[oö]ms?|nm|pm|µm)", "length"),
-        (r"(?:°\s?C|K(?:elvin)?|V(?:olts?)?|%|T|Oe|W/mK|S/cm|mAh/g|at\.?\s?%|wt\.?\s?%)", "other"),
+        (r"(?:(?:mol|at|wt|vol)(?:omic)?[\s.-]*%|%|percent|per\s?cent)", "other"),
+        (r"(?:m?S/cm|m?S\s?cm\^?-1|mAh(?:/|\s)g(?:\^?-1)?|Wh/kg|W\s?/?\(?m\^?(?:-1)?[\s·]?K\^?(?:-1)?\)?)", "other"),
+        (r"(?:[µm]?C/cm\^?2|pC/N|pm/V|cm\^?2/\(?V\s?s?\)?|ppm|hours?|minutes?|days?|years?)", "other"),
+        (r"(?:°\s?C|deg(?:rees)?\s?C?|K(?:elvin)?|m?V(?:olts?)?|T(?:esla)?|Oe|[€$]/?(?:kg)?)", "other"),
+    )
+)
+
+
+#: Spellings that are others in plain letters.
+_RESPELLED: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), plainly)
+    for pattern, plainly in (
+        (r"(?:Δ|d|delta[ _-]?)[HEG]_?(?:f|form)\b\.?", "formation energy"),
+        (r"Δ\s?E_?(?:hull)\b", "energy above hull"),
+        (r"(?<![\d,.])(\d{1,3}),(\d{3})(?![\d,])", r"\1\2"),
+        # A comma for a point, as in many languages, before a unit.
+        (r"(?<![\d,.])(\d+),(\d{1,2})(?=\s*(?:eV|meV|g/|g\s?cm|GPa|kg|Å)|\s*-\s*\d+,\d)", r"\1.\2"),
+        (r"(?<=\d)-(\d+),(\d{1,2})(?=\s*(?:eV|meV|g/|g\s?cm|GPa))", r"-\1.\2"),
+        (r"(?<![\w.])(\d+)\.(\d)\((\d)\)", r"\1.\2±0.\3"),
+        (r"\b[Mm]inus (?=\d)", "-"),
+        (r"\b[Hh]alf (?:an? |of an? )(?=e)", "0.5 "),
+        (r"\b[Oo]ne and a half\b", "1.5"),
+        (r"\b[Tt]wo and a half\b", "2.5"),
+        (r"\b[Tt]hree and a half\b", "3.5"),
+        (r"(?<=\d)(?=(?:atoms?|elements?|sites?)\b)", " "),
+        (r"(?<=\d)-(?=(?:atoms?|elements?|components?)\b)", " "),
     )
 )
 
@@ -110,6 +135,8 @@ def normalise(text: str) -> str:
     text = re.sub(r"\bw/(?=\s|$)", "with", text, flags=re.I)
     text = re.sub(r"\b(approx|ca|max|min|no|vs|at)\.(?=\s*[\d(#])", r"\1 ", text, flags=re.I)
     text = re.sub(r"\b(?:e\.g|i\.e)\.", " ", text).replace("ρ", "rho")
+    for pattern, plainly in _RESPELLED:
+        text = pattern.sub(plainly, text)
     out = []
     for letter in text:
         plain = unicodedata.normalize("NFKC", letter) if letter not in "µÅ±·" else letter
@@ -123,10 +150,15 @@ def phrases() -> Mapping[str, tuple[str, Any]]:
     found: dict[str, tuple[str, Any]] = dict.fromkeys(words.FILLER, ("filler", None))
     found |= {name: ("number", float(value)) for name, value in words.NUMBER_WORDS.items()}
     found |= {name: ("compare", op) for name, op in words.COMPARISONS.items() if name[0].isalpha()}
+    found |= {name: ("compare", op) for name, op in words.BARE_COMPARATIVES.items()}
     found |= {name: ("compare_after", op) for name, op in words.COMPARISONS_AFTER.items()}
     for name in ("at least", "at most", "minimum", "maximum", "min", "max"):
         found[name] = ("compare", words.COMPARISONS[name])
+    found |= dict.fromkeys(words.RELATIONS, ("relation", None))
+    found |= dict.fromkeys(words.PROCESSES, ("process", None))
+    found |= dict.fromkeys(words.OPTIONS, ("optional", None))
     found |= dict.fromkeys(words.NEGATIONS, ("neg", None))
+    found |= dict.fromkeys(words.NEGATIONS_AFTER, ("neg_after", None))
     found |= dict.fromkeys(words.OPENERS, ("open", None))
     found |= dict.fromkeys(words.CLOSERS, ("close", None))
     found |= dict.fromkeys(words.DOPING, ("doping", None))
@@ -146,6 +178,16 @@ def phrases() -> Mapping[str, tuple[str, Any]]:
 
 
 _NOUNS: Mapping[str, tuple[str, Any]] = {
+    **{
+        f"{count} {joint} {noun}": ("further", number)
+        for noun, plural in (("element", ""), ("elements", "s"))
+        for count, number in (("one", 1), ("a", 1), ("two", 2))
+        for joint in ("more", "other", "additional", "further")
+        if (number == 2) == bool(plural)
+    },
+    "another element": ("further", 1),
+    "a third element": ("further", 1),
+    "a fourth element": ("further", 1),
     "atoms": ("count", "atoms"),
     "atom": ("count", "atoms"),
     "sites": ("count", "atoms"),
@@ -212,9 +254,26 @@ _NOUNS: Mapping[str, tuple[str, Any]] = {
     "or equal to": ("filler", None),
 }
 
+_NO_TYPE = "this structure type is not known by name"
 _NOT_A_PROPERTY = "it is no property that crystals can be asked for"
 _KINDS_OF_STABLE = "only energy above hull is known of stability"
+_NO_CHARGE = "oxidation states are read from names such as iron(III) oxide only"
 _UNASKED: Mapping[str, str] = {
+    "oxidation state": _NO_CHARGE,
+    "oxidation states": _NO_CHARGE,
+    "valence state": _NO_CHARGE,
+    "p type": _NOT_A_PROPERTY,
+    "n type": _NOT_A_PROPERTY,
+    "high throughput": "it says nothing of a crystal",
+    "light emitting": _NOT_A_PROPERTY,
+    "light absorbing": _NOT_A_PROPERTY,
+    "light absorber": _NOT_A_PROPERTY,
+    "light harvesting": _NOT_A_PROPERTY,
+    "visible light": _NOT_A_PROPERTY,
+    "stable against": _KINDS_OF_STABLE,
+    "stable towards": _KINDS_OF_STABLE,
+    "stable at": _KINDS_OF_STABLE,
+    "stable to": _KINDS_OF_STABLE,
     **{
         f"{kind} stable": _KINDS_OF_STABLE
         for kind in (
@@ -283,19 +342,50 @@ def scan(text: str) -> list[Item]:
     items: list[Item] = []
     place = 0
     while place < len(text):
-        if text[place].isspace() or text[place] in "\"'`*_":
+        if text[place].isspace() or text[place] in "\"'`*_|":
             place += 1
             continue
-        item = _next(text, place, items)
+        item = _whole(text, _next(text, place, items))
         if item.kind != "skip":
             items.append(item)
         place = max(item.end, place + 1)
     return items
 
 
+#: Kinds that are read from whole words only.
+_WHOLE = ("element", "formula", "generic", "variable", "type", "group", "point_group", "number")
+_TAIL = re.compile(r"[^\W_]+")
+#: Charges behind a symbol: Mn4+, Na+, O2-.
+_CHARGED = re.compile(r"(?<![A-Za-z])[A-Z][a-z]?(?=\d?[+](?![\w])|\d-(?![\w]))")
+
+
+def _whole(text: str, item: Item) -> Item:
+    """The item, or an unknown word where only a part of a word was read: the Pb of MAPbI3."""
+    if item.kind not in _WHOLE or text[item.end - 1 : item.end] in "()[]":
+        return item
+    if item.kind == "element" and _CHARGED.match(text, item.start):
+        return item
+    tail = _TAIL.match(text, item.end)
+    if tail is None or (item.kind == "number" and _behind_number(text, item.end)):
+        return item
+    start = item.start
+    end = tail.end()
+    return Item("unknown", None, text[start:end], start, end)
+
+
+def _behind_number(text: str, at: int) -> bool:
+    """Whether a unit, or a formula, may be written at a number without a blank."""
+    if any(pattern.match(text, at) for pattern, _ in _UNITS):
+        return True
+    formula = _FORMULA.match(text, at)
+    return formula is not None and _formula_of(formula[0]) is not None and len(formula[0]) > 1
+
+
 def _next(text: str, at: int, before: list[Item]) -> Item:
     for reader in (
         _columns,
+        _ratio,
+        _charge,
         _group,
         _point_group,
         _signs,
@@ -308,10 +398,37 @@ def _next(text: str, at: int, before: list[Item]) -> Item:
         item = reader(text, at, before)
         if item is not None:
             return item
-    match = re.compile(r"[A-Za-zÀ-ÿ][A-Za-zÀ-ÿ0-9]*").match(text, at)
+    match = re.compile(r"[^\W\d_]\w*").match(text, at)
     if match is None:
-        return Item("skip", None, text[at], at, at + 1)
+        return Item("unknown", None, text[at], at, at + 1)
     return _misspelled(match[0], at) or Item("unknown", None, match[0], at, match.end())
+
+
+_RATIO = re.compile(r"\d+(?:\s?:\s?\d+)+(?![\w.])|\d+(?:-\d+){2,}(?![\w.])")
+
+
+def _ratio(text: str, at: int, before: list[Item]) -> Item | None:
+    """Numbers of atoms to each other: 1:2, 1-1-3."""
+    match = _RATIO.match(text, at) if _starts_word(text, at) else None
+    if match is None:
+        return None
+    parts = tuple(int(part) for part in re.findall(r"\d+", match[0]))
+    return Item("ratio", parts, match[0], at, match.end())
+
+
+def _charge(text: str, at: int, before: list[Item]) -> Item | None:
+    """An element written with its charge; or the charge itself, behind one."""
+    match = _CHARGED.match(text, at)
+    if match is not None and match[0] in chemistry.NUMBERS:
+        return Item("element", match[0], match[0], at, match.end())
+    behind = bool(before) and before[-1].end == at and before[-1].kind == "element"
+    mixed = re.compile(rf"\s?\({_COLUMN}(?:\s?[,/]\s?{_COLUMN})+\)").match(text, at)
+    if mixed is not None:
+        return Item("unasked", _NO_CHARGE, mixed[0], at, mixed.end())
+    charge = re.compile(r"\d?[+](?!\w)|\d-(?!\w)").match(text, at)
+    if charge is None or not (behind or re.match(r"\d[+]", charge[0])):
+        return None
+    return Item("unasked", _NO_CHARGE, charge[0], at, charge.end())
 
 
 _COLUMN = r"(?:I{1,3}|IV|VI{0,3})"
@@ -484,7 +601,9 @@ def _joined_elements(text: str, at: int) -> bool:
 
 def _role(text: str, at: int, before: list[Item]) -> Item | None:
     """A place holder, as in "A = Cs, B = Sn"; only where an "A" is one."""
-    held = re.search(r"\bA\s*(?:=|:|site|is\b|alkal|rare|lanth)", text)
+    held = re.search(
+        r"\bA\s*(?:=|:|site|is\b|alkal|rare|lanth)|\b(?:A\d?|[A-Z][a-z]\d?)B\d?X\d\b|\bX\s?(?:=|is)", text
+    )
     if not _starts_word(text, at) or held is None:
         return None
     match = re.compile(
@@ -499,9 +618,14 @@ def _symbols(text: str, at: int, before: list[Item]) -> Item | None:
     if not (_starts_word(text, at) or text[at - 1].isdigit()) or not text[at].isupper():
         if text[at] not in "([" or _FORMULA.match(text, at) is None:
             return None
+    role = re.compile(r"(?:Ln|RE|TM)(?![A-Za-z\d(])").match(text, at)
+    if role is not None:
+        return Item("family", _ROLES[role[0]], role[0], at, role.end())
     match = _FORMULA.match(text, at)
     if match is None:
         return _variable(text, at)
+    if re.fullmatch(r"[A-Z]{4,}", match[0]) or match[0] in _ACRONYMS:
+        return _phrase(text, at, before) or Item("unknown", None, match[0], at, match.end())
     typed = _typed_formula(text, at, match[0], before)
     if typed is not None:
         return typed
@@ -521,6 +645,8 @@ def _symbols(text: str, at: int, before: list[Item]) -> Item | None:
     code = words.type_codes().get(found.lower())
     if code is not None and re.fullmatch(r"A15|C1[45]b?|L1[02]|L21|D03|C1b", found):
         return Item("type", code, found, at, end)
+    if re.match(r"(?:MA|FA)(?:Pb|Sn|Ge)", found):
+        return Item("unknown", None, found, at, end)
     generic = re.fullmatch(r"(?:[ABMXR]|Ln|RE|[A-Z][a-z]?|\d+|[()])+", found)
     if generic is not None and re.search(r"A|X|M(?![a-z])|R(?![a-z])|Ln", found):
         anions = ("O", "F", "Cl", "N", "S", "H")
@@ -530,6 +656,8 @@ def _symbols(text: str, at: int, before: list[Item]) -> Item | None:
             if symbol in anions or (len(symbol) == 2 and symbol in chemistry.NUMBERS)
         ]
         return Item("generic", tuple(named), found, at, end)
+    if len(found) > 2 and re.search(r"[\d·]", found):
+        return Item("unknown", None, match[0], at, match.end())
     return None
 
 
@@ -550,21 +678,30 @@ def _typed_formula(text: str, at: int, found: str, before: list[Item]) -> Item |
             return Item("type", codes[found.lower()], found, at, end)
         return None
     if sure and _formula_of(found) is not None:
-        return Item("unasked", "this structure type is not known by name", found, at, end)
+        return Item("unasked", _NO_TYPE, found, at, end)
     return None
 
 
+#: Letters that chemists write for any element of a family.
+_ROLES: Mapping[str, str] = {"Ln": "lanthanide", "RE": "rare_earth", "TM": "transition_metal"}
+#: Capital letters that are no formula.
+_ACRONYMS = frozenset({"UV", "PV", "CV", "SOC", "PCB", "NIR", "VIS"})
 _MODULI: Mapping[str, str] = {"K": "bulk_modulus", "G": "shear_modulus"}
 #: What follows K or G where they are moduli.
 _COMPARED = re.compile(
-    r"\s*(?:>|<|=|~|of\s+\d|"
-    r"(?:above|below|over|under|at least|at most|between|exceeding)\s+\d)"
+    r"\s*(?:[><=~]|(?:of|is|about|around|roughly|approximately|near|ca|above|below|over|under|"
+    r"at least|at most|between|exceeding|larger than|greater than|higher than|more than|"
+    r"less than|lower than|smaller than)\b\s*(?=[\d~><=]|about|around|at least|at most|roughly))"
 )
+#: B is boron, unless so many pascals follow.
+_PASCALS = re.compile(r"\s*(?:[><=~]=?|of|is|about|above|below|over|under)\s*\d[\d.]*\s*GPa")
 
 
 def _one_symbol(text: str, at: int, found: str, before: list[Item]) -> Item | None:
     end = at + len(found)
     rest = text[end:]
+    if found == "B" and _PASCALS.match(rest):
+        return Item("property", "bulk_modulus", found, at, end)
     if found in _MODULI and _COMPARED.match(rest):
         return Item("property", _MODULI[found], found, at, end)
     if found == "A" or found not in chemistry.NUMBERS:
@@ -587,6 +724,8 @@ def _in_list(text: str, at: int, end: int, before: list[Item]) -> bool:
     word = text[at:end]
     left = text[:at].rstrip()
     after = text[end:]
+    if re.search(r"\b[ABMXR]\s*(?:=|:|\bis)$", left):
+        return True
     joints = r"(?:,|-|/|and|or|&|\+)"
     near_left = re.search(rf"(?:^|[\s,;(:-]){_SYMBOL_NEIGHBOURS}\s*{joints}\s*$", left + " ")
     near_right = re.match(rf"\s*(?:,|-|/|and\s|or\s|&)\s*{_SYMBOL_NEIGHBOURS}(?![a-z])", after)
@@ -666,6 +805,9 @@ def _phrase(text: str, at: int, before: list[Item]) -> Item | None:
                 kind, value = known[form]
                 if not _meant(text, said, kind, end):
                     continue
+                typed = re.compile(r"[\s-]*(?:type|structured?|prototype)\b").match(text, end)
+                if kind == "formula" and typed is not None:
+                    return Item("unasked", _NO_TYPE, text[at:end], at, end)
                 item = Item(kind, value, text[at:end], at, end)
                 return _with_charge(text, item) if kind == "element" else item
     return None
@@ -679,6 +821,11 @@ def _meant(text: str, said: str, kind: str, end: int) -> bool:
     """
     if kind == "compare_after" and said.startswith(("and ", "or ")):
         return re.match(r"\s*(?:about\s+|the\s+)?[\d.]", text[end:]) is None
+    if kind == "neg" and said.split()[-1] == "no":
+        bound = r"\s+(?:more|less|fewer|larger|smaller|greater|higher|lower|bigger|wider)\b"
+        return re.match(bound, text[end:]) is None
+    if kind == "compare" and said in words.BARE_COMPARATIVES:
+        return re.match(r"\s*(?:than\s+)?[\d.]", text[end:]) is not None
     if kind == "type" and " " in said and said.split()[-1] in words.anions():
         return re.match(r"[\s-]*(?:type|structure|prototype|lattice)", text[end:]) is not None
     return True

@@ -349,6 +349,20 @@ LOOSE: Mapping[str, tuple[str, float | None, float | None, int]] = {
     "low gap": ("band_gap", 0.1, 1.0, 1),
     "low bandgap": ("band_gap", 0.1, 1.0, 1),
     "low band gap": ("band_gap", 0.1, 1.0, 1),
+    **dict.fromkeys(
+        (
+            "no gap",
+            "no band gap",
+            "no bandgap",
+            "without gap",
+            "without a gap",
+            "without band gap",
+            "without a band gap",
+            "vanishing gap",
+            "vanishing band gap",
+        ),
+        ("band_gap", None, 0.0, 1),
+    ),
     "gapless": ("band_gap", None, 0.0, 1),
     "zero gap": ("band_gap", None, 0.0, 1),
     "zero band gap": ("band_gap", None, 0.0, 1),
@@ -451,6 +465,8 @@ PROPERTY_NAMES: Mapping[str, str] = {
     **{f"{name} per atom": prop for name, prop in _PROPERTY_NAMES.items() if "energ" in name},
 }
 
+_LARGER = ("larger", "greater", "higher", "bigger", "wider", "more")
+_SMALLER = ("smaller", "lower", "fewer", "narrower")
 #: Comparisons: ">", "<", ">=", "<=", "=" (a value), "~" (about).
 COMPARISONS: Mapping[str, str] = {
     ">": ">",
@@ -526,6 +542,55 @@ COMPARISONS: Mapping[str, str] = {
     "less than or equal to": "<=",
     "does not exceed": "<=",
     "not to exceed": "<=",
+    "surpassing": ">",
+    "surpasses": ">",
+    "surpass": ">",
+    "stiffer than": ">",
+    "denser than": ">",
+    "heavier than": ">",
+    "stronger than": ">",
+    "not lower than": ">=",
+    "no lower than": ">=",
+    "no smaller than": ">=",
+    "not smaller than": ">=",
+    "minimum is": ">=",
+    "minimal": ">=",
+    "minimally": ">=",
+    "at the least": ">=",
+    "at a minimum": ">=",
+    "at minimum": ">=",
+    "lower limit": ">=",
+    "upper limit": "<=",
+    "no higher than": "<=",
+    "not higher than": "<=",
+    "not larger than": "<=",
+    "not greater than": "<=",
+    "no bigger than": "<=",
+    "not bigger than": "<=",
+    "maximal": "<=",
+    "maximally": "<=",
+    "at the most": "<=",
+    "at a maximum": "<=",
+    "at maximum": "<=",
+    "capped at": "<=",
+    "limited to": "<=",
+    "up to and including": "<=",
+    "beneath": "<",
+    "shorter than": "<",
+    "somewhere around": "=",
+    "somewhere near": "=",
+    "in the vicinity of": "=",
+    "in the neighbourhood of": "=",
+    "in the neighborhood of": "=",
+    "in the order of": "=",
+    "on the order of": "=",
+    **{f"{word} {joint}": ">" for word in _LARGER for joint in ("as", "then")},
+    **{f"{word} {joint}": "<" for word in _SMALLER for joint in ("as", "then")},
+}
+#: Comparatives without "than", read only right before a number.
+BARE_COMPARATIVES: Mapping[str, str] = {
+    **dict.fromkeys(_LARGER, ">"),
+    **dict.fromkeys(_SMALLER, "<"),
 }
 #: Comparisons that follow their number.
 COMPARISONS_AFTER: Mapping[str, str] = {
@@ -577,9 +642,13 @@ NUMBER_WORDS: Mapping[str, float] = {
     "twelve": 12,
     "dozen": 12,
     "a dozen": 12,
+    "fourteen": 14,
     "fifteen": 15,
     "sixteen": 16,
+    "eighteen": 18,
     "twenty": 20,
+    "twenty four": 24,
+    "twenty five": 25,
     "thirty": 30,
     "forty": 40,
     "fifty": 50,
@@ -639,6 +708,193 @@ NEGATIONS = (
     "skip",
     "omit",
     "omitting",
+    "not want",
+    "don't want",
+    "do not want",
+    "must not have",
+    "should not have",
+    "may not contain",
+    "cannot contain",
+    "can't contain",
+    "must not include",
+    "should not include",
+    "no trace of",
+    "no traces of",
+    "absence of",
+    "in the absence of",
+    "with the exception of",
+    "exception of",
+    "excepting",
+    "apart from",
+    "aside from",
+    "not any",
+    "not made of",
+    "never",
+    "nothing containing",
+    "nothing with",
+    "remove",
+    "removing",
+    "reject",
+    "rejecting",
+    "stay away from",
+    "steer clear of",
+    "eliminate",
+    "eliminating",
+    "excl",
+    "sans",
+    "void of",
+    "not having",
+    "have no",
+    "has no",
+    "having no",
+    "contain no",
+    "contains no",
+    "containing no",
+    "contain neither",
+    "contains neither",
+    "containing neither",
+    "with no",
+    "in place of",
+    "forbid",
+    "forget",
+)
+#: What ends an exclusion: mercury must be avoided.
+NEGATIONS_AFTER = (
+    "be avoided",
+    "avoided",
+    "be excluded",
+    "excluded",
+    "be absent",
+    "absent",
+    "be omitted",
+    "omitted",
+    "be left out",
+    "left out",
+    "forbidden",
+    "prohibited",
+    "banned",
+    "unwanted",
+    "undesired",
+    "undesirable",
+    "not wanted",
+    "not allowed",
+    "not permitted",
+    "not acceptable",
+    "not desired",
+    "not ok",
+    "not present",
+    "unacceptable",
+    "off limits",
+)
+#: Before these a crystal is named that is not asked for, but one to compare with.
+RELATIONS = (
+    "similar to",
+    "similar as",
+    "analogous to",
+    "alternative to",
+    "alternatives to",
+    "alternative for",
+    "alternatives for",
+    "replacement for",
+    "replacements for",
+    "replacement of",
+    "substitute for",
+    "substitutes for",
+    "analogue of",
+    "analogues of",
+    "analog of",
+    "analogs of",
+    "analogue to",
+    "analog to",
+    "comparable to",
+    "comparable with",
+    "compared to",
+    "compared with",
+    "in comparison to",
+    "in comparison with",
+    "resembling",
+    "resemble",
+    "resembles",
+    "reminiscent of",
+    "inspired by",
+    "derived from",
+    "derivative of",
+    "derivatives of",
+    "same as",
+    "than",
+    "then that of",
+    "than that of",
+    "versus",
+    "vs",
+    "unlike",
+    "competitor of",
+    "relative of",
+    "relatives of",
+    "related to",
+    "cousin of",
+    "lattice matched to",
+    "matched to",
+    "matching to",
+    "matches",
+    "grown on",
+    "deposited on",
+    "growth on",
+    "substrate for",
+    "coating for",
+    "coating on",
+    "coating of",
+    "buffer layer for",
+    "contact for",
+    "contact with",
+    "against",
+    "compatible with",
+    "reacts with",
+    "react with",
+    "reaction with",
+    "reactive with",
+    "precursor for",
+    "precursor of",
+    "precursor to",
+    "decomposes to",
+    "decomposes into",
+    "decompose into",
+    "adsorbed on",
+    "supported on",
+    "not necessarily",
+    "not only",
+    "not just",
+    "need not",
+    "besides",
+    "isoelectronic with",
+    "isoelectronic to",
+)
+#: Before these stands a species that a crystal works on, not one that it is made of.
+PROCESSES = _split(
+    "evolution reduction splitting capture adsorption absorption sensing sensor sensors detection "
+    "detector detectors separation release fixation production sequestration removal atmosphere "
+    "environment vacancy vacancies permeation oxidation"
+)
+#: Before these stands what may be there.
+OPTIONS = (
+    "may contain",
+    "may include",
+    "may also contain",
+    "may have",
+    "might contain",
+    "might include",
+    "can contain",
+    "can include",
+    "can also contain",
+    "could contain",
+    "could include",
+    "optionally",
+    "possibly with",
+    "possibly also",
+    "perhaps with",
+    "maybe with",
+    "preferably with",
+    "ideally with",
+    "is allowed to contain",
 )
 #: Words after which other elements than the named ones are welcome.
 OPENERS = (
@@ -678,15 +934,15 @@ FILLER = frozenset(
     form forms polymorph polymorphs candidate candidates sample samples entry entries list set
     lattice symmetry space group ion ions cation cations anion anions atomic per using use used
     consisting consist consists comprised composed comprising constituent constituents
-    then than but also both either so such very really rather quite just preferably ideally possibly
-    maybe perhaps if possible should-be thanks thank hello hi dear high throughput value values
+    then but also both either so such very really rather quite just preferably ideally possibly
+    maybe perhaps if possible thanks thank hello hi dear value values
     having range between about energy number numbers count based equal equals system's into
-    least not yet still least-squares again same different various kindof sort sorts
+    yet still again various kindof sort sorts
     adopting adopt adopts crystallizing crystallising crystallizes crystallises crystallized
     crystallised crystallize crystallise exhibiting exhibit exhibits show shows showing possessing
     present known i'd i'm i'll we'd id im whats what's here following option options example
     eg e.g ie i.e etc via up out over under too only whose interested bulk containing contains
-    contain include including includes respectively total exactly together alloy alloys
+    contain include including includes respectively exactly together alloy alloys
     intermetallic intermetallics salt salts mineral minerals ceramic ceramics something anything
     lies lie lying ranging ranges range somewhere nothing everything
     together family okay ok suitable good interesting nice them pure simple common
@@ -705,6 +961,7 @@ def anions() -> Mapping[str, tuple[tuple[str, ...], int]]:
         found[f"{stem}ide"] = ((symbol,), 0)
         for prefix, number in NUMERALS.items():
             found[f"{prefix}{stem}ide"] = ((symbol,), number)
+            found[f"{prefix} {stem}ide"] = ((symbol,), number)
         for prefix in _OXY:
             extra = _OXY_ELEMENTS[prefix]
             if symbol not in extra:
