@@ -29,7 +29,8 @@ class Chemistry:
         elements: symbols that every crystal holds.
         one_of: sets of which every crystal holds one each.
         exclude: symbols that no crystal holds.
-        arity: number of different elements, where it is named.
+        arity: number of different elements, where it is named, and
+        most: the largest one, for "ternary or quaternary".
         others: whether other elements than the named ones may be there.
         understood: words and meaning.
         ignored: words and reason.
@@ -41,6 +42,7 @@ class Chemistry:
     one_of: list[tuple[str, ...]] = field(default_factory=list)
     exclude: list[str] = field(default_factory=list)
     arity: int | None = None
+    most: int | None = None
     others: bool = False
     understood: list[tuple[str, str]] = field(default_factory=list)
     ignored: list[tuple[str, str]] = field(default_factory=list)
@@ -76,9 +78,10 @@ class Chemistry:
             found["exclude"] = tuple(dict.fromkeys(self.exclude))
         named = len(dict.fromkeys(self.elements)) + len(one_of)
         if self.arity is not None:
-            found["num_elements"] = (self.arity, self.arity)
-            if named > self.arity:
-                self.contradictory.append(f"{named} elements named, {self.arity} asked for")
+            most = self.most or self.arity
+            found["num_elements"] = (self.arity, most)
+            if named > most:
+                self.contradictory.append(f"{named} elements named, {most} asked for")
         elif named and not self.formula and self.others:
             least = max(2, named)
             found["num_elements"] = (least, max(_MOST, least + 1))
@@ -265,10 +268,13 @@ class ChemistryReader:
             place = joint - 1
         return listed[::-1]
 
+    def _is(self, i: int) -> bool:
+        return self._kind(i) == "compare" and self.items[i].text.lower() == "is"
+
     def _before_all(self, i: int) -> list[int]:
         """The list that ends before "must be avoided"."""
         place = i - 1
-        while self._kind(place) in ("filler", "dash"):
+        while self._kind(place) in ("filler", "dash") or self._is(place):
             place -= 1
         listed: list[int] = []
         while self._chemical(place):
@@ -320,6 +326,10 @@ class ChemistryReader:
                 self.taken.add(i)
                 named.append(int(item.value))
                 self.found.understood.append((item.text, f"{item.value} elements"))
+        either = any(item.kind == "or" for item in self.items) and len(named) == 2
+        if either and abs(named[0] - named[1]) == 1:
+            self.found.arity, self.found.most = min(named), max(named)
+            return
         if len(set(named)) > 1:
             self.found.contradictory.append(f"{' and '.join(map(str, named))} elements")
         if named:
@@ -362,7 +372,7 @@ class ChemistryReader:
             if item.kind != "formula" or not self._free(i):
                 continue
             atoms = _atoms(item)
-            if len(atoms) == 1:
+            if len(atoms) == 1 and (sum(self._chemical(j) for j in range(len(self.items))) > 1):
                 continue
             self.taken.add(i)
             named.append((item.text, str(item.value)))
@@ -423,10 +433,10 @@ class ChemistryReader:
     def choices(self) -> None:
         """Lists joined by "or": one of them in each crystal."""
         for i, item in enumerate(self.items):
-            if item.kind not in ("or", "slash") or not self._free(i):
+            if not (item.kind in ("or", "slash") or self._plurals(i)) or not self._free(i):
                 continue
             left, right = i - 1, i + 1
-            while self._kind(left) in ("comma", "filler"):
+            while self._kind(left) in ("comma", "filler", "open", "dash"):
                 left -= 1
             while self._kind(right) in ("filler",):
                 right += 1
@@ -437,6 +447,15 @@ class ChemistryReader:
                 members.insert(0, members[0] - 2)
             members.append(right)
             self._choose(members, i)
+
+    def _plurals(self, i: int) -> bool:
+        """Whether "and" joins two kinds of crystals: chlorides and bromides of thallium."""
+        return self.items[i].kind == "and" and all(
+            self._kind(j) == "anion"
+            and self.items[j].text.lower().endswith("s")
+            and len(self.items[j].value[0]) == 1
+            for j in (i - 1, i + 1)
+        )
 
     def _choose(self, members: Sequence[int], sign: int) -> None:
         sets = [_content(self.items[m]) for m in members]
@@ -479,6 +498,8 @@ class ChemistryReader:
             parts = list(dict.fromkeys(self.found.elements))
             parts += [f"one of {'/'.join(choice)}" for choice in self.found.one_of]
             more = " and others" if self.found.others else ""
+            if not more and self.found.arity is None and len(parts) > 1:
+                more = " and nothing else"
             self.found.understood.append((" ".join(texts) or "elements", ", ".join(parts) + more))
 
     def _want(self, item: Item) -> None:
@@ -530,6 +551,18 @@ class ChemistryReader:
             # ABO3 with A = Ba: B is left open.
             letters = any(item.kind == "generic" for item in self.items)
             self.found.others = openers or lone or letters or not self._cations
+            self.found.others |= named == 2 and self._beside()
+
+
+    def _beside(self) -> bool:
+        """Whether one element is named beside a kind of crystals: oxides with rhenium."""
+        return any(
+            item.kind in ("anion", "family")
+            and item.text.lower().endswith("s")
+            and self.items[i + 1].text.lower() in ("with", "containing", "having")
+            and self.items[i + 2].kind == "element"
+            for i, item in enumerate(self.items[:-2])
+        )
 
 
 def _symbol(item: Item) -> str:

@@ -284,6 +284,8 @@ def _range(items: Sequence[Item], said: _Said, low: float, upper: int, operator:
     if first_unit is not None and said.unit != first_unit:
         # 500 meV to 2 eV: both in the second unit.
         said.low = low * _ratio(first_unit, said.unit)
+    if said.high < said.low < 0 and operator == "=":
+        said.low, said.high = said.high, said.low
 
 
 def _ratio(unit: str, other: str | None) -> float:
@@ -383,12 +385,13 @@ def _on_the_left(items: Sequence[Item], said: _Said, used: set[int], taken: set[
 def _on_the_right(
     items: Sequence[Item], said: _Said, used: set[int], taken: set[int]
 ) -> str | None:
-    right = _skip(items, said.end, ("filler", "dash", "between", "compare"), most=3)
+    kinds = ("filler", "dash", "between", "compare", "unasked")
+    right = _skip(items, said.end, kinds, most=3)
     if right >= len(items) or items[right].kind != "property" or right in taken:
         return None
     if _claimed(items, right):
         return None
-    used |= set(range(said.end, right + 1))
+    used |= {i for i in range(said.end, right + 1) if items[i].kind != "unasked"}
     return str(items[right].value)
 
 

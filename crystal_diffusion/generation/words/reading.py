@@ -258,6 +258,8 @@ class _Reader:
 
     def _likened(self, index: int) -> bool:
         after = [item.kind for item in self.items[index + 1 : index + 3] if item.kind != "dash"]
+        if index > 1 and self.items[index - 2].text.lower().startswith("crystalli"):
+            return False
         if after[:1] == ["derived"]:
             return True
         return (
@@ -367,6 +369,8 @@ class _Reader:
                 self._ignore(item.text, "what is not wanted of it has no range", i)
             elif word == "metal" and nearest in ("anion", "family", "element", "oxy_family"):
                 self.taken.add(i)  # a metal oxide, the metals Cu and Zn: no wish for a gap of zero
+            elif word == "metal" and i and self.items[i - 1].kind == "element":
+                self.taken.add(i)  # lithium metal
             elif self._negated(i) and word in opposite:
                 name, low, high, weight = LOOSE[opposite[word]]
                 found.append((f"not {item.text}", name, low, high, weight))

@@ -50,12 +50,24 @@ def read_relations(items: Sequence[Item], taken: set[int]) -> list[tuple[str, st
             hyphen = i > 1 and items[i - 1].kind == "dash" and items[i - 1].end == item.start
             if hyphen and items[i - 2].kind in _NAMED:
                 ignore([i - 2, i], _LIKENESS)
+        elif item.kind in _NAMED and _remarked(items, i):
+            ignore([i, i + 2], "a remark, not a wish")
         elif item.kind == "number" and _several_of(items, i):
             listed = _object(items, i + 2, commas=True)
             if item.value > 1 and len(listed) > 1:
                 first = i - 1 if i and items[i - 1].kind in ("compare", "filler") else i
                 ignore([first, i, *listed], "several of a list cannot be asked for")
     return found
+
+
+def _remarked(items: Sequence[Item], i: int) -> bool:
+    """Whether something is told of a crystal: GaN is boring."""
+    behind = items[i + 1 : i + 3]
+    return (
+        len(behind) == 2
+        and behind[0].text.lower() in ("is", "are", "was", "were")
+        and behind[1].kind == "unknown"
+    )
 
 
 def _several_of(items: Sequence[Item], i: int) -> bool:
@@ -76,7 +88,8 @@ def _skip(items: Sequence[Item], place: int, kinds: Sequence[str], most: int) ->
 
 def _object(items: Sequence[Item], place: int, commas: bool = False) -> list[int]:
     """Items of the names from ``place`` on, in a list joined by commas, "and" or "or"."""
-    place = _skip(items, place, ("filler", "like"), most=3)
+    while place < len(items) and (items[place].kind == "filler" or items[place].text == "of"):
+        place += 1
     listed: list[int] = []
     while place < len(items):
         kind = items[place].kind

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -98,6 +98,7 @@ _UNITS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(?:Å|[aåÅ]ngstr[oö]ms?|nm|pm|µm)", "length"),
         (r"(?:(?:mol|at|wt|vol)(?:omic)?[\s.-]*%|%|percent|per\s?cent)", "other"),
         (r"(?:m?S/cm|m?S\s?cm\^?-1|mAh(?:/|\s)g(?:\^?-1)?|Wh/kg|W\s?/?\(?m\^?(?:-1)?[\s·]?K\^?(?:-1)?\)?)", "other"),
+        (r"(?:J/m\^?2|J\s?m\^?-2|m?bar|[ak]?tm|k?Pa|[Tt]orr|Ohm|Ω\s?cm)", "other"),
         (r"(?:[µm]?C/cm\^?2|pC/N|pm/V|cm\^?2/\(?V\s?s?\)?|ppm|hours?|minutes?|days?|years?)", "other"),
         (r"(?:°\s?C|deg(?:rees)?\s?C?|K(?:elvin)?|m?V(?:olts?)?|T(?:esla)?|Oe|[€$]/?(?:kg)?)", "other"),
     )
@@ -109,6 +110,7 @@ _RESPELLED: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), plainly)
     for pattern, plainly in (
         (r"(?:Δ|d|delta[ _-]?)[HEG]_?(?:f|form)\b\.?", "formation energy"),
+        (r"\b(L1|L2|D0|C1)_([0123b])\b", r"\1\2"),
         (r"Δ\s?E_?(?:hull)\b", "energy above hull"),
         (r"(?<![\d,.])(\d{1,3}),(\d{3})(?![\d,])", r"\1\2"),
         # A comma for a point, as in many languages, before a unit.
@@ -131,7 +133,7 @@ def normalise(text: str) -> str:
     text = re.sub(r"(\d)[\u0305\u0304]", r"-\1", text)
     text = text.translate(_SIGNS).replace("≤", "<=").replace("≥", ">=").replace("⩽", "<=")
     text = text.replace("⩾", ">=").replace("+/-", "±").replace("+-", "±").replace("=<", "<=")
-    text = re.sub(r"\bw/o\b\.?", "without", text, flags=re.I)
+    text = re.sub(r"\bw/o(?:ut)?\b\.?", "without", text, flags=re.I)
     text = re.sub(r"\bw/(?=\s|$)", "with", text, flags=re.I)
     text = re.sub(r"\b(approx|ca|max|min|no|vs|at)\.(?=\s*[\d(#])", r"\1 ", text, flags=re.I)
     text = re.sub(r"\b(?:e\.g|i\.e)\.", " ", text).replace("ρ", "rho")
@@ -262,14 +264,28 @@ _UNASKED: Mapping[str, str] = {
     "oxidation state": _NO_CHARGE,
     "oxidation states": _NO_CHARGE,
     "valence state": _NO_CHARGE,
+    "as possible": "no extreme can be asked for; give a number",
+    "two dimensional": _NOT_A_PROPERTY,
+    "one dimensional": _NOT_A_PROPERTY,
+    "three dimensional": _NOT_A_PROPERTY,
     "p type": _NOT_A_PROPERTY,
     "n type": _NOT_A_PROPERTY,
     "high throughput": "it says nothing of a crystal",
-    "light emitting": _NOT_A_PROPERTY,
-    "light absorbing": _NOT_A_PROPERTY,
-    "light absorber": _NOT_A_PROPERTY,
-    "light harvesting": _NOT_A_PROPERTY,
-    "visible light": _NOT_A_PROPERTY,
+    **{
+        f"light {use}": _NOT_A_PROPERTY
+        for use in "emitting emitter emission absorbing absorber absorption harvesting".split()
+        + "sensitive scattering source sources trapping driven responsive".split()
+    },
+    **{
+        f"{colour} light": _NOT_A_PROPERTY
+        for colour in "visible uv blue red green white infrared under solar polarized".split()
+    },
+    "heavy fermion": _NOT_A_PROPERTY,
+    "heavy duty": _NOT_A_PROPERTY,
+    "metal electrode": _NOT_A_PROPERTY,
+    "metal contact": _NOT_A_PROPERTY,
+    "metal support": _NOT_A_PROPERTY,
+    "metal substrate": _NOT_A_PROPERTY,
     "stable against": _KINDS_OF_STABLE,
     "stable towards": _KINDS_OF_STABLE,
     "stable at": _KINDS_OF_STABLE,
@@ -309,6 +325,9 @@ _UNASKED: Mapping[str, str] = {
     "free standing": _NOT_A_PROPERTY,
     "defect free": _NOT_A_PROPERTY,
     "gold standard": _NOT_A_PROPERTY,
+    "lead me": _NOT_A_PROPERTY,
+    "lead us": _NOT_A_PROPERTY,
+    "leading": _NOT_A_PROPERTY,
     "lead to": _NOT_A_PROPERTY,
     "leads to": _NOT_A_PROPERTY,
     "energy density": _NOT_A_PROPERTY,
@@ -349,7 +368,27 @@ def scan(text: str) -> list[Item]:
         if item.kind != "skip":
             items.append(item)
         place = max(item.end, place + 1)
-    return items
+    return _turned(items)
+
+
+#: A bound and what it is when it is denied: not more than.
+_DENIED = {">": "<=", "<": ">=", ">=": "<", "<=": ">"}
+
+
+def _turned(items: Sequence[Item]) -> list[Item]:
+    """The items, denied bounds turned round: "must not be larger than" is "at most"."""
+    turned: list[Item] = []
+    for item in items:
+        bound = _DENIED.get(str(item.value)) if item.kind == "compare" else None
+        back = len(turned) - 1
+        while back >= 0 and turned[back].text.lower() in ("be", "go", "lie", "fall", "is", "rise"):
+            back -= 1
+        if bound is None or back < 0 or turned[back].kind != "neg" or item.text in "<>=":
+            turned.append(item)
+            continue
+        words = " ".join(it.text for it in [*turned[back:], item])
+        turned[back:] = [Item("compare", bound, words, turned[back].start, item.end)]
+    return turned
 
 
 #: Kinds that are read from whole words only.
@@ -511,6 +550,17 @@ def _group_number(name: str) -> int | None:
     return None
 
 
+#: Symbols of Schoenflies to those of Hermann and Mauguin.
+_SCHOENFLIES: Mapping[str, str] = dict(
+    pair.split("=")
+    for pair in (
+        "c1=1 ci=-1 c2=2 cs=m c2h=2/m d2=222 c2v=mm2 d2h=mmm c4=4 s4=-4 c4h=4/m d4=422 c4v=4mm "
+        "d2d=-42m d4h=4/mmm c3=3 c3i=-3 s6=-3 d3=32 c3v=3m d3d=-3m c6=6 c3h=-6 c6h=6/m d6=622 "
+        "c6v=6mm d3h=-6m2 d6h=6/mmm t=23 th=m-3 o=432 td=-43m oh=m-3m"
+    ).split()
+)
+
+
 def _point_group(text: str, at: int, before: list[Item]) -> Item | None:
     if not _starts_word(text, at):
         return None
@@ -523,6 +573,7 @@ def _point_group(text: str, at: int, before: list[Item]) -> Item | None:
     from crystal_diffusion.symmetry.groups import groups_of
 
     name = chunk[0].rstrip("-")
+    name = _SCHOENFLIES.get(name.lower(), name)
     try:
         groups_of(point_group=name)
     except InputError:
@@ -599,18 +650,29 @@ def _joined_elements(text: str, at: int) -> bool:
     return re.match(r"[A-Z]\s*[-,]\s*[A-Z][a-z]?\b", text[at:]) is not None
 
 
+#: What makes letters place holders: A = Cs, ABX3, CsBX3.
+_HELD = re.compile(
+    r"\bA\s*(?:=|:|site|is\b|alkal|rare|lanth)|\bX\s?(?:=|is)"
+    r"|\b(?:A\d?|[A-Z][a-z]\d?)B\d?X\d\b|\bA\d?B\d?[A-Z]\d?\b"
+)
+
+
 def _role(text: str, at: int, before: list[Item]) -> Item | None:
     """A place holder, as in "A = Cs, B = Sn"; only where an "A" is one."""
-    held = re.search(
-        r"\bA\s*(?:=|:|site|is\b|alkal|rare|lanth)|\b(?:A\d?|[A-Z][a-z]\d?)B\d?X\d\b|\bX\s?(?:=|is)", text
-    )
+    held = _HELD.search(text)
     if not _starts_word(text, at) or held is None:
         return None
     match = re.compile(
         r"[ABMXR](?:[\s-]?sites?)?\s*"
         r"(?:=|:|is\b|(?=alkal|rare|lanth|transition|halog|chalc|pnict|oxygen|metal))\s*"
     ).match(text, at)
-    return None if match is None else Item("skip", None, match[0], at, match.end())
+    if match is not None:
+        return Item("skip", None, match[0], at, match.end())
+    alone = re.compile(r"[ABMXR](?![\w-])").match(text, at)
+    generic = re.search(r"\bA\d?B\d?[A-Z]\d?\b", text)
+    if alone is None or generic is None:
+        return None
+    return Item("unknown", None, alone[0], at, alone.end())
 
 
 def _symbols(text: str, at: int, before: list[Item]) -> Item | None:
@@ -624,8 +686,11 @@ def _symbols(text: str, at: int, before: list[Item]) -> Item | None:
     match = _FORMULA.match(text, at)
     if match is None:
         return _variable(text, at)
-    if re.fullmatch(r"[A-Z]{4,}", match[0]) or match[0] in _ACRONYMS:
+    if re.fullmatch(_NO_FORMULA, match[0]):
         return _phrase(text, at, before) or Item("unknown", None, match[0], at, match.end())
+    fraction = re.compile(r"[\w.()/]*\d/\d[\w.()/]*").match(text, at)
+    if fraction is not None and fraction.end() > match.end():
+        return Item("unknown", None, fraction[0], at, fraction.end())
     typed = _typed_formula(text, at, match[0], before)
     if typed is not None:
         return typed
@@ -639,6 +704,12 @@ def _symbols(text: str, at: int, before: list[Item]) -> Item | None:
     end = at + len(found)
     if text[end : end + 1] in ("x", "δ", "y") or re.match(r"-[xyδ0-9]", text[end:]):
         return _variable(text, at)
+    # B2 NiAl: a symbol of Strukturbericht before a formula.
+    led = re.fullmatch(r"A[1-4]|B[1-4]|C[14]", found) and re.match(
+        r"\s+(?:[A-Z][a-z]?\d*[A-Z]|structure|phase|ordered)", text[end:]
+    )
+    if led and found.lower() in words.type_codes():
+        return Item("type", words.type_codes()[found.lower()], found, at, end)
     if found != "C15" and _formula_of(found) is not None and re.search("[A-Z]", found):
         roman = _ROMAN.match(text, end)
         return Item("formula", found, found, at, roman.end() if roman else end)
@@ -661,12 +732,26 @@ def _symbols(text: str, at: int, before: list[Item]) -> Item | None:
     return None
 
 
+#: Before a formula these ask for its structure type.
+_SAME_STRUCTURE = re.compile(
+    r"(?:(?:isostructural|isotypic|isomorphous)\s+(?:with|to)|crystalli[sz]\w*\s+(?:like|as)|"
+    r"(?:same|the)\s+structure\s+(?:as|of|like))\s*$",
+    re.I,
+)
+
+
 def _typed_formula(text: str, at: int, found: str, before: list[Item]) -> Item | None:
     """A type compound before "type", or before "structure" where other elements are named."""
     end = at + len(found)
     after = re.compile(
         r"[\s-]*(type|prototype|structure[\s-]+type|structured?|lattice)\b", re.I
     ).match(text, end)
+    same = _SAME_STRUCTURE.search(text[:at])
+    if same is not None and len(found) > 2 and _formula_of(found) is not None:
+        code = words.type_codes().get(found.lower())
+        if code is not None:
+            return Item("type", code, found, at, end)
+        return Item("unasked", _NO_TYPE, found, at, end)
     if after is None or len(found) < 3:
         return None
     sure = after[1].lower() not in ("structure", "lattice")
@@ -685,7 +770,9 @@ def _typed_formula(text: str, at: int, found: str, before: list[Item]) -> Item |
 #: Letters that chemists write for any element of a family.
 _ROLES: Mapping[str, str] = {"Ln": "lanthanide", "RE": "rare_earth", "TM": "transition_metal"}
 #: Capital letters that are no formula.
-_ACRONYMS = frozenset({"UV", "PV", "CV", "SOC", "PCB", "NIR", "VIS"})
+_NO_FORMULA = re.compile(
+    r"[A-Z]{4,}|[A-Z]{3,}\d{2,}|UV|PV|CV|SOC|PCB|NIR|VIS|II|III|IV|VI|VII|VIII"
+)
 _MODULI: Mapping[str, str] = {"K": "bulk_modulus", "G": "shear_modulus"}
 #: What follows K or G where they are moduli.
 _COMPARED = re.compile(
@@ -724,7 +811,7 @@ def _in_list(text: str, at: int, end: int, before: list[Item]) -> bool:
     word = text[at:end]
     left = text[:at].rstrip()
     after = text[end:]
-    if re.search(r"\b[ABMXR]\s*(?:=|:|\bis)$", left):
+    if re.search(r"\b[ABMXR]\s*(?:=|:|\bis)$", left) or re.match(r"\s?-?\s?free\b", after):
         return True
     joints = r"(?:,|-|/|and|or|&|\+)"
     near_left = re.search(rf"(?:^|[\s,;(:-]){_SYMBOL_NEIGHBOURS}\s*{joints}\s*$", left + " ")
@@ -870,7 +957,7 @@ def _misspelled(word: str, at: int) -> Item | None:
     """The one word of the vocabulary that a misspelled one is near to."""
     lower = word.lower()
     # Names of elements and compounds are capitalised at most at their first letter.
-    if len(lower) < 4 or not lower.isalpha() or word[1:] != lower[1:]:
+    if lower in words.SPELLED_WELL or len(lower) < 4 or not lower.isalpha() or word[1:] != lower[1:]:
         return None
     bound = 1 if len(lower) < 9 else 2
     best: dict[Any, tuple[int, str]] = {}

@@ -391,6 +391,10 @@ LOOSE: Mapping[str, tuple[str, float | None, float | None, int]] = {
     "ferromagnet": ("magnetization", 0.01, None, 0),
     "ferrimagnetic": ("magnetization", 0.01, None, 0),
     "ferrimagnet": ("magnetization", 0.01, None, 0),
+    "zero magnetization": ("magnetization", None, 0.001, 1),
+    "zero magnetisation": ("magnetization", None, 0.001, 1),
+    "no magnetization": ("magnetization", None, 0.001, 1),
+    "no magnetisation": ("magnetization", None, 0.001, 1),
     "nonmagnetic": ("magnetization", None, 0.001, 1),
     "non magnetic": ("magnetization", None, 0.001, 1),
     "diamagnetic": ("magnetization", None, 0.001, 1),
@@ -708,6 +712,15 @@ NEGATIONS = (
     "skip",
     "omit",
     "omitting",
+    "shouldn't",
+    "mustn't",
+    "isn't",
+    "aren't",
+    "can't",
+    "cannot",
+    "won't",
+    "doesn't",
+    "don't",
     "not want",
     "don't want",
     "do not want",
@@ -912,11 +925,32 @@ OPENERS = (
     "bearing",
     "compounds with at least",
     "at least one",
+    "among others",
+    "among other elements",
+    "and others",
+    "and other elements",
+    "plus others",
+    "plus other elements",
+    "other elements allowed",
+    "other elements are allowed",
+    "other elements welcome",
+    "other elements are welcome",
+    "other elements possible",
+    "others allowed",
+    "others are allowed",
 )
 #: Words after which there are no other elements.
 CLOSERS = ("only", "nothing else", "no other element", "no others", "exclusively", "solely", "just")
 #: Dopants and the like: a request has no place for small amounts.
 DOPING = ("doped", "doped with", "filled with", "substituted with", "alloyed with", "codoped with")
+
+#: Words that are near to one of the vocabulary and are no misspelling of it.
+SPELLED_WELL = frozenset(
+    _split("""
+    indices solver solvers radius inside indicates indicate stuff leaves stale aside elementary lives
+    validates staff abide chromatic magnetism quartiles quart sulfoxide stables densify
+    """)
+)
 
 #: Everyday words that carry no wish.
 FILLER = frozenset(
