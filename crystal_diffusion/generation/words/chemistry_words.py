@@ -541,8 +541,7 @@ class ChemistryReader:
         named = len(set(self.found.elements)) + len(self.found.one_of)
         lone = named == 1 and (compound or not self._cations)
         openers = any(
-            item.kind == "open"
-            and (not item.text.lower().startswith(("based", "rich")) or named < 2)
+            item.kind == "open" and (not item.text.lower().startswith("rich") or named < 2)
             for item in self.items
         )
         if "close" in kinds:

@@ -33,6 +33,8 @@ def read_relations(items: Sequence[Item], taken: set[int]) -> list[tuple[str, st
             continue
         if item.kind == "relation":
             ignore([i, *_object(items, i + 1)], _LIKENESS)
+        elif item.kind == "amount":
+            ignore([i, *_object(items, i + 1)], _AMOUNT)
         elif item.kind == "optional":
             ignore([i, *_object(items, i + 1)], _OPTION)
         elif item.kind == "compare" and item.value in (">", "<", ">=", "<="):

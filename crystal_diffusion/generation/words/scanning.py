@@ -158,6 +158,7 @@ def phrases() -> Mapping[str, tuple[str, Any]]:
         found[name] = ("compare", words.COMPARISONS[name])
     found |= dict.fromkeys(words.RELATIONS, ("relation", None))
     found |= dict.fromkeys(words.PROCESSES, ("process", None))
+    found |= dict.fromkeys(words.AMOUNTS, ("amount", None))
     found |= dict.fromkeys(words.OPTIONS, ("optional", None))
     found |= dict.fromkeys(words.NEGATIONS, ("neg", None))
     found |= dict.fromkeys(words.NEGATIONS_AFTER, ("neg_after", None))

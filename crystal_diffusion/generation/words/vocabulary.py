@@ -871,6 +871,7 @@ RELATIONS = (
     "decomposes to",
     "decomposes into",
     "decompose into",
+    "adsorbed",
     "adsorbed on",
     "supported on",
     "not necessarily",
@@ -880,6 +881,24 @@ RELATIONS = (
     "besides",
     "isoelectronic with",
     "isoelectronic to",
+)
+#: Before these stands an amount too small to ask for.
+AMOUNTS = (
+    "with some",
+    "with a bit of",
+    "with a little",
+    "with little",
+    "traces of",
+    "with traces of",
+    "trace of",
+    "small amount of",
+    "small amounts of",
+    "partly substituted by",
+    "partially substituted by",
+    "partially substituted with",
+    "partly replaced by",
+    "partially replaced by",
+    "a few percent of",
 )
 #: Before these stands a species that a crystal works on, not one that it is made of.
 PROCESSES = _split(
