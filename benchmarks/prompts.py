@@ -9,7 +9,8 @@ looked at. A field counts as right where its value
 is the expected one. A false acceptance is a prompt whose request has a field that was not asked
 for, or has another value than was asked for, or that makes a request where none should be made.
 The parts "fifth" and "sixth" were written by one who knew the grammar, before it was run on them;
-the sixth was kept aside until the grammar was done. Their prompts also name words ("unread") that
+the sixth was kept aside until the grammar was done, the seventh was written afterwards, to find
+more kinds, and mended upon. Their prompts also name words ("unread") that
 no request can hold: where such a word is not said as without effect, the prompt is a false
 acceptance too.
 """

@@ -435,7 +435,9 @@ _WATER = re.compile(r"\.((?:\d*\.?\d+)?\s*(?:H2O|D2O))$")
 
 def _parts_of(text: str) -> list[tuple[float, str]]:
     """The parts of a formula around its dots, with how often each is there."""
-    cleaned = _WATER.sub(r"*\1", " ".join(text.split()))
+    cleaned = " ".join(text.split())
+    if _DOTS.search(cleaned) is None:
+        cleaned = _WATER.sub(r"*\1", cleaned)
     parts: list[tuple[float, str]] = []
     for place, part in enumerate(_DOTS.split(cleaned)):
         match = re.fullmatch(r"(\d*\.?\d+)?\s*(.*)", part.strip()) if place else None

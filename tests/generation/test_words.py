@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from crystal_diffusion.errors import InputError, RequestError
 from crystal_diffusion.generation.request import Request
@@ -253,3 +255,88 @@ def test_bounds_that_exclude_each_other_and_letters_for_elements() -> None:
     assert read_text("gap above 5 eV and below 2 eV").contradictory
     assert read_text("ABO3 with A = Ba").asked["num_elements"] == (2, 5)
     assert set(read_text("CsBX3 compounds").asked["elements"]) == {"Cs"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "asked"),
+    [
+        ("a phosphide similar to GaAs", "GaAs", {"elements": ("P",), "num_elements": (2, 5)}),
+        ("a carbide, its gap wider than that of silicon", "silicon", {"elements": ("C",)}),
+        ("a catalyst for N2 reduction with Mo and S", "N2", {"elements": ("Mo", "S")}),
+        ("NaCl, with a little silver", "silver", {"formula": "NaCl"}),
+        ("3 at% Mn-doped CdTe", "Mn", {"formula": "CdTe"}),
+        ("Ca and F, may contain Cl or Br", "Cl", {"elements": ("Ca", "F")}),
+        ("α-Fe2O3", "α", {"formula": "Fe2O3"}),
+        ("cheap ZnO", "cheap", {"formula": "ZnO"}),
+        ("two of Li, Na, K with oxygen", "Li", {"elements": ("O",)}),
+        ("CsPbBr3-like", "CsPbBr3", {}),
+        ("LISICON", "LISICON", {}),
+        ("FAPbI3", "FAPbI3", {}),
+        ("GaP, lattice constant 5.5 Å", "lattice constant", {"formula": "GaP"}),
+    ],
+)
+def test_what_is_beside_the_wish_is_said(text: str, said: str, asked: dict[str, Any]) -> None:
+    reading = read_text(text)
+    assert said in " | ".join(left.words for left in reading.ignored)
+    assert {k: v for k, v in reading.asked.items() if k in asked} == asked
+    assert bool(asked) == bool(reading.asked)
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("Al and O in a 2:3 ratio", {"formula": "Al2O3"}),
+        ("Ln2O3", {"elements": ("O",), "num_elements": (2, 2)}),
+        ("NiSO4 hexahydrate", {"formula": "NiSO4·6H2O"}),
+        ("Na2CO3·1.5H2O", {"formula": "Na2CO3·1.5H2O"}),
+        ("V and O and one more element", {"elements": ("V", "O"), "num_elements": (3, 3)}),
+        ("sulfides, mercury must be avoided", {"elements": ("S",), "exclude": ("Hg",)}),
+        ("binary or ternary antimonide", {"elements": ("Sb",), "num_elements": (2, 3)}),
+        ("B1 MgO", {"formula": "MgO", "structure_type": "rocksalt"}),
+        ("isostructural with CsCl: Ni and Ti", {"structure_type": "cscl"}),
+        ("graphite in point group D6h", {"point_group": "6/mmm", "structure_type": "graphite"}),
+        ("Co and O where Co is 3+", {"elements": ("Co", "O")}),
+    ],
+)
+def test_ratios_groups_and_further_elements(text: str, asked: dict[str, Any]) -> None:
+    reading = read_text(text)
+    assert not reading.contradictory
+    assert {k: v for k, v in reading.asked.items() if k in asked} == asked
+
+
+@pytest.mark.parametrize(
+    ("text", "low", "high"),
+    [
+        ("a gap that must not be larger than 2 eV", None, 2.0),
+        ("the gap should not be less than 1 eV", 1.0, None),
+        ("gap from 0.8 up to 1.2 eV", 0.8, 1.2),
+        ("gap 2,5 ± 0,5 eV", 2.0, 3.0),
+        ("gap of 1.4(2) eV", 1.2, 1.6),
+        ("gap bigger as 3 eV", 3.0, None),
+        ("half an eV gap or more", 0.5, None),
+        ("1.2-1.6 eV direct gap", 1.2, 1.6),
+        ("without a band gap", None, 0.0),
+    ],
+)
+def test_bounds_as_they_are_said(text: str, low: float | None, high: float | None) -> None:
+    assert read_text(text).asked["properties"]["band_gap"] == pytest.approx((low, high))
+
+
+_SENTENCES = (
+    "a stable cubic lithium oxide with a band gap above 3 eV and at most 10 atoms",
+    "ternary rare earth chalcogenides, no Sc, at most 20 atoms",
+    "Rb-Sn-I perovskite, lead-free, space group 221",
+    "oxides of either Mg or Ca with a density between 2 and 3 g/cm3",
+)
+
+
+@given(
+    sentence=st.sampled_from(_SENTENCES),
+    word=st.sampled_from(("zorblax", "Qwyzk", "Ω", "§", "maximise", "ψ-phase", "xyz-type")),
+    place=st.integers(0, 12),
+)
+def test_no_word_is_dropped_in_silence(sentence: str, word: str, place: int) -> None:
+    words = sentence.split()
+    reading = read_text(" ".join([*words[:place], word, *words[place:]]))
+    said = " ".join(left.words for left in reading.ignored)
+    assert word.split("-")[0] in said

@@ -13,7 +13,10 @@ from crystal_diffusion import chemistry
 from crystal_diffusion.generation.words.scanning import Item
 
 #: What names elements.
-_CHEMICAL = ("element", "anion", "family", "formula", "variable", "oxy_family", "generic")
+_CHEMICAL = (
+    *("element", "anion", "family", "formula", "variable", "oxy_family", "generic"),
+    "role_formula",
+)
 #: Last element of which crystals are known.
 _LAST_KNOWN = 99
 #: Most elements where a sentence leaves them open.
@@ -277,15 +280,22 @@ class ChemistryReader:
         while self._kind(place) in ("filler", "dash") or self._is(place):
             place -= 1
         listed: list[int] = []
-        while self._chemical(place):
+        kind = self._kind(place)
+        near, joined = 0, False
+        while self._chemical(place) and self._kind(place) == kind:
             listed.append(place)
-            joint = place - 1
-            while self._kind(joint) in ("and", "or", "slash", "comma"):
-                joint -= 1
-            if joint == place - 1:
+            place -= 1
+            while self._kind(place) in ("and", "or", "slash", "comma"):
+                joined |= self._kind(place) != "comma"
+                place -= 1
+            near = near or (len(listed) if self._kind(listed[-1] - 1) == "comma" else 0)
+            if place == listed[-1] - 1:
                 break
-            place = joint
-        return listed[::-1]
+        # "Sulfides, mercury must be avoided": behind a comma another wish ends, unless "and" or
+        # "or" ends the list, or it begins the sentence; and kinds of crystals are not listed with
+        # elements.
+        whole = joined or self._kind(place) in ("", "stop")
+        return (listed if whole else listed[: near or None])[::-1]
 
     def _exclude(self, listed: Sequence[int], sign: int) -> None:
         if not listed:
@@ -421,6 +431,8 @@ class ChemistryReader:
             charge, minus = metal.value[1], -words.ANION_CHARGES[other]
             both = math.gcd(charge, minus)
             formula = _written({symbol: minus // both, other: charge // both})
+        elif anion.text.lower().startswith("sesqui"):
+            formula = _written({symbol: 2, other: 3})
         elif (number == 5 and other == "O") or (number == 3 and symbol in ("Sb", "As", "Bi")):
             formula = _written({symbol: 2, other: number})
         elif number > 0:
@@ -491,7 +503,9 @@ class ChemistryReader:
             self._want(item)
             texts.append(item.text)
             if item.kind == "variable":
-                self.found.ignored.append((item.text, "its amounts; only its elements are asked for"))
+                self.found.ignored.append(
+                    (item.text, "its amounts; only its elements are asked for")
+                )
         self._formula_holds(texts)
         self._open_or_closed()
         if self.found.formula is None and (self.found.elements or self.found.one_of):
@@ -503,6 +517,13 @@ class ChemistryReader:
             self.found.understood.append((" ".join(texts) or "elements", ", ".join(parts) + more))
 
     def _want(self, item: Item) -> None:
+        if item.kind == "role_formula":
+            family, symbols = item.value
+            self.found.one_of.append(words.FAMILIES[family])
+            self.found.elements += symbols
+            self.found.arity = self.found.arity or 1 + len(set(symbols))
+            self.found.ignored.append((item.text, "its amounts; only its elements are asked for"))
+            return
         if item.kind == "family":
             self.found.one_of.append(words.FAMILIES[item.value])
             self._cations += item.value not in ("halide", "chalcogenide", "pnictide")
@@ -552,7 +573,6 @@ class ChemistryReader:
             self.found.others = openers or lone or letters or not self._cations
             self.found.others |= named == 2 and self._beside()
 
-
     def _beside(self) -> bool:
         """Whether one element is named beside a kind of crystals: oxides with rhenium."""
         return any(
@@ -586,6 +606,8 @@ def _content(item: Item) -> list[str]:
         return list(_atoms(item))
     if item.kind == "oxy_family":
         return list(item.value[0])
+    if item.kind == "role_formula":
+        return list(item.value[1])
     return [str(symbol) for symbol in item.value]
 
 

@@ -268,7 +268,12 @@ def _upper(items: Sequence[Item], place: int, between: bool) -> int | None:
     after = items[place + 2].kind if place + 2 < len(items) else ""
     either = joint.kind == "or" and after in ("count", "unit")
     up_to = between and joint.text.lower() == "up to"
-    if joint.kind in ("dash", "range", "to") or up_to or either or (between and joint.kind == "and"):
+    if (
+        joint.kind in ("dash", "range", "to")
+        or up_to
+        or either
+        or (between and joint.kind == "and")
+    ):
         return place + 1
     return None
 

@@ -397,6 +397,7 @@ class _Reader:
         run: list[str] = []
         for i, item in enumerate(self.items):
             said = i not in self.taken and item.kind not in _SILENT
+            said = said and not (item.kind == "compare" and item.text.lower() in ("of", "is"))
             reason = _REASONS.get(item.kind) if said else None
             if said and reason is None:
                 run.append(item.text)

@@ -21,45 +21,83 @@ _AMOUNT = "small amounts cannot be asked for"
 def read_relations(items: Sequence[Item], taken: set[int]) -> list[tuple[str, str]]:
     """Words and reasons of what is named without being asked for; the items join ``taken``."""
     found: list[tuple[str, str]] = []
-
-    def ignore(indices: Sequence[int], reason: str) -> None:
-        left = sorted(set(indices) - taken)
-        if left:
-            taken.update(left)
-            found.append((" ".join(items[i].text for i in left), reason))
-
-    for i, item in enumerate(items):
+    for i in range(len(items)):
         if i in taken:
             continue
-        if item.kind == "relation":
-            ignore([i, *_object(items, i + 1)], _LIKENESS)
-        elif item.kind == "amount":
-            ignore([i, *_object(items, i + 1)], _AMOUNT)
-        elif item.kind == "optional":
-            ignore([i, *_object(items, i + 1)], _OPTION)
-        elif item.kind == "compare" and item.value in (">", "<", ">=", "<="):
-            ignore([i, *listed] if (listed := _object(items, i + 1)) else [], _LIKENESS)
-        elif item.kind == "process":
-            before = _before(items, i)
-            ignore([*before, i], _PURPOSE)
-        elif item.kind == "unit" and item.text.strip().endswith("%"):
-            after = _skip(items, i + 1, ("filler", "dash"), most=2)
-            if after < len(items) and items[after].kind in _NAMED and items[i - 1].kind == "number":
-                behind = [after + 1] if _is_doping(items, after + 1) else []
-                behind = behind or ([after + 1, after + 2] if _is_doping(items, after + 2) else [])
-                ignore([i - 1, i, after, *behind], _AMOUNT)
-        elif item.kind == "like" and item.text.lower() == "like":
-            hyphen = i > 1 and items[i - 1].kind == "dash" and items[i - 1].end == item.start
-            if hyphen and items[i - 2].kind in _NAMED:
-                ignore([i - 2, i], _LIKENESS)
-        elif item.kind in _NAMED and _remarked(items, i):
-            ignore([i, i + 2], "a remark, not a wish")
-        elif item.kind == "number" and _several_of(items, i):
-            listed = _object(items, i + 2, commas=True)
-            if item.value > 1 and len(listed) > 1:
-                first = i - 1 if i and items[i - 1].kind in ("compare", "filler") else i
-                ignore([first, i, *listed], "several of a list cannot be asked for")
+        for reader in (_headed, _compared, _process, _percentage, _likened, _several, _remark):
+            indices, reason = reader(items, i)
+            left = sorted(set(indices) - taken)
+            if left:
+                taken.update(left)
+                found.append((" ".join(items[k].text for k in left), reason))
+                break
     return found
+
+
+_HEADS = {"relation": _LIKENESS, "amount": _AMOUNT, "optional": _OPTION}
+
+
+def _headed(items: Sequence[Item], i: int) -> tuple[list[int], str]:
+    """Similar to X, traces of X, may contain X."""
+    reason = _HEADS.get(items[i].kind)
+    return ([], "") if reason is None else ([i, *_object(items, i + 1)], reason)
+
+
+def _compared(items: Sequence[Item], i: int) -> tuple[list[int], str]:
+    """A bound with a crystal where its number should be: wider than that of silicon."""
+    if items[i].kind != "compare" or items[i].value not in (">", "<", ">=", "<="):
+        return [], ""
+    listed = _object(items, i + 1)
+    return ([i, *listed] if listed else []), _LIKENESS
+
+
+def _process(items: Sequence[Item], i: int) -> tuple[list[int], str]:
+    """CO2 reduction."""
+    if items[i].kind != "process":
+        return [], ""
+    place = i - 1
+    if place >= 0 and items[place].kind == "dash":
+        place -= 1
+    before = [place] if place >= 0 and items[place].kind in _NAMED else []
+    return [*before, i], _PURPOSE
+
+
+def _percentage(items: Sequence[Item], i: int) -> tuple[list[int], str]:
+    """8 mol% Y2O3, 2 % Al-doped."""
+    if items[i].kind != "unit" or not items[i].text.strip().endswith("%"):
+        return [], ""
+    after = _skip(items, i + 1, ("filler", "dash"), most=2)
+    if after >= len(items) or items[after].kind not in _NAMED or items[i - 1].kind != "number":
+        return [], ""
+    behind = _skip(items, after + 1, ("dash",), most=1)
+    doped = behind < len(items) and items[behind].kind == "doping"
+    return [i - 1, i, after, *(range(after + 1, behind + 1) if doped else ())], _AMOUNT
+
+
+def _likened(items: Sequence[Item], i: int) -> tuple[list[int], str]:
+    """Na3Bi-like."""
+    hyphen = i > 1 and items[i - 1].kind == "dash" and items[i - 1].end == items[i].start
+    like = items[i].kind == "like" and items[i].text.lower() == "like"
+    return ([i - 2, i] if hyphen and like and items[i - 2].kind in _NAMED else []), _LIKENESS
+
+
+def _several(items: Sequence[Item], i: int) -> tuple[list[int], str]:
+    """At least two of Fe, Co, Ni."""
+    reason = "several of a list cannot be asked for"
+    of = items[i + 1 : i + 2]
+    if items[i].kind != "number" or not of or of[0].text.lower() != "of":
+        return [], reason
+    listed = _object(items, i + 2, commas=True)
+    if items[i].value <= 1 or len(listed) < 2:
+        return [], reason
+    first = i - 1 if i and items[i - 1].kind in ("compare", "filler") else i
+    return [first, i, *listed], reason
+
+
+def _remark(items: Sequence[Item], i: int) -> tuple[list[int], str]:
+    """GaN is boring."""
+    named = items[i].kind in _NAMED and _remarked(items, i)
+    return ([i, i + 2] if named else []), "a remark, not a wish"
 
 
 def _remarked(items: Sequence[Item], i: int) -> bool:
@@ -70,15 +108,6 @@ def _remarked(items: Sequence[Item], i: int) -> bool:
         and behind[0].text.lower() in ("is", "are", "was", "were")
         and behind[1].kind == "unknown"
     )
-
-
-def _several_of(items: Sequence[Item], i: int) -> bool:
-    """Whether "two of" stands before a list."""
-    return i + 1 < len(items) and items[i + 1].text.lower() == "of" and bool(_object(items, i + 2))
-
-
-def _is_doping(items: Sequence[Item], place: int) -> bool:
-    return place < len(items) and items[place].kind == "doping"
 
 
 def _skip(items: Sequence[Item], place: int, kinds: Sequence[str], most: int) -> int:
@@ -114,11 +143,3 @@ def _goes_on(items: Sequence[Item], place: int) -> bool:
     while place < len(items) and items[place].kind in (*_NAMED, "comma"):
         place += 1
     return place < len(items) and items[place].kind in ("and", "or")
-
-
-def _before(items: Sequence[Item], i: int) -> list[int]:
-    """The name directly before item ``i``, with a dash between at most."""
-    place = i - 1
-    if place >= 0 and items[place].kind == "dash":
-        place -= 1
-    return [place] if place >= 0 and items[place].kind in _NAMED else []

@@ -97,10 +97,19 @@ _UNITS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         ),
         (r"(?:Å|[aåÅ]ngstr[oö]ms?|nm|pm|µm)", "length"),
         (r"(?:(?:mol|at|wt|vol)(?:omic)?[\s.-]*%|%|percent|per\s?cent)", "other"),
-        (r"(?:m?S/cm|m?S\s?cm\^?-1|mAh(?:/|\s)g(?:\^?-1)?|Wh/kg|W\s?/?\(?m\^?(?:-1)?[\s·]?K\^?(?:-1)?\)?)", "other"),
+        (
+            r"(?:m?S/cm|m?S\s?cm\^?-1|mAh(?:/|\s)g(?:\^?-1)?|Wh/kg|W\s?/?\(?m\^?(?:-1)?[\s·]?K\^?(?:-1)?\)?)",
+            "other",
+        ),
         (r"(?:J/m\^?2|J\s?m\^?-2|m?bar|[ak]?tm|k?Pa|[Tt]orr|Ohm|Ω\s?cm)", "other"),
-        (r"(?:[µm]?C/cm\^?2|pC/N|pm/V|cm\^?2/\(?V\s?s?\)?|ppm|hours?|minutes?|days?|years?)", "other"),
-        (r"(?:°\s?C|deg(?:rees)?\s?C?|K(?:elvin)?|m?V(?:olts?)?|T(?:esla)?|Oe|[€$]/?(?:kg)?)", "other"),
+        (
+            r"(?:[µm]?C/cm\^?2|pC/N|pm/V|cm\^?2/\(?V\s?s?\)?|ppm|hours?|minutes?|days?|years?)",
+            "other",
+        ),
+        (
+            r"(?:°\s?C|deg(?:rees)?\s?C?|K(?:elvin)?|m?V(?:olts?)?|T(?:esla)?|Oe|[€$]/?(?:kg)?)",
+            "other",
+        ),
     )
 )
 
@@ -110,11 +119,18 @@ _RESPELLED: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), plainly)
     for pattern, plainly in (
         (r"(?:Δ|d|delta[ _-]?)[HEG]_?(?:f|form)\b\.?", "formation energy"),
+        *(
+            (rf"\b((?:[A-Z][a-z]?|\d|[()]){{3,}})\s+{prefix}hydrate\b", rf"\1·{number}H2O")
+            for prefix, number in words.NUMERALS.items()
+        ),
         (r"\b(L1|L2|D0|C1)_([0123b])\b", r"\1\2"),
         (r"Δ\s?E_?(?:hull)\b", "energy above hull"),
         (r"(?<![\d,.])(\d{1,3}),(\d{3})(?![\d,])", r"\1\2"),
         # A comma for a point, as in many languages, before a unit.
-        (r"(?<![\d,.])(\d+),(\d{1,2})(?=\s*(?:eV|meV|g/|g\s?cm|GPa|kg|Å)|\s*-\s*\d+,\d)", r"\1.\2"),
+        (
+            r"(?<![\d,.])(\d+),(\d{1,2})(?=\s*(?:eV|meV|g/|g\s?cm|GPa|kg|Å)|\s*[-±]\s*\d+,\d)",
+            r"\1.\2",
+        ),
         (r"(?<=\d)-(\d+),(\d{1,2})(?=\s*(?:eV|meV|g/|g\s?cm|GPa))", r"-\1.\2"),
         (r"(?<![\w.])(\d+)\.(\d)\((\d)\)", r"\1.\2±0.\3"),
         (r"\b[Mm]inus (?=\d)", "-"),
@@ -262,6 +278,12 @@ _NOT_A_PROPERTY = "it is no property that crystals can be asked for"
 _KINDS_OF_STABLE = "only energy above hull is known of stability"
 _NO_CHARGE = "oxidation states are read from names such as iron(III) oxide only"
 _UNASKED: Mapping[str, str] = {
+    **{
+        f"{part}{name}": "sizes of the cell cannot be asked for"
+        for part in ("lattice ", "cell ", "unit cell ")
+        for name in ("parameter", "constant", "length", "volume", "angle", "size")
+    },
+    "volume per atom": "sizes of the cell cannot be asked for",
     "oxidation state": _NO_CHARGE,
     "oxidation states": _NO_CHARGE,
     "valence state": _NO_CHARGE,
@@ -274,12 +296,14 @@ _UNASKED: Mapping[str, str] = {
     "high throughput": "it says nothing of a crystal",
     **{
         f"light {use}": _NOT_A_PROPERTY
-        for use in "emitting emitter emission absorbing absorber absorption harvesting".split()
-        + "sensitive scattering source sources trapping driven responsive".split()
+        for use in (
+            *("emitting", "emitter", "emission", "absorbing", "absorber", "absorption"),
+            *("harvesting", "sensitive", "scattering", "source", "sources", "trapping"),
+        )
     },
     **{
         f"{colour} light": _NOT_A_PROPERTY
-        for colour in "visible uv blue red green white infrared under solar polarized".split()
+        for colour in ("visible", "uv", "blue", "red", "green", "white", "under", "solar")
     },
     "heavy fermion": _NOT_A_PROPERTY,
     "heavy duty": _NOT_A_PROPERTY,
@@ -553,12 +577,17 @@ def _group_number(name: str) -> int | None:
 
 #: Symbols of Schoenflies to those of Hermann and Mauguin.
 _SCHOENFLIES: Mapping[str, str] = dict(
-    pair.split("=")
-    for pair in (
-        "c1=1 ci=-1 c2=2 cs=m c2h=2/m d2=222 c2v=mm2 d2h=mmm c4=4 s4=-4 c4h=4/m d4=422 c4v=4mm "
-        "d2d=-42m d4h=4/mmm c3=3 c3i=-3 s6=-3 d3=32 c3v=3m d3d=-3m c6=6 c3h=-6 c6h=6/m d6=622 "
-        "c6v=6mm d3h=-6m2 d6h=6/mmm t=23 th=m-3 o=432 td=-43m oh=m-3m"
-    ).split()
+    zip(
+        words.split(
+            "c1 ci c2 cs c2h d2 c2v d2h c4 s4 c4h d4 c4v d2d d4h c3 c3i s6 d3 c3v d3d c6 c3h c6h "
+            "d6 c6v d3h d6h t th o td oh"
+        ),
+        words.split(
+            "1 -1 2 m 2/m 222 mm2 mmm 4 -4 4/m 422 4mm -42m 4/mmm 3 -3 -3 32 3m -3m 6 -6 6/m "
+            "622 6mm -6m2 6/mmm 23 m-3 432 -43m m-3m"
+        ),
+        strict=True,
+    )
 )
 
 
@@ -687,50 +716,68 @@ def _symbols(text: str, at: int, before: list[Item]) -> Item | None:
     match = _FORMULA.match(text, at)
     if match is None:
         return _variable(text, at)
-    if re.fullmatch(_NO_FORMULA, match[0]):
-        return _phrase(text, at, before) or Item("unknown", None, match[0], at, match.end())
-    fraction = re.compile(r"[\w.()/]*\d/\d[\w.()/]*").match(text, at)
-    if fraction is not None and fraction.end() > match.end():
-        return Item("unknown", None, fraction[0], at, fraction.end())
-    typed = _typed_formula(text, at, match[0], before)
-    if typed is not None:
-        return typed
+    odd = _no_formula(text, at, match[0], before) or _typed_formula(text, at, match[0], before)
+    if odd is not None:
+        return odd
     found = match[0]
     while found.count("(") < found.count(")") or found.count("[") < found.count("]"):
         found = found[:-1] if found[-1] in ")]" else ""
     found = found.rstrip("([")
-    symbol = re.fullmatch(r"[A-Z][a-z]?", found)
-    if symbol is not None:
+    if re.fullmatch(r"[A-Z][a-z]?", found):
         return _one_symbol(text, at, found, before)
     end = at + len(found)
     if text[end : end + 1] in ("x", "δ", "y") or re.match(r"-[xyδ0-9]", text[end:]):
         return _variable(text, at)
-    # B2 NiAl: a symbol of Strukturbericht before a formula.
-    led = re.fullmatch(r"A[1-4]|B[1-4]|C[14]", found) and re.match(
-        r"\s+(?:[A-Z][a-z]?\d*[A-Z]|structure|phase|ordered)", text[end:]
-    )
-    if led and found.lower() in words.type_codes():
-        return Item("type", words.type_codes()[found.lower()], found, at, end)
+    coded = _strukturbericht(text, at, found)
+    if coded is not None:
+        return coded
     if found != "C15" and _formula_of(found) is not None and re.search("[A-Z]", found):
         roman = _ROMAN.match(text, end)
         return Item("formula", found, found, at, roman.end() if roman else end)
-    code = words.type_codes().get(found.lower())
-    if code is not None and re.fullmatch(r"A15|C1[45]b?|L1[02]|L21|D03|C1b", found):
-        return Item("type", code, found, at, end)
-    if re.match(r"(?:MA|FA)(?:Pb|Sn|Ge)", found):
-        return Item("unknown", None, found, at, end)
-    generic = re.fullmatch(r"(?:[ABMXR]|Ln|RE|[A-Z][a-z]?|\d+|[()])+", found)
-    if generic is not None and re.search(r"A|X|M(?![a-z])|R(?![a-z])|Ln", found):
-        anions = ("O", "F", "Cl", "N", "S", "H")
-        named = [
-            symbol
-            for symbol in re.findall(r"[A-Z][a-z]?", found)
-            if symbol in anions or (len(symbol) == 2 and symbol in chemistry.NUMBERS)
-        ]
-        return Item("generic", tuple(named), found, at, end)
-    if len(found) > 2 and re.search(r"[\d·]", found):
+    held = None if re.match(r"(?:MA|FA)(?:Pb|Sn|Ge)", found) else _place_holders(found, at)
+    if held is None and len(found) > 2 and re.search(r"[\d·]|^MA|^FA", found):
         return Item("unknown", None, match[0], at, match.end())
+    return held
+
+
+def _no_formula(text: str, at: int, found: str, before: list[Item]) -> Item | None:
+    """What looks like a formula and is none: NASICON, UV, LiNi1/3Mn1/3Co1/3O2."""
+    if re.fullmatch(_NO_FORMULA, found):
+        return _phrase(text, at, before) or Item("unknown", None, found, at, at + len(found))
+    fraction = re.compile(r"[\w.()/]*\d/\d[\w.()/]*").match(text, at)
+    if fraction is not None and fraction.end() > at + len(found):
+        return Item("unknown", None, fraction[0], at, fraction.end())
     return None
+
+
+def _strukturbericht(text: str, at: int, found: str) -> Item | None:
+    """A symbol of Strukturbericht; those that may be formulas only before one: B2 NiAl."""
+    code, end = words.type_codes().get(found.lower()), at + len(found)
+    led = re.fullmatch(r"A[1-4]|B[1-4]|C[14]", found) and re.match(
+        r"\s+(?:[A-Z][a-z]?\d*[A-Z]|structure|phase|ordered)", text[end:]
+    )
+    if code is None or not (led or re.fullmatch(r"A15|C1[45]b?|L1[02]|L21|D03|C1b", found)):
+        return None
+    return Item("type", code, found, at, end)
+
+
+def _place_holders(found: str, at: int) -> Item | None:
+    """A formula with letters for any element: Ln2O3, ABX3."""
+    end = at + len(found)
+    if re.fullmatch(r"(?:Ln|RE)(?![a-z])(?:(?:[A-Z][a-z]?)?\d*)+", found):
+        parts = re.findall(r"Ln|RE|[A-Z][a-z]?", found)
+        if all(part in chemistry.NUMBERS for part in parts[1:]) and len(parts) > 1:
+            return Item("role_formula", (_ROLES[parts[0]], tuple(parts[1:])), found, at, end)
+    generic = re.fullmatch(r"(?:[ABMXR]|Ln|RE|[A-Z][a-z]?|\d+|[()])+", found)
+    if generic is None or not re.search(r"A|X|M(?![a-z])|R(?![a-z])|Ln", found):
+        return None
+    anions = ("O", "F", "Cl", "N", "S", "H")
+    named = [
+        symbol
+        for symbol in re.findall(r"[A-Z][a-z]?", found)
+        if symbol in anions or (len(symbol) == 2 and symbol in chemistry.NUMBERS)
+    ]
+    return Item("generic", tuple(named), found, at, end)
 
 
 #: Before a formula these ask for its structure type.
@@ -788,6 +835,11 @@ _PASCALS = re.compile(r"\s*(?:[><=~]=?|of|is|about|above|below|over|under)\s*\d[
 def _one_symbol(text: str, at: int, found: str, before: list[Item]) -> Item | None:
     end = at + len(found)
     rest = text[end:]
+    grouped = re.match(r"[\s-]group(?:[\s-](?:metal|element)s?)?\b", rest)
+    if grouped is not None and found == "Pt":
+        return Item(
+            "family", "platinum_group", text[at : end + grouped.end()], at, end + grouped.end()
+        )
     if found == "B" and _PASCALS.match(rest):
         return Item("property", "bulk_modulus", found, at, end)
     if found in _MODULI and _COMPARED.match(rest):
@@ -797,7 +849,8 @@ def _one_symbol(text: str, at: int, found: str, before: list[Item]) -> Item | No
     temperature = re.match(r"\s*(?:>|<|=|~|(?:of|above|below|over|near|around)\s+\d)", rest)
     if found == "No":
         return None
-    if found == "Tc" and temperature is not None:
+    measured = bool(before) and before[-1].kind == "unit" and before[-1].value == "other"
+    if found == "Tc" and (temperature is not None or measured):
         return Item("unasked", _NOT_A_PROPERTY, found, at, end)
     if found in _ENGLISH_SYMBOLS and not _in_list(text, at, end, before):
         return None
@@ -815,6 +868,8 @@ def _in_list(text: str, at: int, end: int, before: list[Item]) -> bool:
     if re.search(r"\b[ABMXR]\s*(?:=|:|\bis)$", left) or re.match(r"\s?-?\s?free\b", after):
         return True
     joints = r"(?:,|-|/|and|or|&|\+)"
+    if re.search(rf"(?:^|[\s(]){_SYMBOL_NEIGHBOURS}-{_SYMBOL_NEIGHBOURS}-$", text[:at]):
+        return re.match(r"(?!\w)", after) is not None
     near_left = re.search(rf"(?:^|[\s,;(:-]){_SYMBOL_NEIGHBOURS}\s*{joints}\s*$", left + " ")
     near_right = re.match(rf"\s*(?:,|-|/|and\s|or\s|&)\s*{_SYMBOL_NEIGHBOURS}(?![a-z])", after)
     asked = re.search(
@@ -958,7 +1013,12 @@ def _misspelled(word: str, at: int) -> Item | None:
     """The one word of the vocabulary that a misspelled one is near to."""
     lower = word.lower()
     # Names of elements and compounds are capitalised at most at their first letter.
-    if lower in words.SPELLED_WELL or len(lower) < 4 or not lower.isalpha() or word[1:] != lower[1:]:
+    if (
+        lower in words.SPELLED_WELL
+        or len(lower) < 4
+        or not lower.isalpha()
+        or word[1:] != lower[1:]
+    ):
         return None
     bound = 1 if len(lower) < 9 else 2
     best: dict[Any, tuple[int, str]] = {}

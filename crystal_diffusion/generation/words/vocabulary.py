@@ -9,7 +9,8 @@ from crystal_diffusion import chemistry
 from crystal_diffusion.symmetry.structure_types import STRUCTURE_TYPES
 
 
-def _split(text: str) -> tuple[str, ...]:
+def split(text: str) -> tuple[str, ...]:
+    """Words between blanks."""
     return tuple(text.split())
 
 
@@ -17,15 +18,15 @@ def _split(text: str) -> tuple[str, ...]:
 FAMILIES: Mapping[str, tuple[str, ...]] = {
     "alkali": ("Li", "Na", "K", "Rb", "Cs"),
     "alkaline_earth": ("Be", "Mg", "Ca", "Sr", "Ba"),
-    "lanthanide": _split("La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu"),
-    "rare_earth": _split("Sc Y La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu"),
-    "actinide": _split("Ac Th Pa U Np Pu"),
-    "transition_metal": _split(
+    "lanthanide": split("La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu"),
+    "rare_earth": split("Sc Y La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu"),
+    "actinide": split("Ac Th Pa U Np Pu"),
+    "transition_metal": split(
         "Sc Ti V Cr Mn Fe Co Ni Cu Zn Y Zr Nb Mo Tc Ru Rh Pd Ag Cd Hf Ta W Re Os Ir Pt Au Hg"
     ),
-    "3d_metal": _split("Sc Ti V Cr Mn Fe Co Ni Cu Zn"),
-    "4d_metal": _split("Y Zr Nb Mo Tc Ru Rh Pd Ag Cd"),
-    "5d_metal": _split("Hf Ta W Re Os Ir Pt Au Hg"),
+    "3d_metal": split("Sc Ti V Cr Mn Fe Co Ni Cu Zn"),
+    "4d_metal": split("Y Zr Nb Mo Tc Ru Rh Pd Ag Cd"),
+    "5d_metal": split("Hf Ta W Re Os Ir Pt Au Hg"),
     "platinum_group": ("Ru", "Rh", "Pd", "Os", "Ir", "Pt"),
     "noble_metal": ("Ru", "Rh", "Pd", "Ag", "Os", "Ir", "Pt", "Au"),
     "coinage_metal": ("Cu", "Ag", "Au"),
@@ -71,6 +72,10 @@ FAMILY_NAMES: Mapping[str, str] = {
     "platinum group": "platinum_group",
     "platinum group metal": "platinum_group",
     "pgm": "platinum_group",
+    "pt group": "platinum_group",
+    "pt group metal": "platinum_group",
+    "pt group element": "platinum_group",
+    "platinum group element": "platinum_group",
     "noble metal": "noble_metal",
     "precious metal": "noble_metal",
     "coinage metal": "coinage_metal",
@@ -91,7 +96,7 @@ FAMILY_NAMES: Mapping[str, str] = {
     "pnictogen": "pnictide",
 }
 
-_ELEMENT_NAMES = _split(
+_ELEMENT_NAMES = split(
     "hydrogen helium lithium beryllium boron carbon nitrogen oxygen fluorine neon sodium magnesium "
     "aluminum silicon phosphorus sulfur chlorine argon potassium calcium scandium titanium "
     "vanadium chromium manganese iron cobalt nickel copper zinc gallium germanium arsenic selenium "
@@ -901,7 +906,7 @@ AMOUNTS = (
     "a few percent of",
 )
 #: Before these stands a species that a crystal works on, not one that it is made of.
-PROCESSES = _split(
+PROCESSES = split(
     "evolution reduction splitting capture adsorption absorption sensing sensor sensors detection "
     "detector detectors separation release fixation production sequestration removal atmosphere "
     "environment vacancy vacancies permeation oxidation"
@@ -965,15 +970,15 @@ DOPING = ("doped", "doped with", "filled with", "substituted with", "alloyed wit
 
 #: Words that are near to one of the vocabulary and are no misspelling of it.
 SPELLED_WELL = frozenset(
-    _split("""
-    indices solver solvers radius inside indicates indicate stuff leaves stale aside elementary lives
-    validates staff abide chromatic magnetism quartiles quart sulfoxide stables densify
+    split("""
+    indices solver solvers radius inside indicates indicate stuff leaves stale aside elementary
+    lives validates staff abide chromatic magnetism quartiles quart sulfoxide stables densify
     """)
 )
 
 #: Everyday words that carry no wish.
 FILLER = frozenset(
-    _split("""
+    split("""
     a an the and or with of in on at for from to by as is are be been being was were it its this
     that these those there which what who whose where when how why can could would should shall
     will may might must do does did has have had having i me my we us our you your they them their
@@ -1012,6 +1017,7 @@ def anions() -> Mapping[str, tuple[tuple[str, ...], int]]:
     found: dict[str, tuple[tuple[str, ...], int]] = {}
     for stem, (symbol, _) in _IDES.items():
         found[f"{stem}ide"] = ((symbol,), 0)
+        found[f"sesqui{stem}ide"] = ((symbol,), 0)
         for prefix, number in NUMERALS.items():
             found[f"{prefix}{stem}ide"] = ((symbol,), number)
             found[f"{prefix} {stem}ide"] = ((symbol,), number)
