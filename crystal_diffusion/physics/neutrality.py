@@ -54,6 +54,17 @@ class ChargeAssignment:
         return self.kind != "none"
 
     @property
+    def usual(self) -> bool:
+        """Whether charges are those of most known crystals.
+
+        One state for each element, cations less electronegative than anions; or metals, or one
+        element.
+        """
+        if self.kind == "ionic":
+            return self.cost < min(MIXED, AGAINST_ORDER)
+        return self.kind in ("metallic", "element")
+
+    @property
     def mean_charges(self) -> dict[int, float]:
         """Mean oxidation state by atomic number."""
         return {

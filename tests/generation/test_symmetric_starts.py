@@ -16,7 +16,8 @@ from crystal_diffusion.generation.symmetric import (
     symmetric_share,
     template_source,
 )
-from crystal_diffusion.skeletons.distribution import SkeletonModel
+from crystal_diffusion.physics.neutrality import neutral_assignment
+from crystal_diffusion.skeletons.distribution import SkeletonModel, SkeletonWish
 
 KNOWN = tuple(range(1, 95))
 
@@ -100,6 +101,28 @@ def test_contents_are_drawn_where_they_are_free(model: SkeletonModel) -> None:
     for chosen in source.choose(places(10)):
         assert chosen is not None
         assert set(chosen.template.assignment.counts()) <= {3, 9, 11, 17}
+
+
+def test_contents_with_unusual_charges_are_drawn_anew_once(
+    model: SkeletonModel,
+) -> None:
+    """As often as among known crystals, which the model alone does not reach."""
+    source = template_source(Request(), model, KNOWN, [], largest=12, asked=1)
+    assert source is not None
+    chosen = [c.template.assignment for c in source.choose(places(150)) if c is not None]
+    plain = model.draw(
+        SkeletonWish(allowed=frozenset(KNOWN), num_atoms=(1, 12)),
+        [np.random.default_rng([1000 + i, 1]) for i in range(150)],
+    )
+    usual = sum(neutral_assignment(a.counts()).usual for a in chosen)
+    before = sum(neutral_assignment(d.skeleton.counts()).usual for d in plain)
+    assert before + 5 < usual < 150
+    # The others are not all gone, and what was usual at once is what it was.
+    assert all(
+        a == d.skeleton
+        for a, d in zip(chosen, plain, strict=True)
+        if neutral_assignment(d.skeleton.counts()).usual and d.skeleton.space_group > 1
+    )
 
 
 @pytest.mark.parametrize(

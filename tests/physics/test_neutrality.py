@@ -190,3 +190,19 @@ def test_impossible_and_bad_tables() -> None:
         neutral_decode(np.full((1, 5), np.nan))
     with pytest.raises(InputError, match="shape"):
         neutral_decode(np.zeros(5))
+
+
+@pytest.mark.parametrize(
+    ("composition", "usual"),
+    [
+        ({"Na": 1, "Cl": 1}, True),
+        ({"Fe": 3, "Al": 1}, True),
+        ({"W": 2}, True),
+        ({"Fe": 3, "O": 4}, False),  # mixed valence
+        ({"Mn": 4, "N": 1}, False),
+        ({"Al": 1, "B": 2}, False),
+        ({"Na": 1, "O": 5}, False),
+    ],
+)
+def test_which_charges_are_usual(composition: dict[str, int], usual: bool) -> None:
+    assert neutral_assignment(composition).usual is usual
