@@ -29,16 +29,20 @@ if TYPE_CHECKING:
 
 #: What is tried: log weight of own votes, and weight of own votes in the score.
 BONUSES = (0.0, 2.0, 4.0)
-#: Log weight of own votes where the answers were no better with them.
+#: Log weight of own votes where they cost first answers.
 MUTED = -8.0
 WEIGHTS = (0.0, 0.5, 1.0, 2.0)
+#: What is usual, as indices of the two above; another choice must add so many right answers for
+#: each step from it. Found on families of MP-20 that no table reports (docs/experiments.md).
+_USUAL = (1, 1)
+_EACH_STEP = 0.3
+#: First answers that own votes may cost in the sum: one more or less is chance.
+_MOST_LOST = 1
 #: Crystals that are left out in turn, at most; fewer than this many choose nothing.
 MOST_LEFT_OUT = 60
 FEWEST = 8
 #: Candidates of a list that are compared with the crystal that was left out.
 _COMPARED = 10
-#: Log-probability of a list without the right crystal, and the least for any.
-_LOST = -6.0
 
 
 @dataclass(frozen=True)
@@ -132,13 +136,12 @@ class _List:
         hits = np.flatnonzero(self.right[order])
         return int(hits[0]) if len(hits) else 10_000
 
-    def log_probability(self, weight: float) -> float:
+    def chance(self, weight: float) -> float:
         """Of the right crystal, by a softmax over the list."""
-        total = self.scores + weight * self.votes
         if not self.right.any():
-            return _LOST
-        total = total - np.logaddexp.reduce(total)
-        return max(_LOST, float(np.logaddexp.reduce(total[self.right])))
+            return 0.0
+        total = self.scores + weight * self.votes
+        return float(np.exp(total - np.logaddexp.reduce(total))[self.right].sum())
 
 
 def weigh_own(
@@ -151,10 +154,10 @@ def weigh_own(
 ) -> tuple[OwnEvidence, LeaveOneOut]:
     """Evidence found by leaving own crystals out, and what it would have answered.
 
-    A crystal is left out with everything of its composition, in the library and among the own. The
-    shipped library alone is among what is tried, and is kept unless something is better that
-    answers no fewer of them first. What is counted for a crystal uses the evidence that the
-    *others* choose.
+    A crystal is left out with everything of its composition, in the library and among the own.
+    Usual numbers are kept unless others are expected to answer more of them; the shipped library
+    alone decides where all would answer fewer first than it does, beyond chance. What is counted
+    for a crystal uses the evidence that the *others* choose.
 
     Args:
         shipped: the library of the pretrained model; joined: with the crystals.
@@ -175,7 +178,7 @@ def weigh_own(
         without = _listed(box, target, scorer, matcher, seen)
         lists = [_listed(p, target, scorer, matcher, seen) for p in proposers]
         weighed = [(without, 0.0), *((listed, w) for listed in lists for w in WEIGHTS)]
-        chances.append([listed.log_probability(weight) for listed, weight in weighed])
+        chances.append([listed.chance(weight) for listed, weight in weighed])
         places.append([listed.place(weight) for listed, weight in weighed])
     gain, place = np.array(chances), np.array(places)
     first = (place == 0).astype(int)
@@ -195,13 +198,20 @@ def weigh_own(
     return tried[_best(gain.sum(0), first.sum(0))], figures
 
 
-def _best(log_probability: Floats, first: np.ndarray) -> int:
-    """The likeliest of what is tried, among those with no fewer right first answers than the box.
+def _best(chance: Floats, first: np.ndarray) -> int:
+    """Which of what is tried is expected to answer most, with a pull towards what is usual.
+
+    The box, tried first, only where every other answers fewer first than it, by more than chance.
 
     Args:
-        log_probability: ``(tried,)`` sum over crystals; first: ``(tried,)`` right first answers.
+        chance: ``(tried,)`` expected right answers; first: ``(tried,)`` right first answers.
     """
-    return int(np.argmax(np.where(first >= first[0], log_probability, -np.inf)))
+    bonus, weight = np.divmod(np.arange(len(chance) - 1), len(WEIGHTS))
+    steps = np.abs(bonus - _USUAL[0]) + np.abs(weight - _USUAL[1])
+    allowed = first[1:] >= first[0] - _MOST_LOST
+    if not allowed.any():
+        return 0
+    return 1 + int(np.argmax(np.where(allowed, chance[1:] - _EACH_STEP * steps, -np.inf)))
 
 
 def left_out_seconds(

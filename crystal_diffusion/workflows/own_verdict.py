@@ -80,7 +80,7 @@ def verdict(
         joined: what they are in the library.
         left_out: crystals that were not used, with reasons.
         before: crystals of the model that training started from, which stay in its library.
-        muted: whether they do not vote, because answers for those left out were no better with it.
+        muted: whether they do not vote, because it cost first answers for those left out.
     """
     lines = [_library(len(arrays), joined, before, muted)]
     lines.append(_answers(figures, len(arrays)))
@@ -112,7 +112,7 @@ def _library(count: int, joined: Joined, before: int, muted: bool) -> str:
     if joined.types and muted:
         text += (
             " from now on they are proposed for other compositions. They do not vote in the order "
-            "of the answers: for those left out, the answers were no better with their votes."
+            "of the answers: for those left out, the first answers were fewer with their votes."
         )
     elif joined.types:
         text += (

@@ -10,8 +10,10 @@ from crystal_diffusion.proposals.library import default_library
 from crystal_diffusion.proposals.prototypes import PrototypeProposer
 from crystal_diffusion.ranking.candidates import Candidate
 from crystal_diffusion.ranking.own import (
+    BONUSES,
     FEWEST,
     MUTED,
+    WEIGHTS,
     LeaveOneOut,
     OwnEvidence,
     OwnScorer,
@@ -81,11 +83,11 @@ def test_too_few_choose_nothing() -> None:
     assert chosen == OwnEvidence() and figures.asked == 0
 
 
-def test_the_library_alone_is_kept_where_nothing_is_better() -> None:
+def test_usual_numbers_are_kept_where_nothing_speaks_for_others() -> None:
     # Own crystals that the library holds already, and that add no vote: all that is tried is equal.
     shipped = default_library()
     chosen, figures = weigh_own(shipped, shipped, list(SALTS.values()))
-    assert chosen == OwnEvidence(MUTED) and chosen.muted
+    assert chosen == OwnEvidence(2.0, 0.5) and not chosen.muted
     assert (figures.gained, figures.lost) == (0, 0)
     assert figures.own_first == figures.box_first
 
@@ -100,8 +102,18 @@ def test_muted_crystals_leave_the_order_of_the_library() -> None:
     assert np.allclose([p.score for p in muted], [p.score for p in alone], atol=0.02)
 
 
-def test_a_better_sum_does_not_count_where_first_answers_are_lost() -> None:
-    chances = np.array([-10.0, -5.0, -7.0, -7.0])
-    assert _best(chances, np.array([8, 7, 8, 9])) == 2
-    assert _best(chances, np.array([8, 8, 8, 9])) == 1
-    assert _best(chances, np.array([8, 7, 7, 7])) == 0
+def test_own_votes_that_cost_first_answers_are_muted() -> None:
+    tried = 1 + len(BONUSES) * len(WEIGHTS)
+    chances = np.full(tried, 5.0)
+    first = np.full(tried, 8)
+    assert (usual := _best(chances, first)) == 1 + len(WEIGHTS) + 1
+    chances[3] = 5.5  # a little better, two steps away: not enough
+    assert _best(chances, first) == usual
+    chances[3] = 6.0
+    assert _best(chances, first) == 3
+    first[3] = 7  # one first answer less is chance, two are not
+    assert _best(chances, first) == 3
+    first[3] = 6
+    assert _best(chances, first) == usual
+    first[1:] = 6
+    assert _best(chances, first) == 0
