@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from crystal_diffusion.chemistry import atomic_number
 from crystal_diffusion.data.dataset import CrystalStructureDataset
@@ -375,10 +376,19 @@ def _trained(
 def _cell(
     size: int, tables: Sequence[Mapping[str, Sequence[Mapping[str, Any]]]], columns: Sequence[str]
 ) -> SizeFigures:
-    """Figures over all rows of all seeds; intervals by resampling targets."""
+    """Figures over all rows of all seeds; intervals by resampling crystals.
+
+    One that is asked for with several seeds is drawn with all of its answers.
+    """
     first = {column: _first(column, tables) for column in columns}
     five = {column: _five(column, tables) for column in columns}
     base = first[columns[0]]
+    ids = [row["id"] for table in tables for row in table[columns[0]]]
+    _, places = np.unique(ids, return_inverse=True)
+
+    def together(name: str, definition: str, values: ArrayLike) -> MetricResult:
+        return ratio(name, definition, np.bincount(places, values), np.bincount(places))
+
     groups = {
         column: [
             float(row["space_group_answered"] == row["space_group"])
@@ -398,10 +408,10 @@ def _cell(
     }
     return SizeFigures(
         size,
-        {c: ratio("answered", "right at the first answer", v) for c, v in first.items()},
-        {c: ratio("any of 5", "right among five", v) for c, v in five.items()},
+        {c: together("answered", "right at the first answer", v) for c, v in first.items()},
+        {c: together("any of 5", "right among five", v) for c, v in five.items()},
         {
-            c: ratio("change", "answered less that of the first column", np.array(v) - base)
+            c: together("change", "answered less that of the first column", np.array(v) - base)
             for c, v in first.items()
         },
         {c: float(np.mean(v)) if v else float("nan") for c, v in errors.items()},

@@ -62,6 +62,29 @@ def test_cells_are_measured_once_and_written(
     assert small_benchmark(split, tmp_path, settings) == cells
 
 
+def test_a_crystal_asked_for_twice_is_one_crystal() -> None:
+    def table(right: int) -> dict[str, list[dict[str, object]]]:
+        return {
+            column: [
+                {
+                    "id": f"crystal {n}",
+                    "rms": [0.1 if n < found else None],
+                    "space_group": 1,
+                    "space_group_answered": 1,
+                }
+                for n in range(10)
+            ]
+            for column, found in (("box", 5), ("box with yours", right))
+        }
+
+    once = small._cell(3, [table(8)], ("box", "box with yours")).change["box with yours"]
+    twice = small._cell(3, [table(8), table(8)], ("box", "box with yours")).change["box with yours"]
+    assert (once.n, twice.n) == (10, 20)
+    assert (once.value, once.low, once.high) == (twice.value, twice.low, twice.high)
+    mixed = small._cell(3, [table(8), table(6)], ("box", "box with yours")).change["box with yours"]
+    assert mixed.value == pytest.approx(0.2)
+
+
 def test_what_cannot_be_measured_is_refused(split: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="leave none"):
         small_benchmark(split, tmp_path, SmallSettings("nitrides", (3,), 1, 2, COLUMNS))
