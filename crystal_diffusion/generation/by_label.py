@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from crystal_diffusion.generation.asking import judged
 from crystal_diffusion.generation.decorations import Decoration, built, decoration_codes
 from crystal_diffusion.physics.neutrality import is_neutral_possible
 from crystal_diffusion.proposals.quantisation import composition_code
@@ -23,6 +24,7 @@ from crystal_diffusion.proposals.similarity import MAX_ELEMENT
 from crystal_diffusion.seeding import stream_seed
 
 if TYPE_CHECKING:
+    from crystal_diffusion.generation.asking import PropertyJudge
     from crystal_diffusion.properties import PropertyRange
     from crystal_diffusion.proposals.labels import LibraryLabels
     from crystal_diffusion.proposals.library import CrystalLibrary
@@ -37,6 +39,8 @@ _MOST_NAMED = 5
 _FEWEST = 20
 #: Part of the crystals that starts from noise all the same, where the user does not say.
 NOISE_SHARE = 0.25
+#: Decorations that are judged before the likeliest are taken.
+_JUDGED = 300
 #: Decorations that are kept, best first, and places between one and its redraw.
 _MOST, _STRIDE = 20_000, 997
 
@@ -57,6 +61,8 @@ class ByLabel:
             none for any; sizes: smallest and largest number of atoms.
         noise_share: part of the crystals that starts from noise.
         neutral: only balanced charges; children of balanced parents are balanced anyway.
+        judge: puts the first some hundred decorations in the order of their chance to be inside;
+            where it is not given they come as they were drawn.
     """
 
     def __init__(
@@ -71,6 +77,7 @@ class ByLabel:
         sizes: tuple[int, int] | None = None,
         noise_share: float = NOISE_SHARE,
         neutral: bool = False,
+        judge: PropertyJudge | None = None,
     ) -> None:
         self._proposer, self._library = proposer, proposer.library
         self._noise_share, self._neutral = noise_share, neutral
@@ -84,6 +91,7 @@ class ByLabel:
         self._order = self._draw(np.array(sorted(named), np.int64), rng)
         self._good: list[int] = []
         self._looked = 0
+        self._ranges, self._judge = ranges, judge
 
     def __len__(self) -> int:
         return len(self._order)
@@ -93,8 +101,21 @@ class ByLabel:
         before = int(np.floor(index * self._noise_share + 1e-9))
         if int(np.floor((index + 1) * self._noise_share + 1e-9)) > before:
             return None
+        if self._judge is not None:
+            self._put_likeliest_first(self._judge)
         chosen = self._at(index - before + attempt * _STRIDE)
         return None if chosen is None else built(self._proposer, chosen)
+
+    def _put_likeliest_first(self, judge: PropertyJudge) -> None:
+        """Once, among the first decorations."""
+        self._judge = None
+        self._at(_JUDGED - 1)
+        proposals = [built(self._proposer, self._order[row][1]) for row in self._good]
+        made = [row for row, one in enumerate(proposals) if one is not None]
+        found = np.full(len(proposals), -1.0)
+        structures = [one.structure for one in proposals if one is not None]
+        found[made] = judged(structures, self._ranges, judge).together
+        self._good = [self._good[row] for row in np.argsort(-found, kind="stable")]
 
     def _at(self, place: int) -> Decoration | None:
         """The decoration of that place among those whose charges balance as they should."""
@@ -188,7 +209,7 @@ class ByLabel:
             return nothing, np.zeros((0, own.shape[1]), np.int64), np.zeros(0)
         orders = named[np.array([*itertools.permutations(range(roles))])]
         before = tables.indices(own[rows])[:, :roles]
-        distances = tables.squared_distances[before[:, None], tables.indices(orders)[None]].mean(-1)
+        distances = tables.squared_distances[before[:, None], tables.indices(orders)[None]].sum(-1)
         elements = np.zeros((len(rows), len(orders), own.shape[1]), np.int64)
         elements[:, :, :roles] = orders
         return (

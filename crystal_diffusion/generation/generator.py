@@ -581,6 +581,7 @@ class CrystalGenerator:
             sizes=request.num_atoms or (1, self.model.config.max_train_atoms),
             noise_share=share,
             neutral=request.charge_neutral,
+            judge=knowledge.properties if settings.select > 1 else None,
         )
         return found if len(found) else None
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from crystal_diffusion.generation.asking import judged
 from crystal_diffusion.generation.by_label import ByLabel, labelled_inside
 from crystal_diffusion.generation.generator import CrystalGenerator
 from crystal_diffusion.generation.loading import load
 from crystal_diffusion.generation.request import Request
 from crystal_diffusion.generation.settings import GenerationSettings
 from crystal_diffusion.physics.neutrality import is_neutral_possible
+from crystal_diffusion.prediction.model import PropertyModel, default_properties
 from crystal_diffusion.properties import PropertyRange
 from crystal_diffusion.proposals.joining import join, read_own
 from crystal_diffusion.proposals.labels import LibraryLabels, default_labels
@@ -79,6 +81,23 @@ def test_named_elements_are_all_that_is_used(proposer: PrototypeProposer) -> Non
     free = ByLabel(proposer, default_labels(), WIDE, 1, known=without, noise_share=0.0)
     found = [free.proposal(index) for index in range(20)]
     assert all(p is not None and 8 not in p.structure.atomic_numbers for p in found)
+
+
+@pytest.mark.parametrize("named", [(), (8, 22, 56)])
+def test_the_judge_puts_the_likeliest_first(
+    proposer: PrototypeProposer, named: tuple[int, ...]
+) -> None:
+    judge = default_properties()
+
+    def mean_chance(chosen: PropertyModel | None) -> float:
+        draws = ByLabel(
+            proposer, default_labels(), WIDE, 1, known=ALL, named=named, noise_share=0.0,
+            sizes=(1, 12), judge=chosen,
+        )  # fmt: skip
+        made = [draws.proposal(index) for index in range(20)]
+        return float(judged([one.structure for one in made if one], WIDE, judge).together.mean())
+
+    assert mean_chance(judge) > mean_chance(None) + 0.2
 
 
 def test_no_label_inside_leaves_nothing(proposer: PrototypeProposer) -> None:
