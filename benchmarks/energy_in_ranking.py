@@ -26,6 +26,7 @@ from machine import describe
 from prototypes import interval
 
 from crystal_diffusion.matching import StructureMatch
+from crystal_diffusion.prediction.formulas import formula_code
 from crystal_diffusion.prediction.model import default_properties
 from crystal_diffusion.prediction.sites import sites_of
 from crystal_diffusion.proposals.library import CrystalLibrary
@@ -57,8 +58,6 @@ def structure_of(library: CrystalLibrary, entry: int) -> Any:
 
 def targets(library: CrystalLibrary, which: str) -> list[int]:
     """Entries whose formula was kept out, in an order of chance."""
-    from train_properties import formula_code
-
     codes, found = library.composition_codes, []
     atoms = library.type_counts.sum(1)[library.entry_type]
     hull = library.e_above_hull
