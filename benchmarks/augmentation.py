@@ -17,7 +17,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import moyopy
 import numpy as np
 from machine import describe
 
@@ -30,6 +29,7 @@ from crystal_diffusion.generation.loading import load
 from crystal_diffusion.networks.adapters import adapted_weights, add_low_rank
 from crystal_diffusion.ranking.residual import denoising_residual
 from crystal_diffusion.symmetry.cells import Cell
+from crystal_diffusion.symmetry.detection import symmetry_dataset
 from crystal_diffusion.training.config import TrainingConfig
 from crystal_diffusion.training.loop import fit
 from crystal_diffusion.workflows.adapt import LOW_RANK, steps_for
@@ -80,7 +80,7 @@ def subgroup(crystal: PlainCrystal, rng: np.random.Generator) -> PlainCrystal | 
     larger = supercell(crystal, rng) if rng.random() < 0.5 else None
     crystal = larger or crystal
     cell = Cell(crystal.lattice, crystal.frac_coords, crystal.atomic_numbers)
-    found = moyopy.MoyoDataset(cell.as_moyo(), symprec=0.1).operations
+    found = symmetry_dataset(cell, symprec=0.1).operations
     every = list(zip(np.array(found.rotations), np.array(found.translations), strict=True))
     if len(every) < 2:
         return None

@@ -67,7 +67,7 @@ def place(proposer: PrototypeProposer, evidence: OwnEvidence | None, target: Any
     candidates = [Candidate(p.structure, "prototype", p) for p in found]
     scores = SCORER.score(candidates, known_last=True)
     if evidence is not None:
-        scores = scores + evidence.weight * own_votes(found)
+        scores = scores + evidence.opinion(own_votes(found))
     matcher = StructureMatch()
     order = np.argsort(-scores, kind="stable")[:CANDIDATES]
     return next((k for k, row in enumerate(order) if matcher.fit(found[row].structure, target)), 99)

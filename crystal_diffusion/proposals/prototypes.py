@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 MAX_ATOMS = 52
 #: Exponents of the kernel with which votes are counted; the first decides the order.
 SHARPNESSES = (1.0, 3.0, 0.3)
-#: Votes below this of the user's own crystals count as none.
-OWN_FLOOR = 0.01
+#: Exponent of the kernel with which the user's own crystals vote by themselves, and the sum below
+#: which they count as none; the second pair hears crystals of quite different elements too.
+OWN_KERNELS = ((1.0, 0.01), (0.3, 1e-4))
 #: What to leave out of the library: ids, or pairs of reduced formula and space group.
 Exclusion = Collection[str | tuple[str, int]]
 
@@ -72,7 +73,7 @@ class Option:
     entries: Ints
     distances: Floats
     known: bool
-    log_own: float = 0.0
+    log_own: tuple[float, float] = (0.0, 0.0)
 
 
 @lru_cache(maxsize=4096)
@@ -259,9 +260,14 @@ class PrototypeProposer:
         kinds = self.library.entry_type[entries]
         starts = np.flatnonzero(np.diff(kinds, prepend=-1))
         votes = np.log([np.add.reduceat(part, starts, axis=1) for part in weights])
-        mine = np.zeros_like(votes[0])
+        mine = [np.full_like(votes[0], np.log(floor)) for _, floor in OWN_KERNELS]
         if own_here is not None:
-            mine = np.add.reduceat(np.exp(-distances) * own_here, starts, axis=1)
+            mine = [
+                np.log(
+                    np.add.reduceat(np.exp(-sharpness * distances) * own_here, starts, 1) + floor
+                )
+                for sharpness, floor in OWN_KERNELS
+            ]
         ends = np.append(starts[1:], len(entries))
         found = []
         for column, (start, end) in enumerate(zip(starts, ends, strict=True)):
@@ -287,7 +293,7 @@ class PrototypeProposer:
                         entries[start:end],
                         distances[row, start:end],
                         kind in holders,
-                        float(np.log(mine[row, column] + OWN_FLOOR)),
+                        (float(mine[0][row, column]), float(mine[1][row, column])),
                     )
                 )
         return found
@@ -334,7 +340,8 @@ class PrototypeProposer:
                 "hull": float(hull[known].min()) if known.any() else math.nan,
                 "volume_spread": made.spread,
                 "known": float(option.known),
-                "own": option.log_own,
+                "own": option.log_own[0],
+                "own_broad": option.log_own[1],
                 "space_group": float(self.library.type_space_group[option.kind]),
             },
         )

@@ -2,14 +2,15 @@
 
 The crystals stand in the library as members of structure types. They count twice: their votes are
 worth more than those of library crystals (``bonus``), and candidates of types and decorations that
-they vote for are preferred (``weight``). Both numbers are found by leaving crystals out.
+they vote for are preferred: by votes of like elements (``weight``), or of any (``broad``), which is
+right where all crystals are of one kind. The numbers are found by leaving crystals out.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,15 +28,14 @@ if TYPE_CHECKING:
     from crystal_diffusion.proposals.library import CrystalLibrary
     from crystal_diffusion.proposals.prototypes import Proposal
 
-#: What is tried: log weight of own votes, and weight of own votes in the score.
-BONUSES = (0.0, 2.0, 4.0)
 #: Log weight of own votes where they cost first answers.
 MUTED = -8.0
-WEIGHTS = (0.0, 0.5, 1.0, 2.0)
-#: What is usual, as indices of the two above; another choice must add so many right answers for
-#: each step from it. Found on families of MP-20 that no table reports (docs/experiments.md).
-_USUAL = (1, 1)
-_EACH_STEP = 0.3
+#: What is tried: log weight of own votes, and weights of own votes of like elements and of any.
+BONUSES = (0.0, 2.0, 4.0)
+WEIGHTS = ((0.0, 0.0), (0.5, 0.0), (1.0, 0.0), (2.0, 0.0), (0.0, 0.5), (0.0, 1.0))
+#: What is usual, steps from it, and how many more right answers are expected of another choice for
+#: each step. Found on families of MP-20 that no table reports (docs/experiments.md).
+_BONUS_STEPS, _WEIGHT_STEPS, _EACH_STEP = (1, 0, 1), (1, 0, 1, 2, 2, 3), 0.3
 #: First answers that own votes may cost in the sum: one more or less is chance.
 _MOST_LOST = 1
 #: Crystals that are left out in turn, at most; fewer than this many choose nothing.
@@ -51,11 +51,16 @@ class OwnEvidence:
 
     bonus: float = 0.0
     weight: float = 0.0
+    broad: float = 0.0
 
     @property
     def muted(self) -> bool:
         """Whether own crystals have no say in the order of answers."""
         return self.bonus <= MUTED
+
+    def opinion(self, votes: Floats) -> Floats:
+        """``(candidates,)`` what is added to log-odds, from ``(2, candidates)`` votes."""
+        return np.asarray(self.weight * votes[0] + self.broad * votes[1], dtype=float)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,34 +77,39 @@ class OwnScorer:
         """See :class:`~crystal_diffusion.ranking.scorers.Scorer`."""
         listed = list(candidates)
         scores = self.learned.score(listed, known_last=known_last, pools=pools)
-        if not self.evidence.weight:
+        if not (self.evidence.weight or self.evidence.broad):
             return scores
         ranker = self.learned.ranker or default_ranker()
         for rows in by_composition(listed):
             pool = pools.get(listed[rows[0]].structure.composition.reduced_formula)
             sources = ranker.sources([listed[row] for row in rows], pool)
             against = None if pool is None else pool.proposals
-            scores[rows] += self.evidence.weight * own_votes(sources, against)
+            scores[rows] += self.evidence.opinion(own_votes(sources, against))
         return scores
 
 
 def own_votes(
     proposals: Sequence[Proposal | None], against: Sequence[Proposal] | None = None
 ) -> Floats:
-    """``(candidates,)`` log votes of own crystals below those of the best, 0 at most.
+    """``(2, candidates)`` log votes of own crystals below those of the best, 0 at most.
 
-    Candidates of no known type stand where those stand that got no vote.
+    Those of like elements, and those of any. Candidates of no known type stand where those stand
+    that got no vote.
 
     Args:
         against: among which the best is; the candidates themselves when left out.
     """
-    values = [np.nan if p is None else p.features["own"] for p in proposals]
-    votes = np.array(values, dtype=float)
-    judged = votes if against is None else np.array([p.features["own"] for p in against])
-    if np.isnan(judged).all():
-        return np.zeros(len(votes))
-    votes = np.where(np.isnan(votes), np.nanmin(judged), votes)
-    return np.asarray(votes - np.nanmax(judged), dtype=float)
+    unknown = (np.nan, np.nan)
+    votes = np.array([unknown if p is None else _own(p) for p in proposals], dtype=float).T
+    judged = votes if against is None else np.array([_own(p) for p in against], dtype=float).T
+    if not judged.size or np.isnan(judged).all():
+        return np.zeros((2, len(proposals)))
+    votes = np.where(np.isnan(votes), np.nanmin(judged, axis=1, keepdims=True), votes)
+    return np.asarray(votes - np.nanmax(judged, axis=1, keepdims=True), dtype=float)
+
+
+def _own(proposal: Proposal) -> tuple[float, float]:
+    return proposal.features["own"], proposal.features["own_broad"]
 
 
 @dataclass(frozen=True)
@@ -130,17 +140,17 @@ class _List:
     votes: Floats
     right: np.ndarray
 
-    def place(self, weight: float) -> int:
+    def place(self, evidence: OwnEvidence) -> int:
         """Place of the right crystal from 0; a large number where it is not among the first."""
-        order = np.argsort(-(self.scores + weight * self.votes), kind="stable")
+        order = np.argsort(-(self.scores + evidence.opinion(self.votes)), kind="stable")
         hits = np.flatnonzero(self.right[order])
         return int(hits[0]) if len(hits) else 10_000
 
-    def chance(self, weight: float) -> float:
+    def chance(self, evidence: OwnEvidence) -> float:
         """Of the right crystal, by a softmax over the list."""
         if not self.right.any():
             return 0.0
-        total = self.scores + weight * self.votes
+        total = self.scores + evidence.opinion(self.votes)
         return float(np.exp(total - np.logaddexp.reduce(total))[self.right].sum())
 
 
@@ -170,14 +180,15 @@ def weigh_own(
     matcher = StructureMatch()
     box = PrototypeProposer(shipped)
     proposers = [PrototypeProposer(joined, own_bonus=bonus) for bonus in BONUSES]
-    tried = [OwnEvidence(MUTED), *(OwnEvidence(b, w) for b in BONUSES for w in WEIGHTS)]
+    weights = [OwnEvidence(0.0, *pair) for pair in WEIGHTS]
+    tried = [OwnEvidence(MUTED), *(replace(w, bonus=b) for b in BONUSES for w in weights)]
     chances, places = [], []  # (crystals, tried)
     for row in rows:
         target = crystals[int(row)]
         seen: dict[tuple[object, ...], bool] = {}
         without = _listed(box, target, scorer, matcher, seen)
         lists = [_listed(p, target, scorer, matcher, seen) for p in proposers]
-        weighed = [(without, 0.0), *((listed, w) for listed in lists for w in WEIGHTS)]
+        weighed = [(without, tried[0]), *((listed, w) for listed in lists for w in weights)]
         chances.append([listed.chance(weight) for listed, weight in weighed])
         places.append([listed.place(weight) for listed, weight in weighed])
     gain, place = np.array(chances), np.array(places)
@@ -206,8 +217,7 @@ def _best(chance: Floats, first: np.ndarray) -> int:
     Args:
         chance: ``(tried,)`` expected right answers; first: ``(tried,)`` right first answers.
     """
-    bonus, weight = np.divmod(np.arange(len(chance) - 1), len(WEIGHTS))
-    steps = np.abs(bonus - _USUAL[0]) + np.abs(weight - _USUAL[1])
+    steps = np.add.outer(_BONUS_STEPS, _WEIGHT_STEPS).ravel()
     allowed = first[1:] >= first[0] - _MOST_LOST
     if not allowed.any():
         return 0
@@ -248,12 +258,14 @@ def _listed(
     """Candidates for the composition of a crystal, made without anything of that composition."""
     found = proposer.propose(_contents(target), n=POOL, known=False)
     if not found:
-        return _List(np.zeros(0), np.zeros(0), np.zeros(0, bool))
+        return _List(np.zeros(0), np.zeros((2, 0)), np.zeros(0, bool))
     scores = scorer.score([Candidate(p.structure, "prototype", p) for p in found])
     votes = own_votes(found)
     right = np.zeros(len(found), bool)
     compared = set(np.argsort(-scores)[:_COMPARED].tolist())
-    compared |= set(np.argsort(-(scores + max(WEIGHTS) * votes))[:_COMPARED].tolist())
+    for loudest in (WEIGHTS[3], WEIGHTS[5]):
+        opinion = OwnEvidence(0.0, *loudest).opinion(votes)
+        compared |= set(np.argsort(-(scores + opinion))[:_COMPARED].tolist())
     for row in compared:
         # The geometry of a candidate depends on its members, not on how much they count.
         made = found[row].structure

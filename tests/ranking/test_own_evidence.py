@@ -22,7 +22,7 @@ from crystal_diffusion.ranking.own import (
     weigh_own,
 )
 from crystal_diffusion.ranking.scorers import LearnedScorer
-from tests.proposals.conftest import caesium_chloride
+from tests.proposals.conftest import caesium_chloride, perovskite
 
 #: Salts that are rock salt in nature, given as caesium chloride: only the user's crystals say so.
 SALTS = {
@@ -73,7 +73,25 @@ def test_votes_are_relative_and_noise_stands_last() -> None:
     votes = own_votes([*found, None])
     # Nobody's crystals are in the shipped library, so all are equal.
     assert np.allclose(votes, 0.0)
-    assert own_votes([None, None]).tolist() == [0.0, 0.0]
+    assert own_votes([None, None]).tolist() == [[0.0, 0.0], [0.0, 0.0]]
+
+
+def test_unlike_elements_are_heard_broadly() -> None:
+    crystals = {
+        "LaAlO3": perovskite("La", "Al", "O", 3.8),
+        "KTaO3": perovskite("K", "Ta", "O", 4.0),
+    }
+    entries, _ = read_own(list(crystals.values()), list(crystals))
+    joined = join(default_library(), entries)
+    found = PrototypeProposer(joined).propose({25: 1, 49: 1, 9: 3}, n=30)
+    like, broad = own_votes(found)
+    cubic = ["221" in p.prototype_label for p in found]
+    # Nothing like MnInF3 is among them, but that they are perovskites is heard.
+    assert np.ptp(like) < 0.05 and np.ptp(broad) > 0.5
+    assert cubic[int(np.argmax(broad))]
+    loud = OwnScorer(LearnedScorer(), OwnEvidence(broad=20.0))
+    scores = loud.score([Candidate(p.structure, "prototype", p) for p in found])
+    assert cubic[int(np.argmax(scores))]
 
 
 def test_too_few_choose_nothing() -> None:
