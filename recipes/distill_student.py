@@ -3,7 +3,8 @@
     python recipes/distill_student.py ../shared/data/mp_2025/train_le20.parquet --work STUDENT
 
 The same loop as ``crystal-diffusion distill``, with more long steps and symmetric noise, since the
-default from noise draws a skeleton first. Stopped, the same command goes on.
+default from noise draws a skeleton first. Stopped, the same command goes on. ``--learned`` starts
+from what another student learned over its teacher (both files), added to this teacher.
 """
 
 from __future__ import annotations
@@ -35,16 +36,23 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--crystals", type=int, default=10_000)
+    parser.add_argument("--learning-rate", type=float, default=4e-4)
+    parser.add_argument("--learned", type=Path, nargs=2, metavar=("TEACHER", "STUDENT"))
     options = parser.parse_args()
     torch.set_num_threads(1)
     teacher, header = load_model(model_path())
     student = student_of(teacher)
+    if options.learned is not None:
+        before, after = (dict(load_model(path)[0].named_parameters()) for path in options.learned)
+        with torch.no_grad():
+            for name, weight in student.named_parameters():
+                weight += after[name] - before[name] if name in before else after[name]
     every = without_oversized(CrystalStructureDataset(str(options.table), reduce=True), 6.0).arrays
     rows = np.random.default_rng(3).permutation(len(every))[: options.crystals]
     config = TrainingConfig(
         steps=options.steps,
         tokens=512,
-        learning_rate=4e-4,
+        learning_rate=options.learning_rate,
         warmup=50,
         decay=options.steps // 2,
         ema=0.995,
