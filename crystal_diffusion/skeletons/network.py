@@ -111,10 +111,18 @@ class _SkeletonBlock(nn.Module):
             for kept, fresh in zip(seen, own, strict=True):
                 kept[:, :, -new:] = fresh
             k, v = seen
-        mixed = scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        mixed = _attention(q, k, v, mask)
         mixed = self.out(mixed.transpose(1, 2).reshape(crystals, new, dim))
         x = x + dropout(mixed, self.dropout, self.training)
         return x + self.mlp(self.norm_mlp(x)), torch.stack(own) if seen is None else seen
+
+
+def _attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """Attention; in float32 where the rest is bfloat16 on a processor, which is slow at it."""
+    if q.dtype != torch.bfloat16 or q.device.type != "cpu":
+        return scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    with torch.autocast("cpu", enabled=False):
+        return scaled_dot_product_attention(q.float(), k.float(), v.float(), attn_mask=mask)
 
 
 class SkeletonNetwork(nn.Module):

@@ -20,6 +20,7 @@ from crystal_diffusion.skeletons.fitting import (
     Skeletons,
     Taught,
     fit,
+    losses,
     make_batch,
     mean_nats,
 )
@@ -173,3 +174,13 @@ def test_training_ends_with_its_time() -> None:
     settings = FitSettings(steps=100_000, tokens=64, seconds=0.5)
     fit(small(), data, settings, progress=lambda step, _: steps.append(step))
     assert max(steps, default=0) < 100_000
+
+
+def test_half_precision_says_nearly_the_same() -> None:
+    data = Skeletons.from_assignments(rock_salts())
+    network = fit(small(), data, FitSettings(steps=30, tokens=256, warm_up=5))
+    batch = make_batch(data, np.arange(6), SkeletonReport.same(6, composition=False))
+    exact = float(losses(network, batch).mean.detach())
+    short = float(losses(network, batch, bfloat16=True).mean.detach())
+    assert short != exact
+    assert short == pytest.approx(exact, rel=0.02)
