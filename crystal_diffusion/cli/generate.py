@@ -69,6 +69,9 @@ def generate(
     select: Annotated[
         int, typer.Option(help="Candidates per crystal kept, where properties are asked; 1: all.")
     ] = 4,
+    tries: Annotated[
+        int, typer.Option(help="Draws per crystal from noise; the lowest predicted energy stays.")
+    ] = 3,
     n: Annotated[int, typer.Option("-n", "--number", help="Number of crystals.")] = 10,
     first: Annotated[int, typer.Option(help="Index of the first crystal of the seed.")] = 0,
     seed: Annotated[int, typer.Option(help="Crystal i of a seed is always the same.")] = 0,
@@ -171,6 +174,7 @@ def generate(
         like_training=like_training,
         guidance=guidance,
         select=select,
+        tries=tries,
         validator=None if profile == "default" else PhysicsValidator(profile=profile),
     )
     bar = progress(quiet)

@@ -38,6 +38,7 @@ from crystal_diffusion.generation.result import Clock, Crystals, GenerationResul
 from crystal_diffusion.generation.rows import make_row
 from crystal_diffusion.generation.sampling import batches, sample_plans
 from crystal_diffusion.generation.settings import GenerationSettings
+from crystal_diffusion.generation.trials import Trials
 from crystal_diffusion.parallel import one_thread_each, side_by_side
 from crystal_diffusion.physics.report import ValidationReport
 from crystal_diffusion.physics.validator import PhysicsValidator
@@ -402,7 +403,8 @@ class CrystalGenerator:
         interrupted = False
         while pending:
             again: list[tuple[int, int]] = []
-            tasks = batches(pending, workers)
+            trials = Trials(pending, self._tries(settings), self.knowledge.stability)
+            tasks = batches(trials.plans, workers)
             drawn = side_by_side(
                 [
                     partial(
@@ -420,13 +422,17 @@ class CrystalGenerator:
                 for batch, structures in zip(tasks, drawn, strict=True):
                     clock.lap("sample")
                     for plan, structure in zip(batch, structures, strict=True):
-                        finished = finish(
-                            structure,
+                        trials.add(
                             plan,
-                            validator,
-                            tolerance=settings.idealise,
-                            whole=whole,
+                            finish(
+                                structure,
+                                plan,
+                                validator,
+                                tolerance=settings.idealise,
+                                whole=whole,
+                            ),
                         )
+                    for plan, finished in trials.decided():
                         if finished.failure is None:
                             made[plan.index] = (plan, finished)
                             continue
@@ -464,6 +470,11 @@ class CrystalGenerator:
             formula_units=planner.cells.units,
         )
         return result, {ids[i]: made[i][1].report for i in ids}
+
+    def _tries(self, settings: GenerationSettings) -> int:
+        """How often a skeleton is filled for each crystal from noise; once without a judge."""
+        judged = self.knowledge.stability is not None and settings.scorer != "none"
+        return settings.tries if judged else 1
 
     def _network(self, plans: Sequence[Plan], settings: GenerationSettings) -> JointDiffusion:
         """The model, or its student for a few steps from noise; that knows given elements only."""

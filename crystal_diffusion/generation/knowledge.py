@@ -109,6 +109,12 @@ class Knowledge:
         return TypeOpinion(PrototypeProposer(), shipped_scorer())
 
     @cached_property
+    def stability(self) -> StabilityOpinion | None:
+        """What the ranking knows of energies; None where it knows nothing."""
+        scorer = self.scorer.learned if isinstance(self.scorer, OwnScorer) else self.scorer
+        return scorer.stability if isinstance(scorer, LearnedScorer) else None
+
+    @cached_property
     def library(self) -> CrystalLibrary | None:
         """Prototypes."""
         return self.open_library()

@@ -36,6 +36,8 @@ class GenerationSettings:
         guidance: how strongly properties that are asked for steer what is made: 0 not at all, 1 as
             learned, more exaggerates.
         select: candidates made for each crystal kept where properties are asked for; 1 keeps all.
+        tries: draws for each crystal that starts from noise with space group and positions chosen,
+            where the composition is given and energies are predicted; the lowest one is kept.
     """
 
     sampler: SamplerSettings = field(default_factory=SamplerSettings)
@@ -52,6 +54,7 @@ class GenerationSettings:
     like_training: float | None = None
     guidance: float = 1.5
     select: int = 4
+    tries: int = 3
 
     def __post_init__(self) -> None:
         if self.noise_share is not None and not 0 <= self.noise_share <= 1:
@@ -64,6 +67,8 @@ class GenerationSettings:
             raise InputError(f"guidance is {self.guidance}; give a number from 0 to 20.")
         if not 1 <= self.select <= 1000:
             raise InputError(f"select is {self.select}; give a whole number from 1 to 1000.")
+        if not 1 <= self.tries <= 1000:
+            raise InputError(f"tries is {self.tries}; give a whole number from 1 to 1000.")
         if self.max_attempts < 1:
             raise InputError(f"max_attempts is {self.max_attempts}; give at least 1.")
         if not 0 <= self.idealise <= 1:

@@ -52,7 +52,7 @@ class StabilityOpinion:
             pool: whose lowest energy is the reference; the candidates' own when left out. In an
                 empty pool the energy counts as it is.
         """
-        found = self._of([candidate.structure for candidate in candidates])
+        found = self.known_energies([candidate.structure for candidate in candidates])
         if np.isnan(found).any():  # an element that no labelled crystal had: nothing is said
             return np.zeros(len(candidates))
         if pool is not None and not pool.proposals:
@@ -63,12 +63,13 @@ class StabilityOpinion:
 
     def _pool(self, pool: Pool) -> Floats:
         """Energies of a pool."""
-        return self._of([proposal.structure for proposal in pool.proposals])
+        return self.known_energies([proposal.structure for proposal in pool.proposals])
 
-    def _of(self, structures: Sequence[Structure]) -> Floats:
-        """Energies; one crystal is judged once, as a candidate, of its pool, and when it is made.
+    def known_energies(self, structures: Sequence[Structure]) -> Floats:
+        """Energies in eV/atom, NaN where nothing is known.
 
-        So what is said of it does not depend on what is asked beside it, not even by rounding.
+        One crystal is judged once, as a candidate, of its pool, and when it is made. So what is
+        said of it does not depend on what is asked beside it, not even by rounding.
         """
         names = [_name(structure) for structure in structures]
         new = {n: s for n, s in zip(names, structures, strict=True) if n not in self._known}
