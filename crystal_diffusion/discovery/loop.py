@@ -48,7 +48,13 @@ from crystal_diffusion.matching.radial import (
 )
 from crystal_diffusion.parallel.executors import make_executor
 from crystal_diffusion.physics.validator import PhysicsValidator
+from crystal_diffusion.prediction.model import default_properties
 from crystal_diffusion.prediction.near_hull import network_opinions
+from crystal_diffusion.prediction.relaxed_hull import (
+    Floats,
+    candidate_features,
+    default_relaxed_hull,
+)
 from crystal_diffusion.ranking.learned import default_ranker
 from crystal_diffusion.runs.reading import read_text
 from crystal_diffusion.runs.rows import rounded, structure_from_row, structure_row
@@ -69,6 +75,13 @@ _SHARES = {proposing.PROTOTYPE: 0.5, proposing.EXCHANGE: 0.35, proposing.NOISE: 
 _MOST_FROM_NOISE = 48
 #: Candidates that are drawn from noise for each that is chosen, where noise is chosen from alone.
 _DRAWN_FROM_NOISE = 20
+#: Of the candidates of a round, the share that are neighbours of accepted crystals: these with an
+#: element exchanged, and other structures of their compositions.
+_NEIGHBOURS = 0.6
+#: Candidates that a round keeps for the next one, for each that it relaxes.
+_RESERVE = 4
+#: Standard deviation (eV/atom) of what is expected of a candidate where none is said.
+_UNSURE = 0.22
 #: Rounds in a row that give nothing to relax, after which the search has run dry.
 _DRY = 3
 
@@ -301,7 +314,7 @@ class Discovery:
         """One round; how many crystals it relaxed."""
         if str(number) not in self.rounds.rows:
             chosen = self._choose(number)
-            self.rounds.add(str(number), {"candidates": chosen})
+            self.rounds.add(str(number), chosen)
         entries = self.rounds.rows[str(number)]["candidates"]
         self._bind()
         self._relax(entries)
@@ -314,8 +327,8 @@ class Discovery:
 
     # ---- choosing ---------------------------------------------------------------------------
 
-    def _choose(self, number: int) -> list[dict[str, Any]]:
-        """What is to be relaxed in a round, as rows."""
+    def _choose(self, number: int) -> dict[str, Any]:
+        """What is to be relaxed in a round, and what comes next to that, as rows."""
         settings = self.settings
         rng = np.random.default_rng([settings.seed, number])
         wanted = settings.per_round
@@ -323,18 +336,32 @@ class Discovery:
             left = settings.budget.relaxations - len(self.relaxed.rows)
             wanted = left if settings.strategy == "once" else min(wanted, left)
         pool = self._fresh(self._pool(rng, number, wanted))
-        order = self._order(pool) if settings.strategy in ("loop", "once") else range(len(pool))
-        chosen = self._diverse(pool, list(order), wanted)
-        guesses = self._guesses([pool[index].structure for index in chosen])
+        if settings.strategy in ("loop", "once"):
+            order = self._order(pool)
+        else:
+            order = list(range(len(pool)))
+        chosen = self._diverse(pool, order, wanted)
+        rows = self._rows([pool[index] for index in chosen])
+        for place, row in enumerate(rows):
+            row["id"] = f"{number:03d}-{place:03d}"
+        if settings.strategy != "loop":
+            return {"candidates": rows}
+        taken = set(chosen)
+        rest = [pool[index] for index in order if index not in taken][: _RESERVE * wanted]
+        return {"candidates": rows, "reserve": self._rows(rest)}
+
+    def _rows(self, proposed: Sequence[Proposed]) -> list[dict[str, Any]]:
+        """Candidates as the log of rounds holds them, without their ids."""
+        told = self._described(proposed)
         return [
             {
-                "id": f"{number:03d}-{place:03d}",
-                "start": pool[index].start,
-                "kind": pool[index].kind,
+                "start": p.start,
+                "kind": p.kind,
                 "guess": rounded(guess),
-                "structure": structure_row(pool[index].structure),
+                "deviation": rounded(deviation),
+                "structure": structure_row(p.structure),
             }
-            for place, (index, guess) in enumerate(zip(chosen, guesses, strict=True))
+            for p, guess, deviation in zip(proposed, told.guess, told.deviation, strict=True)
         ]
 
     def choose_once(self, count: int) -> list[Proposed]:
@@ -363,12 +390,24 @@ class Discovery:
         noise = min(round(shares[proposing.NOISE] * size), _MOST_FROM_NOISE)
         found = self.found() if self.settings.strategy == "loop" else []
         parents = [Proposed(f.structure, f.start, f.kind) for f in found if f.accepted]
-        exchanged = round(shares[proposing.EXCHANGE] * size)
+        near = round(_NEIGHBOURS * size) if parents else 0
+        size -= near
         return [
             *made.prototypes(rng, round(shares[proposing.PROTOTYPE] * size)),
-            *made.variants(rng, parents, exchanged // 2),
-            *made.exchange(rng, exchanged - (exchanged // 2 if parents else 0)),
+            *made.exchange(rng, round(shares[proposing.EXCHANGE] * size)),
+            *made.variants(rng, parents, near // 2),
+            *made.polymorphs(rng, parents, near - near // 2),
             *(made.noise(self.settings.seed * 1000 + number, noise) if noise else ()),
+            *(self._reserve(number) if self.settings.strategy == "loop" else ()),
+        ]
+
+    def _reserve(self, number: int) -> list[Proposed]:
+        """What earlier rounds would have relaxed next."""
+        return [
+            Proposed(structure_from_row(entry["structure"]), entry["start"], entry["kind"])
+            for earlier, row in self.rounds.rows.items()
+            if int(earlier) < number
+            for entry in row.get("reserve", ())
         ]
 
     def _shares(self) -> dict[str, float]:
@@ -398,9 +437,8 @@ class Discovery:
         usable = [p for p, r in zip(usable, reports, strict=True) if r.valid]
         seen: dict[str, list[np.ndarray]] = {}
         before = [
-            structure_from_row(entry["structure"])
-            for row in self.rounds.rows.values()
-            for entry in row["candidates"]
+            structure_from_row(row["structure"])
+            for row in (*self._entries.values(), *self.relaxed.rows.values())
         ]
         for structure, vector in zip(before, fingerprints(before), strict=True):
             seen.setdefault(structure.composition.reduced_formula, []).append(vector)
@@ -416,14 +454,26 @@ class Discovery:
             fresh.append(p)
         return fresh
 
-    def _guesses(self, structures: Sequence[Structure]) -> list[float]:
-        """Energy above hull by the built-in network, eV/atom."""
-        limit = self.settings.wish.most_above_hull
-        said = [opinion.above for opinion in network_opinions(structures, limit)]
-        return [
-            above if np.isfinite(above) else self._by_ranker(structure)
-            for above, structure in zip(said, structures, strict=True)
-        ]
+    def _guesses(self, structures: Sequence[Structure]) -> tuple[Floats, Floats]:
+        """Energy above hull by the built-in networks and its standard deviation, eV/atom."""
+        above = np.full(len(structures), np.nan)
+        deviation = np.full(len(structures), _UNSURE)
+        learned = default_relaxed_hull()
+        if learned is not None and learned.potential == (
+            self.potential.name,
+            self.potential.version,
+        ):
+            features = candidate_features(structures, self.hull, default_properties())
+            rows = np.isfinite(features).all(1)
+            above[rows], deviation[rows] = learned.expected(features[rows])
+        rest = np.flatnonzero(~np.isfinite(above)).tolist()
+        opinions = network_opinions(
+            [structures[row] for row in rest], self.settings.wish.most_above_hull
+        )
+        for row, opinion in zip(rest, opinions, strict=True):
+            known = np.isfinite(opinion.above)
+            above[row] = opinion.above if known else self._by_ranker(structures[row])
+        return above, deviation
 
     def _by_ranker(self, structure: Structure) -> float:
         """The same by the ranker's formation energy, for elements no label was known of."""
@@ -433,42 +483,36 @@ class Discovery:
         ground = sum(n / atoms * (self.hull.elemental_energy(e) or 0.0) for e, n in counts.items())
         return float(default_ranker().formation_energy([structure])[0]) - (lowest - ground)
 
-    def _described(
-        self, structures: Sequence[Structure], starts: Sequence[str], guesses: Sequence[float]
-    ) -> ordering.Described:
-        curves = [
-            composition_fingerprint(np.array([site.specie.Z for site in structure]))
-            for structure in structures
-        ]
-        return ordering.Described(
-            np.array(guesses, float),
-            np.array(curves, float).reshape(len(structures), COMPOSITION_BINS),
-            np.array(starts, np.str_),
-        )
+    def _described(self, proposed: Sequence[Proposed]) -> ordering.Described:
+        guess, deviation = self._guesses([p.structure for p in proposed])
+        return _described(proposed, guess, deviation)
 
     def _order(self, pool: Sequence[Proposed]) -> list[int]:
         """Most likely to be accepted first."""
-        described = self._described(
-            [p.structure for p in pool],
-            [p.start for p in pool],
-            self._guesses([p.structure for p in pool]),
-        )
+        described = self._described(pool)
         done, above = self._experience()
         mean, deviation = ordering.expected(described, done, above)
         chance = ordering.acceptance(mean, deviation, self.settings.wish.most_above_hull)
-        return np.argsort(-chance, kind="stable").tolist()
+        # Where no compound competes, a distance from the hull is not believed.
+        alone = [not self._competing(p.structure) for p in pool]
+        return np.argsort(np.where(alone, 0.0, -chance), kind="stable").tolist()
 
-    def _experience(self) -> tuple[ordering.Described, np.ndarray]:
+    def _competing(self, structure: Structure) -> bool:
+        elements = frozenset(structure.composition.get_el_amt_dict())
+        return any(len(entry.elements) > 1 for entry in self.hull.system(elements).entries)
+
+    def _experience(self) -> tuple[ordering.Described, Floats]:
         """What this run has relaxed, for the loop; nothing for what does not learn."""
         rows = sorted(self.verdicts.rows) if self.settings.strategy == "loop" else []
         rows = [key for key in rows if self.verdicts.rows[key]["above_hull"] is not None]
-        entries = self._entries
-        described = self._described(
-            [structure_from_row(entries[key]["structure"]) for key in rows],
-            [entries[key]["start"] for key in rows],
-            [entries[key]["guess"] for key in rows],
-        )
-        return described, np.array([self.verdicts.rows[k]["above_hull"] for k in rows], float)
+        entries = [self._entries[key] for key in rows]
+        proposed = [
+            Proposed(structure_from_row(e["structure"]), e["start"], e["kind"]) for e in entries
+        ]
+        guess = np.array([e["guess"] for e in entries], float)
+        deviation = np.array([e.get("deviation", _UNSURE) for e in entries], float)
+        above = np.array([self.verdicts.rows[key]["above_hull"] for key in rows], float)
+        return _described(proposed, guess, deviation), above
 
     @property
     def _entries(self) -> dict[str, dict[str, Any]]:
@@ -652,6 +696,21 @@ class Discovery:
             self.seconds,
         )
         self.say(told(summary, self.settings.budget))
+
+
+def _described(
+    proposed: Sequence[Proposed], guess: Floats, deviation: Floats
+) -> ordering.Described:
+    curves = [
+        composition_fingerprint(np.array([site.specie.Z for site in p.structure])) for p in proposed
+    ]
+    return ordering.Described(
+        guess,
+        deviation,
+        np.array(curves, float).reshape(len(proposed), COMPOSITION_BINS),
+        np.array([p.start for p in proposed], np.str_),
+        np.array([p.kind for p in proposed], np.str_),
+    )
 
 
 def told(summary: RoundSummary, budget: Budget) -> str:

@@ -1,24 +1,27 @@
-"""Which candidates to relax first: a prior of the built-in network, corrected by this run.
+"""Which candidates to relax first: what the built-in networks expect, corrected by this run.
 
-The built-in network of properties guesses the energy above the published hull, before anything is
-relaxed. What was relaxed in this run shows where the guess is wrong: a Gaussian
-process over composition and kind of start learns the difference (Rasmussen and Williams 2006,
-eq. 2.25 and 2.26). Candidates are ordered by the probability that they are accepted. The second
-potential, which judges, is never learned from.
+Before anything is relaxed, the built-in networks say the energy above the hull and how sure that is
+(`prediction.relaxed_hull`). What was relaxed in this run shows where they are wrong: a Gaussian
+process over composition, structure type and kind of start learns the difference, in units of the
+deviation that was said (Rasmussen and Williams 2006, eq. 2.25 and 2.26). Candidates are ordered by
+the probability that they are accepted. The second potential, which judges, is never learned from.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import erf, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
-#: Standard deviations in eV/atom: of the difference as it varies with composition, between kinds
-#: of start, of an offset common to all, and what no candidate tells of another.
-_BY_COMPOSITION, _BY_START, _COMMON, _OWN = 0.12, 0.08, 0.15, 0.10
+from crystal_diffusion.energy.hull import DOUBTFUL_BELOW_EV
+from crystal_diffusion.prediction.relaxed_hull import chance_between
+
+#: How differences from what was expected go together, as shares of their variance: what all
+#: candidates of a run have in common, those of one kind of start, those of like compositions, and
+#: those of like compositions in one structure type. The rest tells nothing of another candidate.
+_COMMON, _BY_START, _BY_COMPOSITION, _BY_TYPE = 0.10, 0.05, 0.35, 0.20
 #: Distance of composition curves over which differences stay alike.
 _REACH = 0.25
 #: Energies above hull (eV/atom) are cut to this range: how bad a bad one is tells little.
@@ -30,24 +33,28 @@ class Described:
     """What the order knows of candidates.
 
     Attributes:
-        guess: ``(candidates,)`` energy above hull by the built-in network, eV/atom.
+        guess: ``(candidates,)`` energy above hull by the built-in networks, eV/atom.
+        deviation: ``(candidates,)`` how far off that may be, eV/atom.
         curves: ``(candidates, 26)`` composition on the chemical scale (`matching.radial`).
         start: ``(candidates,)`` kind of start, as text.
+        kind: ``(candidates,)`` structure type, as text; empty where it has none.
     """
 
     guess: NDArray[np.float64]
+    deviation: NDArray[np.float64]
     curves: NDArray[np.float64]
     start: NDArray[np.str_]
+    kind: NDArray[np.str_]
 
 
-def _kernel(one: Described, two: Described) -> NDArray[np.float64]:
-    """``(candidates, candidates)`` covariance of the differences."""
+def _alike(one: Described, two: Described) -> NDArray[np.float64]:
+    """``(candidates, candidates)`` correlation of the differences of two candidates."""
     steps = one.curves[:, None] - two.curves[None]
-    gaps = (steps**2).mean(-1)
-    alike = (one.start[:, None] == two.start[None]).astype(float)
+    near = np.exp(-(steps**2).mean(-1) / (2 * _REACH**2))
+    start = (one.start[:, None] == two.start[None]).astype(float)
+    kind = ((one.kind[:, None] == two.kind[None]) & (one.kind[:, None] != "")).astype(float)
     return np.asarray(
-        _COMMON**2 + _BY_START**2 * alike + _BY_COMPOSITION**2 * np.exp(-gaps / (2 * _REACH**2)),
-        dtype=float,
+        _COMMON + _BY_START * start + near * (_BY_COMPOSITION + _BY_TYPE * kind), dtype=float
     )
 
 
@@ -61,24 +68,26 @@ def expected(
         done: what was relaxed in this run.
         above_hull: ``(done,)`` what came out, eV/atom.
     """
-    variance = _COMMON**2 + _BY_START**2 + _BY_COMPOSITION**2
     if not len(above_hull):
-        return candidates.guess, np.full(len(candidates.guess), sqrt(variance + _OWN**2))
-    wrong = np.clip(above_hull, *_RANGE) - done.guess
-    inside = _kernel(done, done) + _OWN**2 * np.eye(len(wrong))
-    across = _kernel(candidates, done)
+        return candidates.guess, candidates.deviation
+    wrong = (np.clip(above_hull, *_RANGE) - done.guess) / done.deviation
+    inside = _alike(done, done)
+    np.fill_diagonal(inside, 1.0)
+    across = _alike(candidates, done)
     solved = np.linalg.solve(inside, np.concatenate([wrong[:, None], across.T], axis=1))
-    mean = candidates.guess + across @ solved[:, 0]
-    spread = np.maximum(variance - (across * solved[:, 1:].T).sum(1), 0.0)
-    return mean, np.sqrt(spread + _OWN**2)
+    mean = candidates.guess + candidates.deviation * (across @ solved[:, 0])
+    left = np.maximum(1.0 - (across * solved[:, 1:].T).sum(1), 0.05)
+    return mean, candidates.deviation * np.sqrt(left)
 
 
 def acceptance(
     mean: NDArray[np.float64], deviation: NDArray[np.float64], limit: float
 ) -> NDArray[np.float64]:
-    """Probability that a candidate comes out at or below the limit (eV/atom above hull)."""
-    scaled = (limit - mean) / deviation
-    return np.array([(1 + erf(x / sqrt(2))) / 2 for x in scaled.tolist()])
+    """Probability that a candidate comes out at or below the limit (eV/atom above hull).
+
+    And not so far below the hull that it is doubtful (`energy.hull.doubt`).
+    """
+    return chance_between(-DOUBTFUL_BELOW_EV, limit, mean, deviation)
 
 
 def diverse(

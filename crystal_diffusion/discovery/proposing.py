@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 PROTOTYPE, EXCHANGE, NOISE, RANDOM = "prototype", "exchange", "noise", "random type"
 #: Elements that stand in for each other in an exchange are drawn among this many nearest ones.
 _LIKE = 8
+#: Structures that are proposed for the composition of an accepted crystal.
+_POLYMORPHS = 24
 
 
 @dataclass(frozen=True)
@@ -182,6 +184,34 @@ class Proposing:
             structure.replace_species({Element.from_Z(old): Element.from_Z(new)})
             if self.wish.allows(counts_of(structure)):
                 yield Proposed(structure, EXCHANGE, parent.kind)
+
+    def polymorphs(
+        self, rng: np.random.Generator, parents: Sequence[Proposed], count: int
+    ) -> Iterator[Proposed]:
+        """Other structures for compositions of what this run has found, the most suitable first."""
+        from pymatgen.core import Composition
+
+        formulas = sorted({p.structure.composition.reduced_formula for p in parents})
+        made = 0
+        for place in rng.permutation(len(formulas)).tolist():
+            unit = Composition(formulas[place])
+            most = self.wish.most_atoms // round(unit.num_atoms)
+            try:
+                found = self.proposer.propose(
+                    {element.Z: round(n) for element, n in unit.items()},
+                    n=_POLYMORPHS,
+                    any_cell=True,
+                    units=range(1, most + 1),
+                    known=False,
+                )
+            except CrystalDiffusionError as error:
+                log.debug("no prototype for %s: %s", formulas[place], error)
+                continue
+            for proposal in found:
+                yield Proposed(proposal.structure, PROTOTYPE, proposal.prototype_label)
+                made += 1
+            if made >= count:
+                return
 
     def noise(self, seed: int, count: int) -> Iterator[Proposed]:
         """The network from noise, each crystal on a skeleton of its own drawing."""

@@ -32,8 +32,11 @@ def check_round(row: Mapping[str, Any]) -> None:
         ValueError: it holds no candidates.
     """
     for entry in _those(row["candidates"]):
-        _texts(entry, "id", "start", "kind")
+        _texts(entry, "id")
+    for entry in (*_those(row["candidates"]), *_those(row.get("reserve", []))):
+        _texts(entry, "start", "kind")
         _number(entry["guess"])
+        _number(entry.get("deviation", 1.0))
         _crystal(entry)
 
 

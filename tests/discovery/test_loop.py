@@ -31,6 +31,7 @@ from crystal_diffusion.files import locked
 from crystal_diffusion.generation.generator import CrystalGenerator
 from crystal_diffusion.generation.loading import load
 from crystal_diffusion.known.index import KnownCrystals, load_known
+from crystal_diffusion.runs.rows import structure_from_row
 from tests.crystals import small_rock_salt
 
 SYMBOLS = ("Na", "Sb", "S")
@@ -184,14 +185,44 @@ def test_the_share_of_the_loop_over_another_has_an_interval() -> None:
 def test_what_is_chosen_is_what_the_network_puts_near_the_hull(
     generator: CrystalGenerator, known: KnownCrystals, tmp_path: Path
 ) -> None:
-    search = Discovery(tmp_path, settings(budget=Budget(4), strategy="once"), generator, known)
+    asked = settings(budget=Budget(4), strategy="once", wish=Wish(SYMBOLS, most_atoms=8))
+    search = Discovery(tmp_path, asked, generator, known)
     tmp_path.mkdir(exist_ok=True)
     chosen = search.choose_once(4)
     rng = np.random.default_rng(3)
     drawn = list(search.proposing.prototypes(rng, 40))
-    above = [search._guesses([p.structure])[0] for p in chosen]
-    usual = search._guesses([p.structure for p in drawn])
+    above, _ = search._guesses([p.structure for p in chosen])
+    usual, _ = search._guesses([p.structure for p in drawn])
     assert len(chosen) == 4 and np.mean(above) < np.median(usual)
+
+
+def test_a_round_keeps_what_comes_next_and_the_following_one_looks_at_it_again(
+    generator: CrystalGenerator, known: KnownCrystals, tmp_path: Path
+) -> None:
+    search = discover(tmp_path / "loop", generator, known, budget=Budget(3))
+    first = rounds(tmp_path / "loop")[0]
+    assert len(first["candidates"]) == 3 and 0 < len(first["reserve"]) <= 12
+    formulas = [p.structure.composition.reduced_formula for p in search._reserve(2)]
+    asked = [structure_from_row(e["structure"]) for e in first["reserve"]]
+    assert formulas == [s.composition.reduced_formula for s in asked] and not search._reserve(1)
+    # Not again what was relaxed, as it was made or as it came out.
+    made = [structure_from_row(e["structure"]) for e in first["candidates"]]
+    out = [f.structure for f in search.found()]
+    assert search._fresh([Proposed(s, "prototype") for s in (*made, *out)]) == []
+    discover(tmp_path / "once", generator, known, budget=Budget(3), strategy="once")
+    assert "reserve" not in rounds(tmp_path / "once")[0]
+
+
+def test_other_structures_are_proposed_for_what_was_found(
+    generator: CrystalGenerator, known: KnownCrystals, tmp_path: Path
+) -> None:
+    search = Discovery(tmp_path, settings(wish=Wish(SYMBOLS, most_atoms=16)), generator, known)
+    parents = [Proposed(small_rock_salt("Na", "S"), "prototype")]
+    found = list(search.proposing.polymorphs(np.random.default_rng(0), parents, 5))
+    assert len(found) >= 5 and len({p.kind for p in found}) >= 5
+    for proposed in found:
+        assert proposed.structure.composition.reduced_formula == "NaS"
+        assert len(proposed.structure) <= 16
 
 
 def test_what_is_not_wished_for_is_not_relaxed(

@@ -13,7 +13,11 @@ from crystal_diffusion.matching.radial import COMPOSITION_BINS, composition_fing
 
 def described(guess: list[float], numbers: list[list[int]], start: str) -> Described:
     curves = np.array([composition_fingerprint(np.array(n)) for n in numbers])
-    return Described(np.array(guess), curves, np.array([start] * len(guess)))
+    curves = curves.reshape(len(guess), COMPOSITION_BINS)
+    count = len(guess)
+    return Described(
+        np.array(guess), np.full(count, 0.2), curves, np.array([start] * count), np.full(count, "")
+    )
 
 
 def test_a_wish_says_which_compositions_it_allows() -> None:
@@ -54,7 +58,6 @@ def test_what_was_relaxed_moves_the_guess_of_its_likes_and_little_else() -> None
     salts, alloy = [[11, 17], [19, 35]], [[26, 28, 28]]
     candidates = described([0.05, 0.05], [salts[1], alloy[0]], "prototype")
     none = described([], [], "prototype")
-    none = Described(none.guess, none.curves.reshape(0, COMPOSITION_BINS), none.start)
     before, unsure = expected(candidates, none, np.zeros(0))
     assert before.tolist() == [0.05, 0.05]
     done = described([0.05] * 4, [salts[0]] * 4, "prototype")
@@ -62,12 +65,12 @@ def test_what_was_relaxed_moves_the_guess_of_its_likes_and_little_else() -> None
     assert after[0] > after[1] > 0.05
     assert surer[0] < surer[1] < unsure[1]
     exact, small = expected(done, done, np.full(4, 0.45))
-    assert exact == pytest.approx(0.45, abs=0.05) and (small < unsure[0]).all()
+    assert (exact > after[0]).all() and (exact < 0.45).all() and (small < unsure[0]).all()
 
 
-def test_the_chance_of_acceptance_is_the_normal_one() -> None:
-    chance = acceptance(np.array([0.1, 0.0, 0.2]), np.array([0.1, 0.1, 0.1]), 0.1)
-    assert chance == pytest.approx([0.5, 0.8413, 0.1587], abs=1e-4)
+def test_the_chance_of_acceptance_is_the_normal_one_and_doubtful_ones_have_none() -> None:
+    chance = acceptance(np.array([0.1, 0.0, 0.2]), np.array([0.1, 0.05, 0.1]), 0.1)
+    assert chance == pytest.approx([0.4772, 0.9545, 0.1573], abs=1e-4)
 
 
 def test_no_formula_type_or_kind_of_matter_fills_a_round() -> None:
