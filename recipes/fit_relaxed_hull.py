@@ -24,12 +24,12 @@ from scipy.stats import spearmanr
 from torch import nn
 
 from crystal_diffusion.energy.potentials import get_potential
+from crystal_diffusion.known.phases import known_hull
 from crystal_diffusion.prediction.model import default_properties
 from crystal_diffusion.prediction.relaxed_hull import (
     RANGE,
     RelaxedHull,
     candidate_features,
-    known_hull,
     save_relaxed_hull,
 )
 

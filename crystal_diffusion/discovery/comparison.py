@@ -67,7 +67,7 @@ def compare_strategies(
         strategies: which of `wish.STRATEGIES`.
         potential: relaxes and places on the hull; no second one is asked.
         seed: of all that is drawn.
-        per_round: crystals that the loop relaxes before it learns again; a quarter of the budget.
+        per_round: crystals that the loop relaxes before it learns again; an eighth of the budget.
         executor: as in `DiscoverySettings`.
         processes: workers.
         say: called with a line of progress.
@@ -86,7 +86,7 @@ def compare_strategies(
                 potential=potential,
                 strategy=strategy,
                 seed=seed,
-                per_round=per_round or max(1, budget // 4),
+                per_round=per_round or max(1, budget // 8),
                 executor=executor,
                 processes=processes,
             )

@@ -79,7 +79,7 @@ _DRAWN_FROM_NOISE = 20
 #: element exchanged, and other structures of their compositions.
 _NEIGHBOURS = 0.6
 #: Candidates that a round keeps for the next one, for each that it relaxes.
-_RESERVE = 4
+_RESERVE = 8
 #: Standard deviation (eV/atom) of what is expected of a candidate where none is said.
 _UNSURE = 0.22
 #: Rounds in a row that give nothing to relax, after which the search has run dry.
@@ -402,12 +402,11 @@ class Discovery:
         ]
 
     def _reserve(self, number: int) -> list[Proposed]:
-        """What earlier rounds would have relaxed next."""
+        """What the round before would have relaxed next."""
+        before = self.rounds.rows.get(str(number - 1), {})
         return [
             Proposed(structure_from_row(entry["structure"]), entry["start"], entry["kind"])
-            for earlier, row in self.rounds.rows.items()
-            if int(earlier) < number
-            for entry in row.get("reserve", ())
+            for entry in before.get("reserve", ())
         ]
 
     def _shares(self) -> dict[str, float]:
@@ -435,6 +434,16 @@ class Discovery:
         validator = PhysicsValidator()
         reports = validator.validate_many([p.structure for p in usable], processes=1)
         usable = [p for p, r in zip(usable, reports, strict=True) if r.valid]
+        done = {
+            (structure_from_row(e["structure"]).composition.reduced_formula, type_of(e["kind"]))
+            for e in self._entries.values()
+            if e["kind"]
+        }
+        usable = [
+            p
+            for p in usable
+            if (p.structure.composition.reduced_formula, type_of(p.kind)) not in done
+        ]
         seen: dict[str, list[np.ndarray]] = {}
         before = [
             structure_from_row(row["structure"])
@@ -534,7 +543,7 @@ class Discovery:
             picked = ordering.diverse(
                 [*chosen, *rest],
                 formulas,
-                [p.kind for p in pool],
+                [type_of(p.kind) for p in pool],
                 metallic,
                 wanted,
                 most_metallic=share,
@@ -711,6 +720,11 @@ def _described(
         np.array([p.start for p in proposed], np.str_),
         np.array([p.kind for p in proposed], np.str_),
     )
+
+
+def type_of(label: str) -> str:
+    """The structure type of a label, without the number of its variant."""
+    return label.split("#")[0]
 
 
 def told(summary: RoundSummary, budget: Budget) -> str:

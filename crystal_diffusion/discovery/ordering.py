@@ -101,6 +101,8 @@ def diverse(
 ) -> list[int]:
     """The first candidates of an order, no formula or type too often, not metals alone.
 
+    Of one formula in one type only the first: relaxing would make them the same.
+
     Args:
         order: indices, best first.
         formulas, kinds: of each candidate; an empty kind is no kind.
@@ -113,14 +115,18 @@ def diverse(
     """
     of_formula: dict[str, int] = {}
     of_kind: dict[str, int] = {}
+    alike: set[tuple[str, str]] = set()
     chosen: list[int] = []
     metals = 0
     for index in order:
         formula, kind = formulas[index], kinds[index]
         if of_formula.get(formula, 0) >= 2 or (kind and of_kind.get(kind, 0) >= max(2, count // 5)):
             continue
+        if kind and (formula, kind) in alike:
+            continue
         if metallic[index] and metals + 1 > max(1.0, most_metallic * count):
             continue
+        alike.add((formula, kind))
         of_formula[formula] = of_formula.get(formula, 0) + 1
         of_kind[kind] = of_kind.get(kind, 0) + 1
         metals += metallic[index]

@@ -22,9 +22,8 @@ import torch
 from numpy.typing import NDArray
 
 from crystal_diffusion.energy.hull import HullBuilder
-from crystal_diffusion.energy.reference_energies import ReferenceEnergies
 from crystal_diffusion.errors import CheckpointError, InputError
-from crystal_diffusion.known.index import load_known
+from crystal_diffusion.known.phases import known_hull
 from crystal_diffusion.prediction.model import (
     FORMATION_ENERGY,
     PropertyModel,
@@ -192,13 +191,6 @@ def default_relaxed_hull() -> RelaxedHull | None:
         return None
     learned = read_relaxed_hull(relaxed_hull_path())
     return learned if learned.network == default_properties().fingerprint else None
-
-
-@lru_cache(maxsize=1)
-def known_hull() -> HullBuilder:
-    """The hull of the shipped table of known crystals."""
-    table = load_known()
-    return HullBuilder(ReferenceEnergies(table.potential, table.potential_version, table=table))
 
 
 def chance_between(low: float, high: float, mean: Floats, deviation: Floats) -> Floats:

@@ -75,8 +75,10 @@ def test_the_chance_of_acceptance_is_the_normal_one_and_doubtful_ones_have_none(
 
 def test_no_formula_type_or_kind_of_matter_fills_a_round() -> None:
     formulas = ["AB"] * 5 + ["AC", "AD", "AE", "AF", "AG"]
-    kinds = ["x"] * 5 + ["y"] * 3 + ["", ""]
+    kinds = ["x", "z", "z", "v", "w"] + ["y"] * 3 + ["", ""]
     metals = [False] * 5 + [True] * 4 + [False]
+    twice = diverse([0, 1, 2], ["AB"] * 3, ["x", "x", "z"], [False] * 3, 3)
+    assert twice == [0, 2]  # AB in x relaxes to one crystal
     chosen = diverse(range(10), formulas, kinds, metals, 10)
     assert chosen == [0, 1, 5, 6, 8, 9]  # two AB, two y, then what has no type
     few = diverse(range(10), formulas, kinds, metals, 10, most_metallic=0.1)

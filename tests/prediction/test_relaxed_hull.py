@@ -13,13 +13,13 @@ from crystal_diffusion.energy.hull import HullBuilder
 from crystal_diffusion.errors import CheckpointError
 from crystal_diffusion.generation.asking import judged
 from crystal_diffusion.known.index import load_known
+from crystal_diffusion.known.phases import known_hull
 from crystal_diffusion.prediction import relaxed_hull
 from crystal_diffusion.prediction.model import default_properties
 from crystal_diffusion.prediction.relaxed_hull import (
     RelaxedHull,
     candidate_features,
     default_relaxed_hull,
-    known_hull,
     read_relaxed_hull,
     relaxed_chances,
     relaxed_hull_path,
