@@ -20,14 +20,21 @@ import numpy as np
 
 from crystal_diffusion.ranking.confidence import (
     LEVELS,
+    AnsweredList,
     ConfidenceModel,
-    columns_of,
     first_for,
     fit,
     grouped,
 )
 
 BINS = np.linspace(0, 1, 11)
+
+
+def answered(row: dict[str, Any]) -> AnsweredList:
+    """A line of the rows."""
+    return AnsweredList(
+        tuple(row["scores"]), tuple(row["groups"]), tuple(row["match"]), row["features"]
+    )
 
 
 def judged(
@@ -41,12 +48,11 @@ def judged(
                 {"p": 0.0, "right": False, "inside": False, "sets": [None] * 3, **_kind(row)}
             )
             continue
-        names, held, members, entropy = grouped(np.array(row["scores"]), row["groups"])
-        sure = held
+        columns, hits = answered(row).columns_and_hits()
+        hit = hits.tolist()
+        sure = grouped(np.array(row["scores"]), row["groups"])[1]
         if calibration is not None:
-            sure = calibration.probabilities(columns_of(held, members, entropy, row["features"]))
-        of, match = np.array(row["groups"]), np.array(row["match"])
-        hit = [bool(match[of == name].any()) for name in names]
+            sure = calibration.probabilities(columns)
         values = sorted(zip(sure.tolist(), hit, strict=True), reverse=True)
         sets = []
         for level in LEVELS:
@@ -178,7 +184,7 @@ def main() -> None:
     # Of crystals that are reported nothing fits, told by cell or by formula.
     told = [row for i, row in enumerate(alone) if i % 2 and row["id"] in fitted]
     told += [row for i, row in enumerate(alone) if i % 2 and row["id"] not in _ids(rows)]
-    calibration = fit([*rows[: args.fit], *told])
+    calibration = fit([answered(row) for row in [*rows[: args.fit], *told]])
     (args.out / "confidence.json").write_text(calibration.to_json())
     others = rows[args.fit :]
     print(f"fitted on {calibration.fitted_on} of {args.fit} rows, measured on {len(others)}")

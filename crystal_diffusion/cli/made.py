@@ -76,6 +76,8 @@ def _tell_made(result: GenerationResult, path: str) -> None:
         out.print(line, highlight=False, markup=False)
     for many in result.how_many[:3]:
         out.print(f"Confidence, {many}", highlight=False)
+    if result.confidence_source:
+        out.print(f"Confidence comes from {result.confidence_source}", highlight=False)
     if result.rejected:
         counted = ", ".join(f"{k} {v}" for k, v in sorted(result.rejected.items()))
         out.print(f"Redrawn candidates by reason: {counted}", highlight=False)

@@ -4,26 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from crystal_diffusion.ranking.candidates import Candidate, Pool, by_composition
 from crystal_diffusion.ranking.confidence import (
     LEVELS,
-    ConfidenceModel,
+    Floats,
     columns_of,
     default_calibration,
     first_for,
     pool_features,
 )
+from crystal_diffusion.ranking.own_confidence import SampledCalibration, sampled_columns
 
 if TYPE_CHECKING:
     from crystal_diffusion.proposals.prototypes import PrototypeProposer
-    from crystal_diffusion.ranking.scorers import Floats, Scorer
+    from crystal_diffusion.ranking.scorers import Scorer
+
+#: Said of the pretrained model.
+SHIPPED = "the shipped calibration"
 
 #: Compositions of one run for which pools are looked up where none was, 0.1 s each.
 MOST_COMPOSITIONS = 50
+
+
+class PoolCalibration(Protocol):
+    """Turns what :func:`.columns_of` finds into probabilities."""
+
+    def probabilities(self, columns: Floats) -> Floats:
+        """``(groups,)`` of ``(groups, columns)``."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -57,7 +69,7 @@ def confidences(
     proposer: PrototypeProposer | None,
     *,
     known_last: bool = False,
-    calibration: ConfidenceModel | None = None,
+    calibration: PoolCalibration | None = None,
 ) -> tuple[list[float | None], list[HowMany]]:
     """The confidence of each candidate, and how many to take of each composition.
 
@@ -68,6 +80,7 @@ def confidences(
         groups: of equal candidates; None for one that was not compared.
         pools: by reduced formula; looked up where there is none.
         known_last: the answer is not what the library holds of the composition.
+        calibration: the shipped one when left out.
     """
     out: list[float | None] = [None] * len(candidates)
     said: list[HowMany] = []
@@ -83,7 +96,7 @@ def confidences(
             continue
         mine = [candidates[row] for row in rows]
         own = scorer.score(mine, known_last=known_last, pools={formula: pool})
-        keys = [-row - 1 if groups[row] is None else int(groups[row] or 0) for row in rows]
+        keys = _keys(groups, rows)
         judged = _judged(pool, formula, scorer, known_last)
         features = pool_features(pool.proposals, judged)
         if not known_last:
@@ -95,6 +108,40 @@ def confidences(
         take = tuple(first_for(list(distinct.values()), level) for level in LEVELS)
         said.append(HowMany(formula, round(left, 4), take))
     return out, said
+
+
+def sampled_confidences(
+    candidates: Sequence[Candidate],
+    groups: Sequence[int | None],
+    scorer: Scorer,
+    calibration: SampledCalibration,
+) -> tuple[list[float | None], list[HowMany]]:
+    """The same for candidates from noise of a model from scratch, by what they say of each other.
+
+    Args:
+        scorer: of the model.
+    """
+    out: list[float | None] = [None] * len(candidates)
+    said: list[HowMany] = []
+    if not calibration.fitted:
+        return out, said
+    for rows in by_composition(list(candidates)):
+        mine = [candidates[row] for row in rows]
+        keys = _keys(groups, rows)
+        names, columns = sampled_columns(scorer.score(mine), keys, len(mine[0].structure))
+        sure = dict(zip(names, calibration.probabilities(columns).tolist(), strict=True))
+        for row, key in zip(rows, keys, strict=True):
+            out[row] = round(sure[key], 4)
+        take = tuple(first_for(list(sure.values()), level) for level in LEVELS)
+        none = float(np.prod([1 - p for p in sure.values()]))
+        formula = mine[0].structure.composition.reduced_formula
+        said.append(HowMany(formula, round(none, 4), take))
+    return out, said
+
+
+def _keys(groups: Sequence[int | None], rows: Sequence[int]) -> list[int]:
+    """Groups of some candidates; one that was not compared is a group of its own."""
+    return [-row - 1 if groups[row] is None else int(groups[row] or 0) for row in rows]
 
 
 def _judged(pool: Pool, formula: str, scorer: Scorer, known_last: bool) -> Floats:
@@ -120,7 +167,7 @@ def _shares(
     keys: Sequence[int],
     judged: Floats,
     features: Mapping[str, float],
-    calibration: ConfidenceModel,
+    calibration: PoolCalibration,
 ) -> tuple[list[float], float]:
     """``(candidates,)`` probabilities, and that of none of them."""
     whole = np.logaddexp.reduce(judged)

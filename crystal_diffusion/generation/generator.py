@@ -682,17 +682,31 @@ class CrystalGenerator:
     def _confidence(
         self, result: GenerationResult, groups: Mapping[str, int | None], known_last: bool
     ) -> dict[str, float | None]:
-        """Confidence of each crystal; how many to take goes into the result."""
-        from crystal_diffusion.generation.confidence import confidences
+        """Confidence of each crystal; how many to take goes into the result, and whence it is."""
+        from crystal_diffusion.generation.confidence import (
+            SHIPPED,
+            confidences,
+            sampled_confidences,
+        )
+        from crystal_diffusion.ranking.own_confidence import SampledCalibration
 
         names = list(result.structures)
+        candidates, grouped = _candidates(result), [groups[name] for name in names]
+        scorer, calibration = self.knowledge.scorer, self.knowledge.calibration
+        if isinstance(calibration, SampledCalibration):
+            result.confidence_source = calibration.source
+            values, result.how_many = sampled_confidences(candidates, grouped, scorer, calibration)
+            return dict(zip(names, values, strict=True))
+        if scorer.log_odds:
+            result.confidence_source = SHIPPED if calibration is None else calibration.source
         values, result.how_many = confidences(
-            _candidates(result),
-            [groups[name] for name in names],
+            candidates,
+            grouped,
             result.pools,
-            self.knowledge.scorer,
-            self.proposer if self.knowledge.scorer.log_odds else None,
+            scorer,
+            self.proposer if scorer.log_odds else None,
             known_last=known_last,
+            calibration=calibration,
         )
         return dict(zip(names, values, strict=True))
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from crystal_diffusion.proposals.labels import LibraryLabels
     from crystal_diffusion.proposals.library import CrystalLibrary
     from crystal_diffusion.proposals.prototypes import PrototypeProposer
+    from crystal_diffusion.ranking.own_confidence import Calibration
     from crystal_diffusion.skeletons.distribution import SkeletonModel
 
 
@@ -56,6 +57,7 @@ class Knowledge:
         open_student: reads the network distilled from the model for at most four steps, if any.
         like_training: how near crystals of no given composition stay to the user's own, 0 to 1,
             where the user does not say; None draws them from noise alone.
+        calibration: of the confidence, where the model has its own; None for the shipped one.
     """
 
     scorer: Scorer
@@ -70,6 +72,7 @@ class Knowledge:
     open_properties: Callable[[], PropertyJudge | None] = lambda: None
     open_labels: Callable[[], LibraryLabels | None] = lambda: None
     open_student: Callable[[], JointDiffusion | None] = lambda: None
+    calibration: Calibration | None = None
 
     @cached_property
     def student(self) -> JointDiffusion | None:

@@ -22,6 +22,7 @@ from crystal_diffusion.generation.knowledge import (
 )
 from crystal_diffusion.generation.symmetric import FREE_SHARE
 from crystal_diffusion.ranking.own import OwnEvidence
+from crystal_diffusion.ranking.own_confidence import load_calibration
 from crystal_diffusion.skeletons.weights import SKELETONS_FILE
 from crystal_diffusion.training.checkpoint import (
     MODEL_FILE,
@@ -89,6 +90,9 @@ def load(
             TRAINING_SET_FILE,
         )
     knowledge = _with_properties(_knowledge(network, header, training, library), folder)
+    # A library other than the one trained for makes other candidates than those it was fitted on.
+    if library is None:
+        knowledge = replace(knowledge, calibration=load_calibration(folder))
     own_skeletons = folder / SKELETONS_FILE
     if own_skeletons.is_file():
         share = 1.0 - FREE_SHARE

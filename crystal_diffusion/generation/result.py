@@ -53,6 +53,7 @@ class GenerationResult:
         originals: crystals as sampled, by id, where their symmetry was made exact.
         pools: prototype candidates that those of a reduced formula are judged against.
         how_many: for each composition, how many first candidates hold the answer with 50, 80, 90 %.
+        confidence_source: where the confidence comes from, in words; empty where there is none.
         formula_units: numbers of formula units per cell that were tried, where a formula was given.
         selection: what was asked of properties and how candidates were chosen; None for nothing.
     """
@@ -68,6 +69,7 @@ class GenerationResult:
     pools: dict[str, Pool] = field(default_factory=dict)
     formula_units: tuple[int, ...] = ()
     how_many: list[HowMany] = field(default_factory=list)
+    confidence_source: str = ""
     selection: PropertySelection | None = None
 
     def predictions(self, name: str) -> Mapping[str, float | None]:

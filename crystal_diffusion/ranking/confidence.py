@@ -45,6 +45,29 @@ PENALTY = 0.01
 
 
 @dataclass(frozen=True)
+class AnsweredList:
+    """The candidates for a crystal whose answer is known.
+
+    Attributes:
+        scores: ``(pool,)`` log-odds, best first.
+        groups: of equal ones among the first of them; match: whether each is the answer.
+        features: of the pool, :data:`POOL_FEATURES`.
+    """
+
+    scores: tuple[float, ...]
+    groups: tuple[int, ...]
+    match: tuple[bool, ...]
+    features: Mapping[str, float]
+
+    def columns_and_hits(self) -> tuple[Floats, NDArray[np.bool_]]:
+        """``(groups, columns)`` of :func:`columns_of`, and which group is the answer."""
+        names, held, members, entropy = grouped(np.array(self.scores), self.groups)
+        of, match = np.array(self.groups), np.array(self.match)
+        hits = np.array([bool(match[of == name].any()) for name in names])
+        return columns_of(held, members, entropy, self.features), hits
+
+
+@dataclass(frozen=True)
 class ConfidenceModel:
     """What turns shares of a pool's softmax into probabilities.
 
@@ -69,12 +92,14 @@ class ConfidenceModel:
         Args:
             columns: ``(groups, columns)`` of :func:`columns_of`.
         """
+        return np.asarray(1 / (1 + np.exp(-self.log_odds(columns))))
+
+    def log_odds(self, columns: Floats) -> Floats:
+        """``(groups,)`` log-odds of those probabilities."""
         if not len(columns):
             return np.zeros(0)
         scaled = (columns - np.array(self.means)) / np.array(self.deviations)
-        return np.asarray(
-            1 / (1 + np.exp(-(_expanded(scaled.clip(-3, 3)) @ np.array(self.weights))))
-        )
+        return np.asarray(_expanded(scaled.clip(-3, 3)) @ np.array(self.weights))
 
     @classmethod
     def load(cls, path: Path | None = None) -> ConfidenceModel:
@@ -181,38 +206,32 @@ def pool_features(proposals: Sequence[Proposal], scores: Floats) -> dict[str, fl
     }
 
 
-def fit(rows: Sequence[Mapping[str, Any]], penalty: float = PENALTY) -> ConfidenceModel:
-    """Logistic regression of "this group is the answer" on all groups of the rows.
+def fit(lists: Sequence[AnsweredList], penalty: float = PENALTY) -> ConfidenceModel:
+    """Logistic regression of "this group is the answer" on all groups of the lists.
 
     Args:
-        rows: with ``scores``, ``groups``, ``match`` and ``features``
-            (`recipes/confidence_rows.py`).
+        lists: of `recipes/confidence_rows.py`.
         penalty: of the squared weights.
 
     Raises:
-        InputError: fewer than 50 rows with candidates.
+        InputError: fewer than 50 lists with candidates.
     """
     from scipy.optimize import minimize
 
-    used = [row for row in rows if row["scores"]]
+    used = [each.columns_and_hits() for each in lists if each.scores]
     if len(used) < 50:
-        raise InputError(f"{len(used)} rows with candidates; a calibration needs at least 50.")
-    tables, hits = [], []
-    for row in used:
-        names, held, members, entropy = grouped(np.array(row["scores"]), row["groups"])
-        tables.append(columns_of(held, members, entropy, row["features"]))
-        of, match = np.array(row["groups"]), np.array(row["match"])
-        hits.append(np.array([bool(match[of == name].any()) for name in names]))
+        raise InputError(f"{len(used)} lists with candidates; a calibration needs at least 50.")
+    tables, hits = zip(*used, strict=True)
     table, right = np.concatenate(tables), np.concatenate(hits)
     means, deviations = table.mean(0), table.std(0).clip(1e-3)
     seen = _expanded(((table - means) / deviations).clip(-3, 3))
     sign = np.where(right, 1.0, -1.0)
-    lists = len(used)
+    count = len(used)
 
     def loss(weights: Floats) -> tuple[float, Floats]:
         margin = sign * (seen @ weights)
-        value = np.logaddexp(0, -margin).sum() / lists + penalty * (weights[1:] ** 2).sum()
-        slope = seen.T @ (-sign / (1 + np.exp(np.clip(margin, -500, 500)))) / lists
+        value = np.logaddexp(0, -margin).sum() / count + penalty * (weights[1:] ** 2).sum()
+        slope = seen.T @ (-sign / (1 + np.exp(np.clip(margin, -500, 500)))) / count
         slope[1:] += 2 * penalty * weights[1:]
         return float(value), slope
 
@@ -221,7 +240,7 @@ def fit(rows: Sequence[Mapping[str, Any]], penalty: float = PENALTY) -> Confiden
         tuple(round(float(m), 6) for m in means),
         tuple(round(float(d), 6) for d in deviations),
         tuple(round(float(w), 6) for w in found),
-        lists,
+        count,
     )
 
 

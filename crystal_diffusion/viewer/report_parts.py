@@ -111,6 +111,8 @@ def how(data: ReportData) -> str:
         [
             ("Model", model),
             ("What its training showed", said),
+            ("Confidence comes from", manifest.get("confidence_source")),
+            ("First candidates to take", _lines(manifest.get("first_candidates_to_take"))),
             ("Seed", manifest.get("seed")),
             ("Sampler", sampler),
             ("Settings", settings),
@@ -126,6 +128,11 @@ def how(data: ReportData) -> str:
         ]
     )
     return listed or empty("Nothing is recorded about how these crystals were made.")
+
+
+def _lines(said: object) -> str | None:
+    """Sentences of a manifest, joined; None where it holds none."""
+    return "; ".join(map(str, said)) or None if isinstance(said, list) else None
 
 
 def funnel(data: ReportData) -> str:

@@ -49,6 +49,7 @@ from crystal_diffusion.workflows.estimate import (
     training_config,
 )
 from crystal_diffusion.workflows.model_card import inherited, write_card
+from crystal_diffusion.workflows.own_confidence import adjusting_seconds, write_adjusted
 from crystal_diffusion.workflows.own_skeletons import write_skeletons
 from crystal_diffusion.workflows.own_verdict import joined_types, verdict
 from crystal_diffusion.workflows.training_settings import TrainingSettings
@@ -131,13 +132,15 @@ def adapt_model(
         key=key,
         on_step=(lambda step, loss: on_step(step, total * trainings, loss)) if on_step else None,
     )
+    leaving_out = left_out_seconds(*libraries, usable, config.seed, shipped_scorer())
     estimate = replace(
         estimate,
         steps=total * trainings,
         trainings=trainings,
         other_seconds=workers.share(
             adaptation.judging_seconds(strengths)
-            + left_out_seconds(*libraries, usable, config.seed, shipped_scorer())
+            + leaving_out
+            + adjusting_seconds(leaving_out, len(usable))
         ),
     )
     if on_estimate:
@@ -197,6 +200,7 @@ def adapt_model(
             if header["base"]["holds_weights"]:
                 stored = {**dict(model.named_parameters()), **weights}
             write_skeletons(folder, arrays, config.seed)
+            write_adjusted(folder, libraries[1], usable, evidence, config.seed)
             save_model(folder / MODEL_FILE, model, stored, header)
             write_card(folder)
         workers.wait()

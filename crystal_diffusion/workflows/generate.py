@@ -165,6 +165,7 @@ def write_result(folder: RunFolder, result: GenerationResult, manifest: Mapping[
                 "rejected": result.rejected,
                 "missing": {str(k): v for k, v in result.missing.items()},
                 "first_candidates_to_take": [str(many) for many in result.how_many],
+                "confidence_source": result.confidence_source,
                 "seconds": {k: round(v, 3) for k, v in result.seconds.items()},
             }
         )

@@ -53,6 +53,7 @@ from crystal_diffusion.workflows.estimate import (
 )
 from crystal_diffusion.workflows.model_card import inherited, write_card
 from crystal_diffusion.workflows.monitor import Monitor, verdict
+from crystal_diffusion.workflows.own_confidence import asks_samples, write_sampled
 from crystal_diffusion.workflows.own_skeletons import (
     SYMMETRIC_NOISE,
     alone_seconds,
@@ -227,6 +228,7 @@ def _train_weights(
             box = monitor(0, load(PRETRAINED, training.device).model)
         checks = total // config.monitor_every + 1  # the last one for the verdict
         beside = alone_seconds(arrays.take(used)) if alone else 0.0
+        checks += started is None and asks_samples(len(held))
         other = workers.share(checks * each + beside)
         estimate = replace(estimate, steps=total, other_seconds=other)
         if on_estimate:
@@ -245,6 +247,10 @@ def _train_weights(
         if workers.first:
             if alone:
                 write_own_skeletons(folder, arrays.take(used), training.seed)
+            if started is None:
+                # With the skeletons, as it is asked.
+                made = load(folder, training.device)
+                write_sampled(made, arrays.take(held), folder, training.seed)
             plot_losses(folder / "metrics.jsonl", folder / "loss.png")
             write_card(folder)
         workers.wait()

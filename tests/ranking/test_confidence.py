@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from crystal_diffusion.errors import InputError
 from crystal_diffusion.ranking.confidence import (
     POOL_FEATURES,
+    AnsweredList,
     ConfidenceModel,
     columns_of,
     default_calibration,
@@ -20,7 +20,7 @@ from crystal_diffusion.ranking.confidence import (
 )
 
 
-def rows(count: int, seed: int) -> list[dict[str, Any]]:
+def rows(count: int, seed: int) -> list[AnsweredList]:
     """Lists whose first candidate is right as often as the share of it, halved, says."""
     rng = np.random.default_rng(seed)
     made = []
@@ -31,28 +31,21 @@ def rows(count: int, seed: int) -> list[dict[str, Any]]:
         if rng.random() < 0.5:
             match[int(rng.choice(6, p=shares))] = True
         features = dict.fromkeys(POOL_FEATURES, 0.0) | {"atoms": float(rng.normal())}
-        made.append(
-            {
-                "scores": scores.tolist(),
-                "groups": list(range(6)),
-                "match": match,
-                "features": features,
-            }
-        )
+        made.append(AnsweredList(tuple(scores.tolist()), tuple(range(6)), tuple(match), features))
     return made
 
 
-def first(row: dict[str, Any], calibration: ConfidenceModel) -> float:
-    _, held, members, entropy = grouped(np.array(row["scores"]), row["groups"])
-    return float(calibration.probabilities(columns_of(held, members, entropy, row["features"]))[0])
+def first(row: AnsweredList, calibration: ConfidenceModel) -> float:
+    _, held, members, entropy = grouped(np.array(row.scores), row.groups)
+    return float(calibration.probabilities(columns_of(held, members, entropy, row.features))[0])
 
 
 def test_a_fit_is_calibrated_on_other_rows() -> None:
     calibration = fit(rows(1500, 1))
     others = rows(2000, 2)
     sure = np.array([first(row, calibration) for row in others])
-    right = np.array([row["match"][0] for row in others])
-    raw = np.array([grouped(np.array(r["scores"]), r["groups"])[1][0] for r in others])
+    right = np.array([row.match[0] for row in others])
+    raw = np.array([grouped(np.array(r.scores), r.groups)[1][0] for r in others])
     assert abs(sure.mean() - right.mean()) < 0.03
     for low, high in ((0.0, 0.3), (0.3, 0.6)):
         inside = (sure >= low) & (sure < high)
@@ -66,9 +59,9 @@ def test_a_fit_is_the_minimum_of_the_penalised_likelihood() -> None:
     fitted = fit(made, penalty)
     tables, right = [], []
     for row in made:
-        _, held, members, entropy = grouped(np.array(row["scores"]), row["groups"])
-        tables.append(columns_of(held, members, entropy, row["features"]))
-        right += row["match"]
+        _, held, members, entropy = grouped(np.array(row.scores), row.groups)
+        tables.append(columns_of(held, members, entropy, row.features))
+        right += row.match
     scaled = ((np.concatenate(tables) - fitted.means) / fitted.deviations).clip(-3, 3)
     columns = list(scaled.T)
     count = len(columns)
