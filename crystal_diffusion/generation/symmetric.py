@@ -43,10 +43,10 @@ if TYPE_CHECKING:
 #: Share of noise starts that stay free of symmetry by default, so that nothing is excluded.
 FREE_SHARE = 0.05
 #: What a second crystal of a skeleton is worth beside the first, the n-th one a share of 1/(n-1) of
-#: it: told the true letters, four more tries add a third of what the first one matches. Where no
-#: coordinate is free the first has said nearly all.
-REPEAT = 0.16
-REPEAT_FIXED = 0.01
+#: it: each is the best of several draws, so further ones add little. Where no coordinate is free
+#: the first has said nearly all. Chosen with the share of the structure types.
+REPEAT = 0.08
+REPEAT_FIXED = 0.003
 #: Tries with the own skeleton before others are drawn, and before symmetry is given up.
 _OWN_TRIES = 2
 _SYMMETRIC_TRIES = 6

@@ -22,9 +22,9 @@ from crystal_diffusion.skeletons.tokens import composition_of, skeleton_of
 from crystal_diffusion.symmetry.assignments import Assignment
 
 #: How much the structure types are believed beside network and table, and the factor of their
-#: scores (log-odds) before chances are made of them; fitted on crystals that neither network nor
-#: table had seen (docs/experiments.md).
-SHARE = 0.65
+#: scores (log-odds) before chances are made of them; fitted on crystals that neither network,
+#: table, library nor ranker had seen (docs/experiments.md).
+SHARE = 0.5
 SHARPNESS = 1.2
 #: Structure types that are built and judged.
 MOST = 24
