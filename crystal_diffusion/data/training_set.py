@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +21,13 @@ LARGEST = 4 * 2**30
 
 
 def save_training_set(path: Path, arrays: CrystalArrays) -> None:
-    """Write plain arrays atomically; coordinates in float32.
+    """Write plain arrays atomically; coordinates in float32, labels as they are.
 
     Raises:
         InputError: when the file cannot be written.
     """
-    buffer = io.BytesIO()
+    buffer, names = io.BytesIO(), sorted(arrays.properties)
+    labels = [np.asarray(arrays.properties[name], dtype=np.float64) for name in names]
     np.savez_compressed(
         buffer,
         ids=np.array(arrays.ids, dtype=np.str_),
@@ -33,6 +35,8 @@ def save_training_set(path: Path, arrays: CrystalArrays) -> None:
         frac_coords=arrays.frac_coords.astype(np.float32),
         atomic_numbers=arrays.atomic_numbers.astype(np.uint8),
         offsets=arrays.offsets,
+        label_names=np.array(names, dtype=np.str_),
+        labels=np.array(labels).reshape(len(names), len(arrays.ids)),
     )
     with atomic_write(path) as part:
         part.write_bytes(buffer.getvalue())
@@ -59,7 +63,7 @@ def load_training_set(path: Path) -> CrystalArrays:
                     stored["frac_coords"].astype(np.float64),
                     stored["atomic_numbers"].astype(np.int64),
                     stored["offsets"].astype(np.int64),
-                    {},
+                    _labels(stored),
                 )
             )
     # Damaged archives make numpy and zlib fail in every way there is.
@@ -68,6 +72,20 @@ def load_training_set(path: Path) -> CrystalArrays:
             f"{path}: missing or damaged ({shorten(error)}); copy the whole model folder again. "
             "Without this file the model works, but knows no training crystals."
         ) from error
+
+
+def _labels(stored: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Labels by name; none in files of earlier versions.
+
+    Raises:
+        ValueError: names and columns do not fit.
+    """
+    if "label_names" not in stored:
+        return {}
+    names, labels = stored["label_names"], stored["labels"].astype(np.float64)
+    if labels.shape != (len(names), len(stored["ids"])) or len(set(names.tolist())) < len(names):
+        raise ValueError("its labels do not fit its crystals")
+    return {str(name): column for name, column in zip(names, labels, strict=True)}
 
 
 def _sound(arrays: CrystalArrays) -> CrystalArrays:

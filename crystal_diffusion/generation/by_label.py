@@ -1,8 +1,9 @@
 """Starts for properties that are asked for: known crystals with the label, other elements in them.
 
-A crystal of the library whose label lies in the range is a parent; what is made of it has one
-element exchanged for one that is like it, in a composition that is not known. Where the elements
-are named, these stand on its sites, in a composition that its structure type is not known with.
+A crystal of the library whose label lies in the range, or where few do is expected to, is a
+parent; what is made of it has one element exchanged for one that is like it, in a composition that
+is not known. Where the elements are named, these stand on its sites, in a composition that its
+structure type is not known with.
 Hautier and others (Inorg. Chem. 50, 656 (2011)) find new compounds by such exchanges; here the
 label says in which crystals.
 """
@@ -39,6 +40,9 @@ _MOST_NAMED = 5
 _FEWEST = 20
 #: Part of the crystals that starts from noise all the same, where the user does not say.
 NOISE_SHARE = 0.25
+#: Crystals of the library that are judged where few have the label, and the least chance of being
+#: inside that makes one a parent.
+_SAMPLED, _PARENT_CHANCE = 1000, 0.5
 #: Decorations that are judged before the likeliest are taken.
 _JUDGED = 300
 #: Decorations that are kept, best first, and places between one and its redraw.
@@ -61,8 +65,9 @@ class ByLabel:
             none for any; sizes: smallest and largest number of atoms.
         noise_share: part of the crystals that starts from noise.
         neutral: only balanced charges; children of balanced parents are balanced anyway.
-        judge: puts the first some hundred decorations in the order of their chance to be inside;
-            where it is not given they come as they were drawn.
+        judge: finds parents in the library where fewer than 20 have the label, as for a property of
+            the user's own, and puts the first some hundred decorations in the order of their chance
+            to be inside. Where it is not given they come as they were drawn.
     """
 
     def __init__(
@@ -88,10 +93,13 @@ class ByLabel:
         fits = (atoms >= low) & (atoms <= high)
         self.parents = np.flatnonzero(fits & labelled_inside(self._library, labels, ranges))
         rng = np.random.default_rng(stream_seed(seed, "by label"))
+        self._ranges, self._judge = ranges, judge
+        if judge is not None and len(self.parents) < _FEWEST:
+            more = rng.permutation(np.flatnonzero(fits))[:_SAMPLED]
+            self.parents = np.union1d(self.parents, self._likely(more, judge))
         self._order = self._draw(np.array(sorted(named), np.int64), rng)
         self._good: list[int] = []
         self._looked = 0
-        self._ranges, self._judge = ranges, judge
 
     def __len__(self) -> int:
         return len(self._order)
@@ -105,6 +113,12 @@ class ByLabel:
             self._put_likeliest_first(self._judge)
         chosen = self._at(index - before + attempt * _STRIDE)
         return None if chosen is None else built(self._proposer, chosen)
+
+    def _likely(self, entries: Ints, judge: PropertyJudge) -> Ints:
+        """Those of some crystals that the predictor expects inside."""
+        structures = [self._library.structure(entry) for entry in entries.tolist()]
+        found = judged(structures, self._ranges, judge).together
+        return entries[found >= _PARENT_CHANCE]
 
     def _put_likeliest_first(self, judge: PropertyJudge) -> None:
         """Once, among the first decorations."""

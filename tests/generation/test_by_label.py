@@ -100,6 +100,18 @@ def test_the_judge_puts_the_likeliest_first(
     assert mean_chance(judge) > mean_chance(None) + 0.2
 
 
+def test_where_few_have_the_label_the_judge_finds_parents(proposer: PrototypeProposer) -> None:
+    hard = {"bulk_modulus": PropertyRange(330.0, np.inf)}
+    none = LibraryLabels(np.zeros(0, np.int32), {})
+    judge, sizes = default_properties(), (1, 6)
+    assert not len(ByLabel(proposer, none, hard, 0, known=ALL, sizes=sizes).parents)
+    found = ByLabel(proposer, none, hard, 0, known=ALL, sizes=sizes, judge=judge).parents.tolist()
+    structures = [proposer.library.structure(entry) for entry in found]
+    assert found and (judged(structures, hard, judge).together >= 0.5).all()
+    again = ByLabel(proposer, none, hard, 0, known=ALL, sizes=sizes, judge=judge)
+    assert again.parents.tolist() == found
+
+
 def test_no_label_inside_leaves_nothing(proposer: PrototypeProposer) -> None:
     far = {"band_gap": PropertyRange(50.0, 60.0)}
     draws = ByLabel(proposer, default_labels(), far, 0, known=ALL)

@@ -183,11 +183,13 @@ def test_kind_15_damaged_training_sets_are_one_sentence(tmp_path: Path) -> None:
         np.array([[0, 0, 0], [0.5, 0.5, 0.5], [0, 0, 0.5]]),
         np.array([11, 17, 3]),
         np.array([0, 2, 3]),
-        {},
+        {"hardness": np.array([7.5, np.nan]), "a/b": np.array([1.0, 2.0])},
     )
     file = tmp_path / "training_set.npz"
     save_training_set(file, arrays)
-    assert load_training_set(file).ids == ("a", "b")
+    stored = load_training_set(file)
+    assert stored.ids == ("a", "b") and stored.properties.keys() == {"hardness", "a/b"}
+    np.testing.assert_array_equal(stored.properties["hardness"], [7.5, np.nan])
     whole = file.read_bytes()
     rng = np.random.default_rng(1)
     refused = 0
