@@ -194,7 +194,8 @@ def main() -> None:
     print("\nSoftmax of the scores as they are:\n" + HEAD)
     print(figures("all", judged(others, None)))
     if alone:
-        left = judged([row for i, row in enumerate(alone) if i % 2 == 0], calibration)
+        unseen = [row for i, row in enumerate(alone) if i % 2 == 0 and row["id"] not in fitted]
+        left = judged(unseen, calibration)
         sets["MP-20 validation, formula alone"] = left
         print("\n" + report("MP-20 validation, told the reduced formula alone", left))
     if args.shift is not None:

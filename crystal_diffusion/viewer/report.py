@@ -152,7 +152,7 @@ def _browser(data: ReportData, count: int) -> str:
     return f"""<section id="gallery" aria-labelledby="gallery-title">
 <h2 id="gallery-title">Crystals</h2>
 <div class="controls">
-<label>Find <input type="search" id="find" placeholder="Formula, id, element, group"></label>
+<label>Find <input type="search" id="find" placeholder="Formula, id, group, density&lt;4"></label>
 <label>Show <select id="which">{choices}</select></label>
 {state}
 <p id="count" role="status" class="quiet">{count} of {count} crystals</p>

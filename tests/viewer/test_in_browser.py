@@ -231,6 +231,10 @@ def test_filters_hold_for_table_and_gallery(window: Browser, report: Path) -> No
         ("Ti", ["c003"]),
         ("mgo", ["c000", "c002", "c001"]),
         ("fm-3m c001", ["c001"]),
+        ("shortest > 2.15 Mg", ["c002", "c001"]),
+        ("atoms=5", ["c003"]),
+        ("shortest_distance<=2.25 atoms>5", ["c000", "c001"]),
+        ("confidence>0", []),
     ):
         window.run(
             f'const f = document.getElementById("find"); f.value = "{words}";'

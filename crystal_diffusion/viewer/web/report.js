@@ -40,11 +40,27 @@
     c.words = [c.id, c.formula, c.symbol, ...own].join(" ").toLowerCase();
   });
 
+  // "gap>2", "confidence >= 0.5": a bound on the column whose title has that word.
+  const BOUND = /^([^<>=]+)(<=|>=|<|>|=)(-?\d+(?:\.\d+)?)$/;
+  const plain = text => text.toLowerCase().replace(/[^a-z0-9]/g, "");
+  const titles = heads.map(h => plain(h.querySelector("button").firstChild.textContent));
+  function columnOf(word) {
+    const w = plain(word), begins = titles.findIndex(t => t.startsWith(w));
+    return begins >= 0 ? begins : titles.findIndex(t => t.includes(w));
+  }
+  function within(c, [, word, sign, number]) {
+    const k = columnOf(word), x = k < 0 ? null : c.values[k], y = Number(number);
+    if (typeof x !== "number") return false; // an empty cell is inside no bound
+    return { "<": x < y, ">": x > y, "<=": x <= y, ">=": x >= y, "=": x === y }[sign];
+  }
+
   function matches(c) {
-    const which = $("which").value, words = $("find").value.trim().split(/\s+/).filter(Boolean);
+    const which = $("which").value;
+    const words = $("find").value.trim().replace(/\s*(<=|>=|<|>|=)\s*/g, "$1").split(/\s+/)
+      .filter(Boolean);
     if (which !== "all" && !c.flags.split(" ").includes(which)) return false;
-    return words.every(w => /^[A-Z][a-z]?$/.test(w) ? c.elements.has(w)
-      : c.words.includes(w.toLowerCase()));
+    return words.every(w => BOUND.test(w) ? within(c, w.match(BOUND))
+      : /^[A-Z][a-z]?$/.test(w) ? c.elements.has(w) : c.words.includes(w.toLowerCase()));
   }
 
   function refresh() {
