@@ -1,20 +1,23 @@
 """What own crystals add to proposals and ranking, without training: held-out crystals of a family.
 
-    python benchmarks/own_crystals.py MP20_VAL --family nitrides --sizes 30,100 --seeds 3 --n 100
+    python benchmarks/own_crystals.py MP20_VAL --family nitrides --sizes 30,100 --seeds 3 --n 100 \
+        --out DRAWS.json
     python benchmarks/own_crystals.py MP20_VAL --own TRAIN_LE20 --family nitrides --sizes 30,300
     python benchmarks/own_crystals.py PEROV5_VAL --family all --sizes 30,100,1000 --seeds 1
     python benchmarks/own_crystals.py PEROV5_VAL --bound PEROV5_TRAIN
 
 Composition given, prototypes only, five candidates, structures known for a composition last. How
 much own crystals count is found by leaving them out one by one; targets choose nothing.
-``--bound`` says how often any method could be right at the first answer on Perov-5, where both
-orders of the two metals are in the data set for nearly every composition and one of them, drawn at
-random, is asked for.
+With ``--out``, draws that the file holds are not
+asked again. ``--bound`` says how often any method could be right at the first answer on Perov-5,
+where both orders of the two metals are in the data set for nearly every composition and one of
+them, drawn at random, is asked for.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -128,6 +131,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--n", type=int, default=100)
     parser.add_argument("--left-out", type=int, default=60, help="own crystals left out at most")
+    parser.add_argument("--out", type=Path, help="file of finished draws")
     parser.add_argument("--bound", type=Path, help="training file of Perov-5")
     options = parser.parse_args()
     sizes = [int(size) for size in options.sizes.split(",")]
@@ -140,34 +144,43 @@ def main() -> None:
     source, pool = (arrays, rows) if not options.own else family(options.own, options.family)
     print(f"{options.family}: {len(rows)} crystals in {options.split.name}", flush=True)
     shipped = default_library()
+    kept = json.loads(options.out.read_text()) if options.out and options.out.exists() else {}
     for size in sizes:
         before: list[int] = []
         after: list[int] = []
         crystals: list[int] = []
         for seed in range(options.seeds):
-            began = time.process_time()
-            rng = np.random.default_rng((seed, size))
-            chosen = rng.permutation(pool)[:size]
-            rest = rows if options.own else np.setdiff1d(rows, chosen)
-            asked = rng.permutation(rest)[: options.n]
-            own = [structure(source, row) for row in chosen]
-            entries, _ = read_own(own, [source.ids[row] for row in chosen])
-            joined = join(shipped, entries)
-            evidence, figures = weigh_own(shipped, joined, own, seed=seed, scorer=SCORER)
-            proposers = (
-                PrototypeProposer(shipped),
-                PrototypeProposer(joined, own_bonus=evidence.bonus),
-            )
-            for row in asked:
-                target = structure(arrays, row)
-                before.append(place(proposers[0], None, target))
-                after.append(place(proposers[1], evidence, target))
-                crystals.append(int(row))
-            print(
-                f"  {size} own, seed {seed}: {evidence}, {figures}, "
-                f"{time.process_time() - began:.0f} s of one core",
-                flush=True,
-            )
+            name = f"{size} {seed}"
+            if name not in kept:
+                began = time.process_time()
+                rng = np.random.default_rng((seed, size))
+                chosen = rng.permutation(pool)[:size]
+                rest = rows if options.own else np.setdiff1d(rows, chosen)
+                asked = rng.permutation(rest)[: options.n]
+                own = [structure(source, row) for row in chosen]
+                entries, _ = read_own(own, [source.ids[row] for row in chosen])
+                joined = join(shipped, entries)
+                evidence, figures = weigh_own(shipped, joined, own, seed=seed, scorer=SCORER)
+                proposers = (
+                    PrototypeProposer(shipped),
+                    PrototypeProposer(joined, own_bonus=evidence.bonus),
+                )
+                targets = [structure(arrays, row) for row in asked]
+                kept[name] = {
+                    "asked": asked.tolist(),
+                    "before": [place(proposers[0], None, target) for target in targets],
+                    "after": [place(proposers[1], evidence, target) for target in targets],
+                }
+                if options.out:
+                    options.out.write_text(json.dumps(kept))
+                print(
+                    f"  {size} own, seed {seed}: {evidence}, {figures}, "
+                    f"{time.process_time() - began:.0f} s of one core",
+                    flush=True,
+                )
+            before += kept[name]["before"]
+            after += kept[name]["after"]
+            crystals += kept[name]["asked"]
             box, mine = np.array(before), np.array(after)
             print(
                 f"{size} own, n {len(box)}, {len(set(crystals))} crystals: box "
