@@ -224,7 +224,8 @@ def main() -> None:
     split = Split.of(Skeletons.join([skeletons_of(path, work) for path in tables]))
     known: dict[str, object] = {}
     if arguments.fitted:
-        network, known = load_network(arguments.fitted)
+        network, header = load_network(arguments.fitted)
+        known = {name: header[name] for name in ("steps", "tokens", "teachers") if name in header}
     else:
         torch.manual_seed(0)
         config = SkeletonConfig(arguments.dim, arguments.layers, 4, arguments.dropout)
@@ -250,15 +251,15 @@ def main() -> None:
     first_rows = rows_of(tables[0], work)
     first = {int(i) for i in split.hold if i < len(first_rows)}
     trust, both = fit_trust(network, first_rows, first)
-    header = {
+    written = {
         **known,
         "crystals": len(split.data),
         "trained_on": ", ".join(path.stem for path in tables),
         "trust": [trust.offset, trust.slope],
         "held_out_nats_with_table": [len(first), round(both, 4)],
     }
-    save_network(arguments.out, network, header)
-    print(f"{arguments.out.name}: {arguments.out.stat().st_size / 1e6:.2f} MB, {header}")
+    save_network(arguments.out, network, written)
+    print(f"{arguments.out.name}: {arguments.out.stat().st_size / 1e6:.2f} MB, {written}")
 
 
 if __name__ == "__main__":
