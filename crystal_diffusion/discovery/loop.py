@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -75,9 +76,12 @@ _SHARES = {proposing.PROTOTYPE: 0.5, proposing.EXCHANGE: 0.35, proposing.NOISE: 
 _MOST_FROM_NOISE = 48
 #: Candidates that are drawn from noise for each that is chosen, where noise is chosen from alone.
 _DRAWN_FROM_NOISE = 20
-#: Of the candidates of a round, the share that are neighbours of accepted crystals: these with an
-#: element exchanged, and other structures of their compositions.
+#: Neighbours of accepted crystals in a round, for each candidate that is proposed anew: these with
+#: an element exchanged, and other structures of their compositions.
 _NEIGHBOURS = 0.6
+#: Each accepted crystal of a formula makes a further one less worth by this factor: it may become
+#: the same, and formulas are to differ.
+_AGAIN = 0.8
 #: Candidates that a round keeps for the next one, for each that it relaxes.
 _RESERVE = 8
 #: Standard deviation (eV/atom) of what is expected of a candidate where none is said.
@@ -391,7 +395,6 @@ class Discovery:
         found = self.found() if self.settings.strategy == "loop" else []
         parents = [Proposed(f.structure, f.start, f.kind) for f in found if f.accepted]
         near = round(_NEIGHBOURS * size) if parents else 0
-        size -= near
         return [
             *made.prototypes(rng, round(shares[proposing.PROTOTYPE] * size)),
             *made.exchange(rng, round(shares[proposing.EXCHANGE] * size)),
@@ -504,7 +507,17 @@ class Discovery:
         chance = ordering.acceptance(mean, deviation, self.settings.wish.most_above_hull)
         # Where no compound competes, a distance from the hull is not believed.
         alone = [not self._competing(p.structure) for p in pool]
-        return np.argsort(np.where(alone, 0.0, -chance), kind="stable").tolist()
+        chance = np.where(alone, 0.0, chance * _AGAIN ** self._accepted_of(pool))
+        return np.argsort(-chance, kind="stable").tolist()
+
+    def _accepted_of(self, pool: Sequence[Proposed]) -> Floats:
+        """``(candidates,)`` how many accepted crystals of this run have the formula of each."""
+        counts = Counter(
+            structure_from_row(self.relaxed.rows[key]["structure"]).composition.reduced_formula
+            for key, verdict in self.verdicts.rows.items()
+            if verdict["accepted"]
+        )
+        return np.array([counts[p.structure.composition.reduced_formula] for p in pool], float)
 
     def _competing(self, structure: Structure) -> bool:
         elements = frozenset(structure.composition.get_el_amt_dict())
