@@ -730,8 +730,7 @@ def _described(
         guess,
         deviation,
         np.array(curves, float).reshape(len(proposed), COMPOSITION_BINS),
-        np.array([p.start for p in proposed], np.str_),
-        np.array([p.kind for p in proposed], np.str_),
+        np.array([type_of(p.kind) for p in proposed], np.str_),
     )
 
 

@@ -11,13 +11,11 @@ from crystal_diffusion.errors import InputError
 from crystal_diffusion.matching.radial import COMPOSITION_BINS, composition_fingerprint
 
 
-def described(guess: list[float], numbers: list[list[int]], start: str) -> Described:
+def described(guess: list[float], numbers: list[list[int]]) -> Described:
     curves = np.array([composition_fingerprint(np.array(n)) for n in numbers])
     curves = curves.reshape(len(guess), COMPOSITION_BINS)
     count = len(guess)
-    return Described(
-        np.array(guess), np.full(count, 0.2), curves, np.array([start] * count), np.full(count, "")
-    )
+    return Described(np.array(guess), np.full(count, 0.2), curves, np.full(count, ""))
 
 
 def test_a_wish_says_which_compositions_it_allows() -> None:
@@ -56,11 +54,11 @@ def test_a_budget_ends_with_the_first_that_is_spent() -> None:
 
 def test_what_was_relaxed_moves_the_guess_of_its_likes_and_little_else() -> None:
     salts, alloy = [[11, 17], [19, 35]], [[26, 28, 28]]
-    candidates = described([0.05, 0.05], [salts[1], alloy[0]], "prototype")
-    none = described([], [], "prototype")
+    candidates = described([0.05, 0.05], [salts[1], alloy[0]])
+    none = described([], [])
     before, unsure = expected(candidates, none, np.zeros(0))
     assert before.tolist() == [0.05, 0.05]
-    done = described([0.05] * 4, [salts[0]] * 4, "prototype")
+    done = described([0.05] * 4, [salts[0]] * 4)
     after, surer = expected(candidates, done, np.full(4, 0.45))
     assert after[0] > after[1] > 0.05
     assert surer[0] < surer[1] < unsure[1]
