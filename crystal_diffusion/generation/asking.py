@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-_ABOVE = "energy_above_hull"
-
 
 class PropertyPredictions(Protocol):
     """Predictions for some crystals, ``(crystals, properties)`` each; NaN where refused."""
@@ -225,33 +223,13 @@ def label_warnings(asked: Mapping[str, PropertyRange], judge: PropertyJudge) -> 
 def judged(
     structures: Sequence[Structure], asked: Mapping[str, PropertyRange], judge: PropertyJudge
 ) -> Judged:
-    """How likely each crystal is inside; what cannot be predicted counts as outside.
-
-    Candidates are not relaxed. How far above the hull they are is asked for as they will be once
-    they are (`prediction.relaxed_hull`), where that is known.
-    """
+    """How likely each crystal is inside; what cannot be predicted counts as outside."""
     ranges = {name: (wanted.low, wanted.high) for name, wanted in asked.items()}
     if not structures:
         return Judged(tuple(asked), np.zeros((0, len(asked))))
     predicted = judge.predict(structures)
     each = np.asarray(predicted.probability_inside(ranges), np.float64)
-    if _ABOVE in ranges:
-        column = list(ranges).index(_ABOVE)
-        relaxed = _relaxed_chances(structures, ranges[_ABOVE], judge)
-        each[:, column] = np.where(np.isfinite(relaxed), relaxed, each[:, column])
     return Judged(tuple(asked), np.nan_to_num(each, nan=0.0), predicted)
-
-
-def _relaxed_chances(
-    structures: Sequence[Structure], wanted: tuple[float, float], judge: PropertyJudge
-) -> Floats:
-    """The chances after relaxing, NaN where nothing is known of that."""
-    from crystal_diffusion.prediction.model import PropertyModel
-    from crystal_diffusion.prediction.relaxed_hull import relaxed_chances
-
-    if isinstance(judge, PropertyModel) and judge.shipped_says(_ABOVE):
-        return relaxed_chances(structures, *wanted)
-    return np.full(len(structures), np.nan)
 
 
 def likeliest(

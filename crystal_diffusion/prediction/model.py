@@ -183,11 +183,6 @@ class PropertyModel:
             found.update(name.encode() + value.numpy().tobytes())
         return found.hexdigest()[:16]
 
-    def shipped_says(self, name: str) -> bool:
-        """Whether a property is predicted by the network, not learned from the user's crystals."""
-        own = {each.name for each in self.own}
-        return name not in own and any(head.name == name for head in self.heads)
-
     def unit(self, name: str) -> str:
         """The unit of a property; empty where there is none."""
         return BY_NAME[name].unit if name in BY_NAME else ""

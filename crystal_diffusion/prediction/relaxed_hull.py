@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 
 from crystal_diffusion.energy.hull import HullBuilder
 from crystal_diffusion.errors import CheckpointError, InputError
-from crystal_diffusion.known.phases import known_hull
 from crystal_diffusion.prediction.model import (
     FORMATION_ENERGY,
     PropertyModel,
@@ -200,19 +199,3 @@ def chance_between(low: float, high: float, mean: Floats, deviation: Floats) -> 
         for end in (low, high)
     ]
     return np.array(ends[1], float) - np.array(ends[0], float)
-
-
-def relaxed_chances(structures: Sequence[Structure], low: float, high: float) -> Floats:
-    """Probability that each candidate, once relaxed, is so far above the hull (eV/atom).
-
-    NaN where nothing is said.
-    """
-    chances = np.full(len(structures), np.nan)
-    learned = default_relaxed_hull()
-    if learned is None or not structures:
-        return chances
-    features = candidate_features(structures, known_hull(), default_properties())
-    rows = np.isfinite(features).all(1)
-    if rows.any():
-        chances[rows] = chance_between(low, high, *learned.expected(features[rows]))
-    return chances

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from crystal_diffusion.energy.hull import HullBuilder
 from crystal_diffusion.errors import CheckpointError
-from crystal_diffusion.generation.asking import judged
 from crystal_diffusion.known.index import load_known
 from crystal_diffusion.known.phases import known_hull
 from crystal_diffusion.prediction import relaxed_hull
@@ -21,12 +19,10 @@ from crystal_diffusion.prediction.relaxed_hull import (
     candidate_features,
     default_relaxed_hull,
     read_relaxed_hull,
-    relaxed_chances,
     relaxed_hull_path,
     save_relaxed_hull,
 )
 from crystal_diffusion.pretrained import model_path
-from crystal_diffusion.properties import PropertyRange
 from tests.crystals import rock_salt, shaken
 
 
@@ -87,16 +83,3 @@ def test_it_is_not_used_with_another_property_network(
     monkeypatch.setattr(relaxed_hull, "relaxed_hull_path", lambda: tmp_path / "none")
     assert default_relaxed_hull.__wrapped__() is None
     assert relaxed_hull_path().is_file()
-
-
-def test_a_wish_for_stable_crystals_asks_how_they_are_once_relaxed() -> None:
-    crystals = [rock_salt(), shaken(rock_salt("Fe", "W"), 0.3), rock_salt("Po")]
-    wanted = {"energy_above_hull": PropertyRange(-np.inf, 0.1)}
-    judge = default_properties()
-    asked = judged(crystals, wanted, judge).each[:, 0]
-    chances = relaxed_chances(crystals, -np.inf, 0.1)
-    assert asked[:2] == pytest.approx(chances[:2]) and asked[2] == 0 and np.isnan(chances[2])
-    assert chances[0] > 0.5 > chances[1]
-    # A property of the user's own keeps its name to itself.
-    mine = replace(judge, own=(SimpleNamespace(name="energy_above_hull"),))
-    assert judge.shipped_says("energy_above_hull") and not mine.shipped_says("energy_above_hull")
