@@ -23,8 +23,10 @@ from pymatgen.core import Lattice, Structure
 from scipy.stats import spearmanr
 from torch import nn
 
+from crystal_diffusion.energy.hull import HullBuilder
 from crystal_diffusion.energy.potentials import get_potential
-from crystal_diffusion.known.phases import known_hull
+from crystal_diffusion.energy.reference_energies import ReferenceEnergies
+from crystal_diffusion.known.index import load_known
 from crystal_diffusion.prediction.model import default_properties
 from crystal_diffusion.prediction.relaxed_hull import (
     RANGE,
@@ -146,7 +148,8 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     made, energy, source, guess = labelled(args.table, args.labels)
-    hull = known_hull()
+    table = load_known()
+    hull = HullBuilder(ReferenceEnergies(table.potential, table.potential_version, table=table))
     features = candidate_features(made, hull, default_properties())
     lowest = [hull.mixture(s.composition.get_el_amt_dict())[0] for s in made]
     above = energy - np.array(lowest)

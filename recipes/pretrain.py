@@ -58,25 +58,18 @@ class Training:
     processes: int
 
 
-def read(paths: list[Path], limit: int | None) -> CrystalBatch:
-    """All crystals of the tables as one batch, each in its reduced cell."""
-    parts = []
+def read(paths: list[Path], limit: int | None, processes: int) -> CrystalBatch:
+    """All crystals of the tables as one batch, each in its reduced cell; a process for a table."""
+    parts = map_chunks(_read, paths, min(processes, len(paths)), limit, chunk=1, parallel_from=2)
+    return CrystalBatch.concatenate(parts)
+
+
+def _read(paths: list[Path], limit: int | None) -> list[CrystalBatch]:
+    found = []
     for path in paths:
         table = without_oversized(CrystalStructureDataset(str(path), reduce=True), 6.0).arrays
-        parts.append(batch_of(table.take(np.arange(len(table))[:limit])))
-    return CrystalBatch.concatenate(parts)
-
-
-def read_all(paths: list[Path], limit: int | None, processes: int) -> CrystalBatch:
-    """The same, a table in each process."""
-    parts = map_chunks(
-        _read_each, paths, min(processes, len(paths)), limit, chunk=1, parallel_from=2
-    )
-    return CrystalBatch.concatenate(parts)
-
-
-def _read_each(paths: list[Path], limit: int | None) -> list[CrystalBatch]:
-    return [read([path], limit) for path in paths]
+        found.append(batch_of(table.take(np.arange(len(table))[:limit])))
+    return found
 
 
 def timed(
@@ -156,7 +149,7 @@ def main() -> None:
     options = parser.parse_args()
     began = time.monotonic()
     device = resolve_device(options.device)
-    data = read_all(options.tables, options.limit, options.processes)
+    data = read(options.tables, options.limit, options.processes)
     print(f"{len(data)} crystals read, {time.monotonic() - began:.0f} s", flush=True)
     rows = np.random.default_rng(17).permutation(len(data))
     hold = min(HELD_OUT, len(data) // 10)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -113,14 +113,9 @@ class Proposing:
             content = dict(zip(numbers, roles[roles > 0].tolist(), strict=True))
             if not neutral(content) and rng.random() < 0.7:
                 continue
-            try:
-                found = self.proposer.propose(content, n=4, known=False)
-            except CrystalDiffusionError as error:
-                log.debug("no prototype for %s: %s", content, error)
-                continue
-            for proposal in found:
-                yield Proposed(proposal.structure, PROTOTYPE, proposal.prototype_label)
-                made += 1
+            found = self._in_types(content, 4)
+            yield from found
+            made += len(found)
             if made >= count:
                 return
 
@@ -196,22 +191,27 @@ class Proposing:
         for place in rng.permutation(len(formulas)).tolist():
             unit = Composition(formulas[place])
             most = self.wish.most_atoms // round(unit.num_atoms)
-            try:
-                found = self.proposer.propose(
-                    {element.Z: round(n) for element, n in unit.items()},
-                    n=_POLYMORPHS,
-                    any_cell=True,
-                    units=range(1, most + 1),
-                    known=False,
-                )
-            except CrystalDiffusionError as error:
-                log.debug("no prototype for %s: %s", formulas[place], error)
-                continue
-            for proposal in found:
-                yield Proposed(proposal.structure, PROTOTYPE, proposal.prototype_label)
-                made += 1
+            content = {element.Z: round(n) for element, n in unit.items()}
+            found = self._in_types(content, _POLYMORPHS, range(1, most + 1))
+            yield from found
+            made += len(found)
             if made >= count:
                 return
+
+    def _in_types(
+        self, content: Mapping[int, int], count: int, units: Collection[int] | None = None
+    ) -> list[Proposed]:
+        """Some contents in the structure types that suit them best; none where nothing does.
+
+        Args:
+            units: numbers of formula units per cell; that of the contents when left out.
+        """
+        try:
+            found = self.proposer.propose(content, n=count, units=units, known=False)
+        except CrystalDiffusionError as error:
+            log.debug("no prototype for %s: %s", content, error)
+            return []
+        return [Proposed(p.structure, PROTOTYPE, p.prototype_label) for p in found]
 
     def noise(self, seed: int, count: int) -> Iterator[Proposed]:
         """The network from noise, each crystal on a skeleton of its own drawing."""

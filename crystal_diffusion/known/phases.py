@@ -4,27 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from crystal_diffusion.energy.hull import HullBuilder
 from crystal_diffusion.energy.reference_energies import ReferenceEnergies
-from crystal_diffusion.known.index import KnownCrystals, load_known
+from crystal_diffusion.known.index import KnownCrystals
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 #: Forms of an element that are at most this far (eV/atom) above its lowest are relaxed too.
 _ELEMENT_WINDOW_EV = 0.05
-
-
-@lru_cache(maxsize=1)
-def known_hull() -> HullBuilder:
-    """The hull of the shipped table of known crystals."""
-    table = load_known()
-    return HullBuilder(ReferenceEnergies(table.potential, table.potential_version, table=table))
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from crystal_diffusion.prediction.distribution import Calibration, Floats, Guess
 from crystal_diffusion.prediction.sites import SiteGraph, site_batch, sites_of
 from crystal_diffusion.pretrained import asset_path
 from crystal_diffusion.properties import BY_NAME
-from crystal_diffusion.training.checkpoint import FORMAT, read_tensors, write_tensors
+from crystal_diffusion.training.checkpoint import FORMAT, read_kind, write_tensors
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -343,12 +343,8 @@ def read_properties(path: Path) -> PropertyModel:
     Raises:
         CheckpointError: when the file is missing, damaged or holds something else.
     """
-    tensors, header = read_tensors(path)
-    if header.get("kind") != _KIND:
-        raise CheckpointError(
-            f"{path}: holds a model of kind {header.get('kind')!r}, not one of properties; give "
-            "the file that came with the package."
-        )
+    wanted = "properties; give the file that came with the package."
+    tensors, header = read_kind(path, _KIND, wanted)
     try:
         configs = [PropertyNetworkConfig(**fields) for fields in header["networks"]]
         network = PropertyEnsemble([PropertyNetwork(config) for config in configs])

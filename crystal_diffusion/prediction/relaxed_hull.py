@@ -31,7 +31,7 @@ from crystal_diffusion.prediction.model import (
 )
 from crystal_diffusion.prediction.sites import sites_of
 from crystal_diffusion.pretrained import asset_path
-from crystal_diffusion.training.checkpoint import FORMAT, read_tensors, write_tensors
+from crystal_diffusion.training.checkpoint import FORMAT, read_kind, write_tensors
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -157,12 +157,8 @@ def read_relaxed_hull(path: Path) -> RelaxedHull:
     Raises:
         CheckpointError: when the file is missing, damaged or holds something else.
     """
-    tensors, header = read_tensors(path)
-    if header.get("kind") != _KIND:
-        raise CheckpointError(
-            f"{path}: holds a model of kind {header.get('kind')!r}, not one of relaxed candidates; "
-            "give the file that came with the package."
-        )
+    wanted = "relaxed candidates; give the file that came with the package."
+    tensors, header = read_kind(path, _KIND, wanted)
     try:
         layers = tuple(
             (tensors[f"weight/{n}"].float().numpy(), tensors[f"constant/{n}"].float().numpy())

@@ -11,7 +11,7 @@ import torch
 
 from crystal_diffusion.errors import CheckpointError
 from crystal_diffusion.skeletons.network import SkeletonConfig, SkeletonNetwork
-from crystal_diffusion.training.checkpoint import FORMAT, read_tensors, write_tensors
+from crystal_diffusion.training.checkpoint import FORMAT, read_kind, read_tensors, write_tensors
 
 #: The model in the box.
 SHIPPED = Path(__file__).parent.parent / "pretrained" / "skeletons.safetensors"
@@ -36,12 +36,7 @@ def load_network(path: Path) -> tuple[SkeletonNetwork, dict[str, Any]]:
     Raises:
         CheckpointError: when the file is missing, damaged or holds something else.
     """
-    tensors, header = read_tensors(path)
-    if header.get("kind") != _KIND:
-        raise CheckpointError(
-            f"{path}: holds a model of kind {header.get('kind')!r}, not one of skeletons; give a "
-            f"file named {SKELETONS_FILE}."
-        )
+    tensors, header = read_kind(path, _KIND, f"skeletons; give a file named {SKELETONS_FILE}.")
     try:
         network = SkeletonNetwork(_config(header["config"], len(tensors)))
         network.load_state_dict({k: v.float() for k, v in tensors.items()})

@@ -20,15 +20,12 @@ T = TypeVar("T")
 MIN_LEVEL = 0.002
 
 
-def bucketed_batches(
-    num_atoms: np.ndarray, tokens: int, seed: int, epoch: int, largest: int = 0
-) -> list[np.ndarray]:
+def bucketed_batches(num_atoms: np.ndarray, tokens: int, seed: int, epoch: int) -> list[np.ndarray]:
     """One epoch of batches of nearly equal size, shuffled; every crystal exactly once.
 
     Args:
         num_atoms: ``(crystals,)``.
         tokens: budget of a batch: (atoms + 1) of its largest crystal times its crystals.
-        largest: most crystals of a batch; 512, or a sixth of many tokens, when 0.
 
     Returns:
         Index arrays, a new order for each epoch.
@@ -38,7 +35,7 @@ def bucketed_batches(
     batches: list[np.ndarray] = []
     # From the largest down, so that the budget is that of the first crystal taken.
     position = len(order)
-    largest = largest or max(512, tokens // 6)
+    largest = max(512, tokens // 6)
     while position > 0:
         width = int(num_atoms[order[position - 1]]) + 1
         size = int(np.clip(tokens // width, 1, largest))

@@ -63,6 +63,24 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, header
 
 
+def read_kind(path: Path, kind: str, wanted: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and header of a file that must hold one kind of model.
+
+    Args:
+        kind: what its header must say.
+        wanted: the rest of the sentence after "holds a model of kind ..., not one of".
+
+    Raises:
+        CheckpointError: as :func:`read_tensors`, and for another kind.
+    """
+    tensors, header = read_tensors(path)
+    if header.get("kind") != kind:
+        raise CheckpointError(
+            f"{path}: holds a model of kind {header.get('kind')!r}, not one of {wanted}"
+        )
+    return tensors, header
+
+
 def read_header(path: Path) -> dict[str, Any]:
     """The JSON header alone, without loading any weights."""
     if not path.is_file():

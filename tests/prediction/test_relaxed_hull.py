@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from crystal_diffusion.energy.hull import HullBuilder
+from crystal_diffusion.energy.reference_energies import ReferenceEnergies
 from crystal_diffusion.errors import CheckpointError
 from crystal_diffusion.known.index import load_known
-from crystal_diffusion.known.phases import known_hull
 from crystal_diffusion.prediction import relaxed_hull
 from crystal_diffusion.prediction.model import default_properties
 from crystal_diffusion.prediction.relaxed_hull import (
@@ -28,7 +28,8 @@ from tests.crystals import rock_salt, shaken
 
 @pytest.fixture(scope="module")
 def hull() -> HullBuilder:
-    return known_hull()
+    table = load_known()
+    return HullBuilder(ReferenceEnergies(table.potential, table.potential_version, table=table))
 
 
 def shipped() -> RelaxedHull:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,22 +51,25 @@ def test_it_learns_the_crystals_it_is_given() -> None:
     assert model.group_probabilities({37: 1, 17: 1})[224] > 0.9
 
 
+def interrupted_at(last: int) -> Callable[..., Any]:
+    """Makes batches, and is interrupted at the last of so many."""
+    calls = itertools.count(1)
+
+    def make(*args: Any) -> Any:
+        if next(calls) == last:
+            raise KeyboardInterrupt
+        return make_batch(*args)
+
+    return make
+
+
 def test_a_stopped_run_goes_on_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = Skeletons.from_assignments(rock_salts() * 4)
     settings = FitSettings(steps=12, tokens=128, warm_up=3, save_every=0.0)
     straight = fit(small(), data, settings)
-    calls = 0
-
-    def fails_at_the_eighth(*args: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == 8:
-            raise KeyboardInterrupt
-        return make_batch(*args)
-
     state = tmp_path / "state.safetensors"
     with monkeypatch.context() as patch:
-        patch.setattr(fitting, "make_batch", fails_at_the_eighth)
+        patch.setattr(fitting, "make_batch", interrupted_at(8))
         with pytest.raises(KeyboardInterrupt):
             fit(small(), data, settings, state=state)
     resumed = fit(small(), data, settings, state=state)
@@ -131,19 +136,10 @@ def test_the_best_averaged_weights_survive_a_stop(
     straight = fit(small(), data, settings, check=check)
     assert len(seen) == 4
     assert mean_nats(straight, data) == seen[1]
-    calls = 0
-
-    def fails_at_the_tenth(*args: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == 10:
-            raise KeyboardInterrupt
-        return make_batch(*args)
-
     state = tmp_path / "state.safetensors"
     seen.clear()
     with monkeypatch.context() as patch:
-        patch.setattr(fitting, "make_batch", fails_at_the_tenth)
+        patch.setattr(fitting, "make_batch", interrupted_at(10))
         # The looks use the same function: they are not counted here.
         patch.setattr(fitting, "nats", lambda *_, **__: Nats(*[np.zeros(1)] * 3))
         with pytest.raises(KeyboardInterrupt):
