@@ -120,7 +120,7 @@ def test_app(window: Browser, app: Launched) -> None:
     for place in ("#/", "#/new/generate", "#/new/train", "#/new/screen", "#/new/check",
                   "#/compare", f"#/job/{job}"):  # fmt: skip
         window.run(f'location.hash = "{place}"')
-        window.wait(f'location.hash == "{place}" && document.querySelector("main h2")')
+        window.wait(f'document.querySelector("main").dataset.place == "{place}"')
         assert serious(window) == [], place
 
 

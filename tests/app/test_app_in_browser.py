@@ -34,6 +34,23 @@ def focus_of(browser: Browser, key: str) -> None:
     raise AssertionError(f"no Tab leads to {key}")
 
 
+def test_pages_asked_for_faster_than_the_server_answers(app: Launched) -> None:
+    with Browser(1440, 900) as browser:
+        browser.cdp("Network.enable")
+        browser.cdp(
+            "Network.emulateNetworkConditions",
+            offline=False, latency=400, downloadThroughput=-1, uploadThroughput=-1,
+        )  # fmt: skip
+        browser.go(app.address)  # the page knows nothing of the server yet
+        for place in ("#/compare", "#/", "#/new/train", "#/new/generate"):
+            browser.run(f'location.hash = "{place}"')
+        browser.wait('document.getElementById("field-formula")')
+        browser.run("return new Promise(done => setTimeout(done, 1000));")
+        title = browser.run('return document.querySelector("main h2").textContent')
+        assert title == "Make crystals"
+        assert browser.complaints() == []
+
+
 def test_with_the_keyboard_from_question_to_report(app: Launched) -> None:
     with Browser(1440, 900) as browser, Browser(390, 844) as phone:
         browser.go(app.address)

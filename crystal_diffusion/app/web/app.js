@@ -3,7 +3,7 @@
 
 const main = document.getElementById("main");
 const notice = document.getElementById("notice");
-let info = null, jobs = [], stream = null, timer = null;
+let info = null, jobs = [], stream = null, timer = null, turns = 0;
 
 /** An element with attributes and children; a string child is text. */
 function make(tag, attributes = {}, ...children) {
@@ -55,24 +55,34 @@ function drawNav() {
     make("a", { href: address, "aria-current": (location.hash || "#/") === address ? "page" : null }, title)));
 }
 
+/** The page of the address. One that is asked for while another waits for the server takes its place. */
 async function show() {
+  const turn = ++turns;
   if (stream) { stream.close(); stream = null; }
   clearInterval(timer);
   tell("");
-  drawNav();
   const [, place, key] = (location.hash || "#/").split("/");
   try {
+    if (info === null) {
+      info = await ask("GET", "/api/info");
+      document.getElementById("where").textContent = `Version ${info.version}. Everything stays on this machine, in ${info.folder}.`;
+    }
+    if (turn !== turns) return;
+    drawNav();
     jobs = await ask("GET", "/api/jobs");
+    const job = place === "job" ? await ask("GET", `/api/jobs/${key}`) : null;
+    if (turn !== turns) return;
     if (place === "new") showForm(key);
-    else if (place === "job") await showJob(key);
+    else if (job) showJob(key, job);
     else if (place === "compare") showCompare();
     else showJobs();
-  } catch (error) { tell(error.message); }
+  } catch (error) { if (turn === turns) tell(error.message); }
 }
 
 /** Put a page in place and read its heading to those who cannot see it. */
 function put(title, ...parts) {
   document.title = `${title} – crystal-diffusion`;
+  main.dataset.place = location.hash || "#/";
   main.replaceChildren(make("h2", {}, title), ...parts);
 }
 
@@ -235,8 +245,7 @@ async function filesOf(entry) {
 
 // One job -------------------------------------------------------------------------------------
 
-async function showJob(key) {
-  let job = await ask("GET", `/api/jobs/${key}`);
+function showJob(key, job) {
   const given = job.answers;
   const head = make("div"), log = make("pre", { tabindex: "0", role: "region", "aria-label": "Output" }), result = make("div");
   const details = make("details", {}, make("summary", {}, "Output of the command"), log);
@@ -349,10 +358,4 @@ function compared(found) {
 // ---------------------------------------------------------------------------------------------
 
 window.addEventListener("hashchange", () => { show(); main.focus(); });
-(async () => {
-  try {
-    info = await ask("GET", "/api/info");
-    document.getElementById("where").textContent = `Version ${info.version}. Everything stays on this machine, in ${info.folder}.`;
-    await show();
-  } catch (error) { tell(error.message); }
-})();
+show();
