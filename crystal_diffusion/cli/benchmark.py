@@ -76,7 +76,9 @@ def benchmark(
     sizes: Annotated[
         str, typer.Option(help="small: numbers of own crystals.")
     ] = "10,30,100,300,1000",
-    seeds: Annotated[int, typer.Option(help="small: repetitions of each size.")] = 3,
+    seeds: Annotated[
+        str, typer.Option(help="small: repetitions of each size; one number for all, or 3,3,1.")
+    ] = "3",
     own: Annotated[
         Path | None, typer.Option(help="small: file of own crystals; others of the split.")
     ] = None,
@@ -201,12 +203,24 @@ def _properties(
     raise typer.Exit(OK)
 
 
+def _whole_numbers(option: str, text: str) -> tuple[int, ...]:
+    from crystal_diffusion.errors import InputError
+
+    try:
+        found = tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        found = ()
+    if not found:
+        raise InputError(f"{option} {text!r} are not whole numbers; give for example 30,100.")
+    return found
+
+
 def _small(
     split: Path,
     folder: Path | None,
     family: str,
     sizes: str,
-    seeds: int,
+    seeds: str,
     targets: int | None,
     own: Path | None,
     columns: str | None,
@@ -217,18 +231,15 @@ def _small(
     from crystal_diffusion.errors import InputError
     from crystal_diffusion.workflows.small import COLUMNS, SmallSettings, report, small_benchmark
 
-    try:
-        numbers = tuple(int(part) for part in sizes.split(",") if part.strip())
-    except ValueError as error:
-        raise InputError(
-            f"--sizes {sizes!r} are not whole numbers; give for example 30,100."
-        ) from error
+    numbers, repetitions = _whole_numbers("--sizes", sizes), _whole_numbers("--seeds", seeds)
     if folder is None:
         raise InputError("benchmark small keeps its models; give a folder with --out.")
     chosen = COLUMNS
     if columns is not None:
         chosen = tuple(part.strip() for part in columns.split(";") if part.strip())
-    settings = SmallSettings(family, numbers, seeds, targets or 200, chosen, training_steps, label)
+    settings = SmallSettings(
+        family, numbers, repetitions, targets or 200, chosen, training_steps, label
+    )
     with progress(quiet) as bar:
         tasks: dict[str, Any] = {}
 

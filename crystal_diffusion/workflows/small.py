@@ -103,7 +103,9 @@ class SmallSettings:
 
     Attributes:
         family: of :data:`FAMILIES`.
-        sizes: numbers of own crystals; seeds: repetitions of each.
+        sizes: numbers of own crystals.
+        seeds: repetitions of each number, or of all if there is one entry: large numbers take
+            long, and their draws differ less.
         targets: crystals asked for in each cell.
         columns: of :data:`COLUMNS`.
         training_steps: of each candidate of the adaptation; chosen from the data if None.
@@ -112,7 +114,7 @@ class SmallSettings:
 
     family: str = "all"
     sizes: tuple[int, ...] = (10, 30, 100, 300, 1000)
-    seeds: int = 3
+    seeds: tuple[int, ...] = (3,)
     targets: int = 200
     columns: tuple[str, ...] = COLUMNS
     training_steps: int | None = None
@@ -128,8 +130,19 @@ class SmallSettings:
             raise InputError(
                 f"column {unknown[0]!r} is not known; choose from {', '.join(COLUMNS)}."
             )
-        if not self.sizes or min(self.sizes) < 1 or self.seeds < 1 or self.targets < 1:
+        if not self.sizes or min(*self.sizes, *self.seeds, self.targets, 1) < 1:
             raise InputError("sizes, seeds and targets must all be at least 1.")
+        if len(self.seeds) not in (1, len(self.sizes)):
+            raise InputError(
+                f"there are {len(self.seeds)} numbers of seeds for {len(self.sizes)} sizes; give "
+                "one for all or one for each."
+            )
+
+    @property
+    def repetitions(self) -> dict[int, int]:
+        """Seeds of each number of own crystals."""
+        seeds = self.seeds * len(self.sizes) if len(self.seeds) == 1 else self.seeds
+        return dict(zip(self.sizes, seeds, strict=True))
 
 
 @dataclass(frozen=True)
@@ -172,11 +185,11 @@ def small_benchmark(
     source = family if own is None else _family(own, settings.family)
     draws = [
         _OwnAndAsked.of(seed, family, source, own is None, settings)
-        for seed in range(settings.seeds)
+        for seed in range(max(settings.seeds))
     ]
     cells = []
-    for size in settings.sizes:
-        tables = [_measure(size, draw, out, settings, progress) for draw in draws]
+    for size, repetitions in settings.repetitions.items():
+        tables = [_measure(size, draw, out, settings, progress) for draw in draws[:repetitions]]
         cells.append(_cell(size, tables, settings.columns))
         write_text(out / "small.json", json.dumps(_plain(cells, settings, split), indent=2) + "\n")
         write_text(out / "small.md", report(cells, settings) + "\n")
@@ -466,7 +479,7 @@ def _plain(
         "family": settings.family,
         "label": settings.label or settings.family,
         "split": Path(split).name,
-        "seeds": settings.seeds,
+        "seeds": list(settings.repetitions.values()),
         "cells": [
             {
                 "size": cell.size,

@@ -44,7 +44,7 @@ def test_families_by_their_elements() -> None:
 def test_cells_are_measured_once_and_written(
     split: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = SmallSettings("oxides", (2,), 1, 2, COLUMNS)
+    settings = SmallSettings("oxides", (2,), (1,), 2, COLUMNS)
     cells = small_benchmark(split, tmp_path, settings)
     cell = cells[0]
     # Four distinct oxides: two are own, the others are asked for.
@@ -87,9 +87,23 @@ def test_a_crystal_asked_for_twice_is_one_crystal() -> None:
 
 def test_what_cannot_be_measured_is_refused(split: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="leave none"):
-        small_benchmark(split, tmp_path, SmallSettings("nitrides", (3,), 1, 2, COLUMNS))
-    for wrong in ({"family": "salts"}, {"columns": ("magic",)}, {"sizes": (0,)}):
+        small_benchmark(split, tmp_path, SmallSettings("nitrides", (3,), (1,), 2, COLUMNS))
+    wrongs: tuple[dict[str, object], ...] = (
+        {"family": "salts"}, {"columns": ("magic",)}, {"sizes": (0,)}, {"seeds": (0,)},
+        {"sizes": (2, 3), "seeds": (1, 1, 1)},
+    )  # fmt: skip
+    for wrong in wrongs:
         with pytest.raises(InputError):
             SmallSettings(**wrong)  # type: ignore[arg-type]
     answer = CliRunner().invoke(verbs, ["benchmark", "small", "--split", str(split)])
     assert answer.exit_code != 0
+
+
+def test_each_size_has_its_number_of_seeds(split: Path, tmp_path: Path) -> None:
+    command = ["benchmark", "small", "--split", str(split), "--family", "oxides", "-n", "1"]
+    command += ["--sizes", "1,2", "--columns", "nearest copied", "--out", str(tmp_path / "out")]
+    answer = CliRunner().invoke(verbs, [*command, "--seeds", "2,1", "--quiet"])
+    assert answer.exit_code == 0, answer.output
+    assert "| 1 | 2 |" in answer.output and "| 2 | 1 |" in answer.output
+    refused = CliRunner().invoke(verbs, [*command, "--seeds", "two"])
+    assert refused.exit_code != 0 and "--seeds 'two'" in str(refused.exception or refused.output)
