@@ -58,16 +58,34 @@ class AdjustedCalibration:
     Attributes:
         offset: of the log-odds; slope: they are multiplied by.
         lists: own crystals it was fitted on; right: of them with a right first answer.
+        covariance: of the offset, of both, of the logarithm of the slope.
     """
 
     offset: float = 0.0
     slope: float = 1.0
     lists: int = 0
     right: int = 0
+    covariance: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     def probabilities(self, columns: Floats) -> Floats:
-        """``(groups,)``, see :meth:`.ConfidenceModel.probabilities`."""
-        return _moved(default_calibration().log_odds(columns), self.offset, self.slope)
+        """``(groups,)``, see :meth:`.ConfidenceModel.probabilities`.
+
+        Averaged over what offset and slope may be after so many crystals (MacKay 1992, eq. 24): ten
+        right answers of ten are no certainty. What moves the first group up moves all of them, so
+        the others share no more than it leaves.
+        """
+        log_odds = default_calibration().log_odds(columns)
+        if self.lists < FEWEST_ANSWERED or not len(log_odds):
+            return _moved(log_odds, 0.0, 1.0)
+        change = self.slope * log_odds  # of the moved log-odds with the logarithm of the slope
+        of_offset, both, of_slope = self.covariance
+        variance = of_offset + 2 * both * change + of_slope * change**2
+        known = 1 / np.sqrt(1 + np.pi * variance / 8)
+        moved = _moved(log_odds * known, self.offset * known, self.slope)
+        first = int(np.argmax(moved))
+        others = moved.sum() - moved[first]
+        share = min(1.0, (1 - moved[first]) / others) if others > 0 else 1.0
+        return np.where(np.arange(len(moved)) == first, moved, moved * share)
 
     @property
     def source(self) -> str:
@@ -132,7 +150,7 @@ _KINDS: dict[str, type[AdjustedCalibration] | type[SampledCalibration]] = {
 }
 
 
-def _moved(log_odds: Floats, offset: float, slope: float) -> Floats:
+def _moved(log_odds: Floats, offset: float | Floats, slope: float) -> Floats:
     return np.asarray(1 / (1 + np.exp(-(offset + slope * log_odds))))
 
 
@@ -191,8 +209,21 @@ def adjust(
         return float(np.logaddexp(0, -margin).sum() + prior)
 
     offset, log_slope = minimize(loss, np.zeros(2), method="Nelder-Mead").x
+    slope = float(np.exp(log_slope))
+    p = _moved(log_odds, offset, slope)
+    slopes = np.stack([np.ones(len(p)), slope * log_odds], 1)
+    # The second derivative of the loss; what bends with the logarithm of the slope counts where it
+    # adds certainty.
+    bend = max(0.0, float(((p - (sign > 0)) * slopes[:, 1]).sum()))
+    curvature = (slopes * (p * (1 - p))[:, None]).T @ slopes
+    curvature += np.diag([1 / _OFFSET**2, 1 / _LOG_SLOPE**2 + bend])
+    (of_offset, both), (_, of_slope) = np.linalg.inv(curvature)
     return AdjustedCalibration(
-        round(float(offset), 5), round(float(np.exp(log_slope)), 5), len(lists), right
+        round(float(offset), 5),
+        round(slope, 5),
+        len(lists),
+        right,
+        (round(of_offset, 6), round(both, 6), round(of_slope, 6)),
     )
 
 
@@ -290,6 +321,10 @@ def _check(made: Calibration) -> None:
     ]
     if not np.isfinite(numbers).all() or made.lists < 0:
         raise ValueError("a number is not finite, or a count negative")
+    if isinstance(made, AdjustedCalibration):
+        of_offset, both, of_slope = made.covariance
+        if min(of_offset, of_slope) < 0 or both**2 > of_offset * of_slope + 1e-9:
+            raise ValueError("the covariance is none")
     if isinstance(made, SampledCalibration) and made.fitted:
         columns = len(made.weights) - 1
         if columns != 4 or {len(made.means), len(made.deviations)} != {columns}:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,21 @@ def test_many_crystals_move_the_calibration_where_the_truth_is(offset: float, sl
     columns = lists(1, 0, 1)[0].columns_and_hits()[0]
     odds = default_calibration().log_odds(columns)
     moved = 1 / (1 + np.exp(-(found.offset + found.slope * odds)))
-    assert found.probabilities(columns) == pytest.approx(moved)
+    assert found.probabilities(columns)[0] == pytest.approx(moved[0], abs=0.01)
+
+
+def test_what_few_crystals_cannot_show_is_not_said() -> None:
+    all_right = lists(12, 0.0, 1.0)
+    all_right = [replace(each, match=(True, *[False] * 11)) for each in all_right]
+    found = adjust(all_right)
+    assert found.right == 12
+    columns = lists(1, 0, 1)[0].columns_and_hits()[0]
+    shipped = default_calibration().probabilities(columns)
+    sure = found.probabilities(columns)
+    assert shipped[0] < sure[0] < max(0.97, float(shipped[0]))
+    assert sure.sum() <= 1 + 1e-9  # one of them is the answer, and it is not sure which
+    more = adjust(all_right * 20).probabilities(columns)
+    assert more[0] > sure[0]
 
 
 def test_few_crystals_stay_near_the_shipped_calibration() -> None:
