@@ -12,7 +12,9 @@ The parts "fifth" and "sixth" were written by one who knew the grammar, before i
 the sixth was kept aside until the grammar was done, the seventh was written afterwards, to find
 more kinds, and mended upon. Their prompts also name words ("unread") that
 no request can hold: where such a word is not said as without effect, the prompt is a false
-acceptance too.
+acceptance too. The eighth was written by a stranger to the program, who was told of the fields and
+of what they mean, and it was looked at once before the grammar was mended on it. Types may have the
+stranger's names (laves_c14).
 """
 
 from __future__ import annotations
@@ -24,12 +26,16 @@ from pathlib import Path
 from typing import Any
 
 from crystal_diffusion.discovery.benchmark import wilson
-from crystal_diffusion.errors import CrystalDiffusionError
+from crystal_diffusion.errors import CrystalDiffusionError, RequestError
 from crystal_diffusion.generation.request import parse_formula
 from crystal_diffusion.generation.words import TextReading, read_text
 from crystal_diffusion.generation.words.vocabulary import FAMILIES
+from crystal_diffusion.symmetry.structure_types import types_named
 
-SPLITS = ("development", "test", "second", "third", "fourth", "fifth", "sixth", "seventh")
+SPLITS = (
+    *("development", "test", "second", "third", "fourth", "fifth", "sixth", "seventh"),
+    "eighth",
+)
 PROMPTS = Path(__file__).parent / "prompts.jsonl"
 
 
@@ -49,9 +55,19 @@ def fields(asked: dict[str, Any]) -> dict[str, Any]:
             found |= {f"property {key}": tuple(pair) for key, pair in value.items()}
         elif name in ("num_atoms", "z", "num_elements"):
             found[name] = tuple(value)
+        elif name == "structure_type":
+            found[name] = type_name(str(value))
         else:
             found[name] = str(value)
     return found
+
+
+def type_name(name: str) -> str:
+    """The program's name of a structure type; names that it does not know stay as they are."""
+    try:
+        return types_named(name)[0].name
+    except RequestError:
+        return name
 
 
 def expected_fields(wanted: dict[str, Any]) -> dict[str, Any]:
@@ -69,12 +85,21 @@ def expected_fields(wanted: dict[str, Any]) -> dict[str, Any]:
             [symbol for symbol in choice if symbol not in plain["exclude"]]
             for choice in plain.get("one_of", ())
         ]
+    if "one_of" in plain and "elements" in plain:
+        # A metalloid telluride: a metalloid besides tellurium.
+        plain["one_of"] = [
+            [symbol for symbol in choice if symbol not in plain["elements"]]
+            for choice in plain["one_of"]
+        ]
     return fields(plain)
 
 
 def agrees(name: str, got: Any, wanted: Any) -> bool:
     """Whether a value is the expected one; open ends and rounding allowed for."""
     if name.startswith("property "):
+        if name.endswith(("band_gap", "energy_above_hull")):
+            # Neither is below zero, so an open lower end is 0.
+            got, wanted = (got[0] or 0.0, got[1]), (wanted[0] or 0.0, wanted[1])
         return all(
             (a is None) == (b is None) and (a is None or math.isclose(a, b, rel_tol=0.02))
             for a, b in zip(got, wanted, strict=True)
@@ -106,6 +131,9 @@ def judge(prompt: dict[str, Any]) -> dict[str, Any]:
         # The group tells the system; whether it is named as well makes no difference.
         wanted.pop("crystal_system", None)
         asked.pop("crystal_system", None)
+    if "cell" not in wanted and str(asked.get("cell")) in prompt["prompt"].lower():
+        # Prompts of strangers name no choice of cell in what they expect.
+        asked.pop("cell")
     counted = "num_elements" in prompt["expected"]
     if not counted:
         asked.pop("num_elements", None)

@@ -322,6 +322,129 @@ def test_bounds_as_they_are_said(text: str, low: float | None, high: float | Non
     assert read_text(text).asked["properties"]["band_gap"] == pytest.approx((low, high))
 
 
+@pytest.mark.parametrize(
+    ("text", "said", "asked"),
+    [
+        # purposes and where a crystal serves
+        ("an oxide as barrier in silicon transistors", "silicon", {"elements": {"O"}}),
+        ("a fluoride for sodium-ion cells, cubic", "sodium-ion cells", {"elements": {"F"}}),
+        ("carbides for magnetic recording heads", "magnetic recording", {"elements": {"C"}}),
+        ("a phosphate to replace iridium", "replace iridium", {"elements": {"P", "O"}}),
+        ("storage of hydrogen: magnesium nitride", "hydrogen", {"elements": {"Mg", "N"}}),
+        ("tin foil, titanium carbide", "tin foil", {"elements": {"Ti", "C"}}),
+        # what it lies on, is like, is made from
+        ("gallium nitride on sapphire", "on sapphire", {"elements": {"Ga", "N"}}),
+        ("borides like MgB2", "like MgB2", {"elements": {"B"}}),
+        ("SrTiO3-like perovskites", "SrTiO3", {"structure_type": "perovskite"}),
+        ("titanates such as BaTiO3", "BaTiO3", {"elements": {"Ti", "O"}}),
+        ("sintered from Li2CO3 and MnO2", "Li2CO3 and MnO2", {}),
+        ("a GaAs alternative with phosphorus", "GaAs alternative", {"elements": {"P"}}),
+        ("yttria-stabilized hafnia", "yttria", {"formula": "HfO2"}),
+        ("Nd:YAG", "Nd:", {"formula": "Y3Al5O12"}),
+        # conditions and citations
+        ("an oxide annealed at 900 C", "900 C", {"elements": {"O"}}),
+        ("Phys Rev B 100, scandium carbide", "Phys Rev B", {"elements": {"Sc", "C"}}),
+        ("cuprates with high Tc", "Tc", {"elements": {"Cu", "O"}}),
+        # everyday words, abbreviations and classes
+        ("TCO without Cd", "TCO", {"exclude": {"Cd"}}),
+        ("PS: zinc sulfide", "PS", {"elements": {"Zn", "S"}}),
+        ("lead candidates among nitrides", "lead candidates", {"elements": {"N"}}),
+        ("heavy rare earths with cobalt", "heavy", {"elements": {"Co"}}),
+        ("an alloy of Ti and Al", "alloy", {"elements": {"Ti", "Al"}}),
+        ("chromium trihalides", "trihalides", {"elements": {"Cr"}}),
+        # words beside one another are said together
+        ("ZnO for solid-state solar cells", "solid-state solar cells", {"formula": "ZnO"}),
+    ],
+)
+def test_phrases_beside_the_wish(text: str, said: str, asked: dict[str, Any]) -> None:
+    reading = read_text(text)
+    assert said in " | ".join(left.words for left in reading.ignored)
+    got = {
+        k: set(v) if k in ("elements", "exclude") else v
+        for k, v in reading.asked.items()
+        if k in ("elements", "exclude", "formula", "structure_type")
+    }
+    assert got == asked
+    assert "density" not in reading.asked.get("properties", {})
+    assert "magnetization" not in reading.asked.get("properties", {})
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("I would like GaN", {"formula": "GaN"}),
+        ("I'm looking for a lithium oxide", {"elements": {"Li", "O"}}),
+        ("find for me a nickel oxide", {"elements": {"Ni", "O"}}),
+        ("my thesis is on lithium borates", {"elements": {"Li", "B", "O"}}),
+        ("structures for lithium oxide", {"elements": {"Li", "O"}}),
+        ("oxides based on tungsten", {"elements": {"W", "O"}}),
+        ("ZnO in the wurtzite modification", {"formula": "ZnO", "structure_type": "wurtzite"}),
+        ("disulfide of iron", {"formula": "FeS2"}),
+        ("diboron trioxide", {"formula": "B2O3"}),
+        ("europium monoxide", {"formula": "EuO"}),
+        ("Cu(I) oxide", {"formula": "Cu2O"}),
+        ("barium and titanium one to two", {"formula": "BaTi2"}),
+        ("Ca3 Ti2 O7", {"formula": "Ca3Ti2O7"}),
+        ("(Ba,Sr)TiO3", {"elements": {"Ba", "Sr", "Ti", "O"}}),
+        ("ammonium iodide", {"elements": {"N", "H", "I"}}),
+        ("titanium oxide but not the dioxide", {"elements": {"Ti", "O"}}),
+        ("CUBIC SULFIDE, NO LEAD", {"elements": {"S"}, "exclude": {"Pb"}}),
+        ("brookite TiO2", {"formula": "TiO2", "structure_type": "brookite"}),
+        ("C14 Laves phases with Zr", {"elements": {"Zr"}, "structure_type": "hexagonal_laves"}),
+    ],
+)
+def test_what_looks_like_an_aside_and_is_the_wish(text: str, asked: dict[str, Any]) -> None:
+    reading = read_text(text)
+    kept = ("elements", "exclude", "formula", "structure_type")
+    got = {
+        k: set(v) if k in ("elements", "exclude") else v
+        for k, v in reading.asked.items()
+        if k in kept
+    }
+    assert got == asked
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "value"),
+    [
+        ("at least one of V, Nb, Ta", "one_of", (("V", "Nb", "Ta"),)),
+        ("alkali metals (Na, K) with gold", "one_of", (("Na", "K"),)),
+        ("a chalcogenide, S or Se", "one_of", (("S", "Se"),)),
+        ("Cs, Sn/Ge, I/Br", "one_of", (("Sn", "Ge"), ("I", "Br"))),
+        ("metalloid telluride", "one_of", (("B", "Si", "Ge", "As", "Sb"),)),
+        ("at most quaternary, with Li", "num_elements", (1, 4)),
+        ("more than 5 elements", "num_elements", (6, 10)),
+        ("no more than 2 kinds of atoms", "num_elements", (1, 2)),
+        ("nitrides with lithium", "num_elements", (2, 5)),
+        ("P 21/c phosphate", "spacegroup", "14"),
+    ],
+)
+def test_alternatives_and_numbers_of_elements(text: str, field: str, value: object) -> None:
+    assert read_text(text).asked[field] == value
+
+
+@pytest.mark.parametrize(
+    ("text", "low", "high"),
+    [
+        ("gap larger than GaAs (1.42 eV)", 1.42, None),
+        ("a gap of 3 eV at 5 GPa", 2.75, 3.25),
+        ("gap arround one point five eV", 1.25, 1.75),
+    ],
+)
+def test_numbers_beside_others(text: str, low: float, high: float | None) -> None:
+    assert read_text(text).asked["properties"] == {"band_gap": pytest.approx((low, high))}
+
+
+@pytest.mark.parametrize("text", ["carbonyls", "tantalite", "phosphors", "hydrated", "lives"])
+def test_words_near_to_the_vocabulary_are_not_taken_for_it(text: str) -> None:
+    assert not read_text(text).asked
+
+
+def test_elements_open_only_by_words_about_elements() -> None:
+    assert "num_elements" not in read_text("ytterbium borides, something with a small cell").asked
+    assert "num_elements" not in read_text("Li-Mn-O containing at most 12 atoms").asked
+
+
 _SENTENCES = (
     "a stable cubic lithium oxide with a band gap above 3 eV and at most 10 atoms",
     "ternary rare earth chalcogenides, no Sc, at most 20 atoms",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import reduce
@@ -17,6 +18,10 @@ _CHEMICAL = (
     *("element", "anion", "family", "formula", "variable", "oxy_family", "generic"),
     "role_formula",
 )
+#: Before "of" and a list these ask for one of it.
+_ONE = ("one", "1", "any", "either", "at least one")
+#: Numerals that names of anions begin with.
+_NUMERAL = re.compile(r"(?:mono?|di|tri|tetra?|penta?|hexa?|sesqui)(?=[a-z]+ide)")
 #: Last element of which crystals are known.
 _LAST_KNOWN = 99
 #: Most elements where a sentence leaves them open.
@@ -29,7 +34,8 @@ class Chemistry:
 
     Attributes:
         formula: the one formula.
-        elements: symbols that every crystal holds.
+        elements: symbols that every crystal holds, and
+        anions: those of them that names of anions gave.
         one_of: sets of which every crystal holds one each.
         exclude: symbols that no crystal holds.
         arity: number of different elements, where it is named, and
@@ -42,6 +48,7 @@ class Chemistry:
 
     formula: str | None = None
     elements: list[str] = field(default_factory=list)
+    anions: list[str] = field(default_factory=list)
     one_of: list[tuple[str, ...]] = field(default_factory=list)
     exclude: list[str] = field(default_factory=list)
     arity: int | None = None
@@ -74,7 +81,8 @@ class Chemistry:
             found["formula"] = self.formula
         elif self.elements:
             found["elements"] = tuple(dict.fromkeys(self.elements))
-        one_of = [c for c in one_of if not set(c) & set(self.elements)]
+        one_of = [c for c in one_of if not set(c) & (set(self.elements) - set(self.anions))]
+        one_of = [tuple(s for s in c if s not in self.elements) for c in one_of]
         if one_of and not self.formula:
             found["one_of"] = tuple(one_of)
         if banned:
@@ -99,6 +107,7 @@ class ChemistryReader:
         self.items, self.taken = items, taken
         self.found = Chemistry()
         self._cations = 0
+        self._used: set[int] = set()
 
     def read(self) -> Chemistry:
         """Everything but what :meth:`counted` finds, which comes before all numbers."""
@@ -107,9 +116,11 @@ class ChemistryReader:
         self.exclusions()
         self.arity()
         self.ratio()
+        self.listed_in_brackets()
         self.formulas()
         self.choices()
         self.wanted()
+        self.amounts()
         self.further()
         return self.found
 
@@ -140,10 +151,9 @@ class ChemistryReader:
             back = i - 1
             while self._kind(back) == "dash":
                 back -= 1
-            before = self._kind(back) == "element" and item.text.lower() == "doped"
-            if (before and self._chemical(i + 1)) or (
-                self._kind(back) == "element" and self._kind(back + 1) == "dash"
-            ):
+            modifier = self._kind(back) in ("element", "formula", "anion") and self._free(back)
+            before = modifier and not item.text.lower().endswith(("with", "by"))
+            if (before and self._chemical(i + 1)) or (before and self._kind(back + 1) == "dash"):
                 names.insert(0, self.items[back].text)
                 self.taken.add(back)
             else:
@@ -162,6 +172,13 @@ class ChemistryReader:
                 if listed and self._compound(listed[0]):
                     self._ignore_compound(listed[0], i)
                     continue
+                if listed and self._amount(listed[0]):
+                    # Titanium oxide, not the dioxide.
+                    self.taken.update((i, listed[0]))
+                    named = f"{item.text} {self.items[listed[0]].text}"
+                    reason = "a compound cannot be left out, elements can"
+                    self.found.ignored.append((named, reason))
+                    continue
                 self._exclude(listed, i)
             elif item.kind == "free" and self._free(i):
                 self._exclude(self._before(i), i)
@@ -171,6 +188,9 @@ class ChemistryReader:
     def _compound(self, i: int) -> bool:
         """Whether a compound of two words begins here: tungsten carbide."""
         return self._kind(i) == "element" and self._kind(i + 1) == "anion"
+
+    def _amount(self, i: int) -> bool:
+        return self._kind(i) == "anion" and bool(self.items[i].value[1])
 
     def _ignore_compound(self, first: int, sign: int) -> None:
         rows = (sign, first, first + 1)
@@ -329,11 +349,13 @@ class ChemistryReader:
         return []
 
     def arity(self) -> None:
-        """Binary, ternary and so on."""
+        """Binary, ternary and so on; at most quaternary, ternary or higher."""
         named = []
         for i, item in enumerate(self.items):
             if item.kind == "arity" and self._free(i):
                 self.taken.add(i)
+                if self._bounded_arity(i):
+                    continue
                 named.append(int(item.value))
                 self.found.understood.append((item.text, f"{item.value} elements"))
         either = any(item.kind == "or" for item in self.items) and len(named) == 2
@@ -344,6 +366,29 @@ class ChemistryReader:
             self.found.contradictory.append(f"{' and '.join(map(str, named))} elements")
         if named:
             self.found.arity = named[0]
+
+    def _bounded_arity(self, i: int) -> bool:
+        """Whether a bound stands at a number of elements, which it then limits."""
+        count = int(self.items[i].value)
+        sign, place = self._sign(i - 1), i - 1
+        if not sign and self._kind(i + 1) == "compare_after":
+            sign, place = str(self.items[i + 1].value), i + 1
+        if not sign or self._kind(place + 1) == "number":
+            return False
+        self.taken.add(place)
+        least = {">": count + 1, ">=": count}.get(sign, 1)
+        most = {"<": count - 1, "<=": count}.get(sign, max(_MOST, least + 1))
+        self.found.arity, self.found.most = least, most
+        first, last = sorted((place, i))
+        words_ = f"{self.items[first].text} {self.items[last].text}"
+        self.found.understood.append((words_, f"{least} to {most} elements"))
+        return True
+
+    def _sign(self, i: int) -> str:
+        if self._kind(i) != "compare" or not self._free(i):
+            return ""
+        sign = str(self.items[i].value)
+        return sign if sign in (">", ">=", "<", "<=") else ""
 
     def ratio(self) -> None:
         """A formula as elements and their ratio: Ti and O in a 1:2 ratio."""
@@ -418,32 +463,38 @@ class ChemistryReader:
         self._named.append((" ".join(self.items[i].text for i in used), _written(counts)))
 
     def _named_compound(self) -> tuple[str, str] | None:
-        """A compound whose name gives its formula: titanium dioxide, iron(III) fluoride."""
+        """A compound whose name gives its formula: titanium dioxide, disulfide of cobalt."""
         chemical = [i for i in range(len(self.items)) if self._chemical(i)]
-        if len(chemical) != 2 or chemical[1] != chemical[0] + 1:
+        if len(chemical) != 2:
             return None
-        metal, anion = (self.items[i] for i in chemical)
+        first, second = chemical
+        between = [self.items[i].text.lower() for i in range(first + 1, second)]
+        if self._kind(first) == "anion" and between[:1] == ["of"] and set(between) <= _ARTICLES:
+            first, second = second, first
+        elif between:
+            return None
+        metal, anion = self.items[first], self.items[second]
         if metal.kind != "element" or anion.kind != "anion" or len(anion.value[0]) != 1:
             return None
-        symbol, other, number = _symbol(metal), anion.value[0][0], anion.value[1]
-        formula = None
-        if isinstance(metal.value, tuple) and other in words.ANION_CHARGES:
-            charge, minus = metal.value[1], -words.ANION_CHARGES[other]
-            both = math.gcd(charge, minus)
-            formula = _written({symbol: minus // both, other: charge // both})
-        elif anion.text.lower().startswith("sesqui"):
-            formula = _written({symbol: 2, other: 3})
-        elif (number == 5 and other == "O") or (number == 3 and symbol in ("Sb", "As", "Bi")):
-            formula = _written({symbol: 2, other: number})
-        elif number > 0:
-            formula = _written({symbol: 1, other: number})
-        if formula is None:
+        counts = _amounts(metal, anion)
+        if counts is None:
             return None
         self.taken.update(chemical)
-        return f"{metal.text} {anion.text}", formula
+        return f"{metal.text} {anion.text}", _written(counts)
 
     def choices(self) -> None:
-        """Lists joined by "or": one of them in each crystal."""
+        """Lists joined by "or", or behind "one of": one of them in each crystal."""
+        for i, item in enumerate(self.items):
+            if item.text.lower() not in _ONE or not self._free(i):
+                continue
+            if self._kind(i + 1) != "compare" or self.items[i + 1].text.lower() != "of":
+                continue
+            listed = self._listed(i + 2)
+            if len(listed) > 1:
+                self.taken.update(range(i, listed[0]))
+                if self._kind(i - 1) == "compare":
+                    self.taken.add(i - 1)
+                self._choose(listed, i)
         for i, item in enumerate(self.items):
             if not (item.kind in ("or", "slash") or self._plurals(i)) or not self._free(i):
                 continue
@@ -455,7 +506,11 @@ class ChemistryReader:
             if not (self._chemical(left) and self._chemical(right)):
                 continue
             members = [left]
-            while self._kind(members[0] - 1) == "comma" and self._chemical(members[0] - 2):
+            while (
+                item.kind != "slash"
+                and self._kind(members[0] - 1) == "comma"
+                and self._chemical(members[0] - 2)
+            ):
                 members.insert(0, members[0] - 2)
             members.append(right)
             self._choose(members, i)
@@ -470,11 +525,13 @@ class ChemistryReader:
         )
 
     def _choose(self, members: Sequence[int], sign: int) -> None:
+        members = self._narrowed(members)
         sets = [_content(self.items[m]) for m in members]
         common = set.intersection(*[set(s) for s in sets])
         rest = [[s for s in symbols if s not in common] for symbols in sets]
         text = " ".join(self.items[m].text for m in members)
         self.taken.update([*members, sign])
+        self._used.update(members)
         families = [self.items[m].kind == "family" for m in members]
         single = all(len(symbols) == 1 for symbols in rest)
         if not (single or all(families)):
@@ -486,6 +543,41 @@ class ChemistryReader:
         if all(self.items[m].kind in ("element",) for m in members):
             self._cations += 1
         self.found.understood.append((text, f"one of {', '.join(symbols)}"))
+
+    def _narrowed(self, members: Sequence[int]) -> list[int]:
+        """The members without a family that the others are of: a chalcogenide, S or Se."""
+        first, rest = members[0], members[1:]
+        family = self.items[first]
+        inside = {symbol for m in rest for symbol in _content(self.items[m])}
+        if family.kind != "family" or len(rest) < 2:
+            return list(members)
+        if not inside <= set(words.FAMILIES[family.value]):
+            return list(members)
+        self.taken.add(first)
+        return list(rest)
+
+    def listed_in_brackets(self) -> None:
+        """A family narrowed by a list behind it: alkali metals (Na, K)."""
+        for i, item in enumerate(self.items):
+            if item.kind != "family" or not self._free(i):
+                continue
+            place = i + 1
+            while self._kind(place) == "filler":
+                place += 1
+            if self._kind(place) not in ("bracket", "colon"):
+                continue
+            listed: list[int] = []
+            place += 1
+            while self._chemical(place) or self._kind(place) in ("comma", "or", "and", "slash"):
+                listed += [place] if self._chemical(place) else []
+                place += 1
+            symbols = [s for k in listed for s in _content(self.items[k])]
+            if len(listed) > 1 and set(symbols) <= set(words.FAMILIES[item.value]):
+                self._cations += item.value not in ("halide", "chalcogenide", "pnictide")
+                self.taken.update(range(i, place))
+                self.found.one_of.append(tuple(dict.fromkeys(symbols)))
+                text = " ".join(self.items[k].text for k in (i, *listed))
+                self.found.understood.append((text, f"one of {', '.join(symbols)}"))
 
     def wanted(self) -> None:
         """Everything named that is neither left out nor a choice."""
@@ -500,6 +592,7 @@ class ChemistryReader:
                     self.taken.add(i)
                 continue
             self.taken.add(i)
+            self._used.add(i)
             self._want(item)
             texts.append(item.text)
             if item.kind == "variable":
@@ -515,6 +608,20 @@ class ChemistryReader:
             if not more and self.found.arity is None and len(parts) > 1:
                 more = " and nothing else"
             self.found.understood.append((" ".join(texts) or "elements", ", ".join(parts) + more))
+
+    def amounts(self) -> None:
+        """Say that numerals in names are of no effect where they gave no formula."""
+        if self.found.formula is not None:
+            return
+        for item in self.items:
+            name = item.text.lower()
+            if any(name in said.lower() for said, _ in self.found.ignored):
+                continue
+            counted = item.kind in ("anion", "family") and _NUMERAL.match(name)
+            if counted or name in words.COUNTED_ELEMENTS:
+                self.found.ignored.append(
+                    (item.text, "its amounts; only its elements are asked for")
+                )
 
     def _want(self, item: Item) -> None:
         if item.kind == "role_formula":
@@ -536,6 +643,8 @@ class ChemistryReader:
         symbols = _content(item)
         self._cations += item.kind != "anion"
         self.found.elements += symbols
+        if item.kind == "anion":
+            self.found.anions += symbols
 
     def _formula_holds(self, texts: Sequence[str]) -> None:
         """Elements beside a formula must be in it."""
@@ -561,27 +670,63 @@ class ChemistryReader:
         compound = any(item.text.lower() in ("compound", "compounds") for item in self.items)
         named = len(set(self.found.elements)) + len(self.found.one_of)
         lone = named == 1 and (compound or not self._cations)
-        openers = any(
-            item.kind == "open" and (not item.text.lower().startswith("rich") or named < 2)
-            for item in self.items
-        )
+        openers = any(self._opens(i, named) for i in range(len(self.items)))
+        openers |= self._with()
         if "close" in kinds:
             self.found.others = False
         else:
             # ABO3 with A = Ba: B is left open.
             letters = any(item.kind == "generic" for item in self.items)
             self.found.others = openers or lone or letters or not self._cations
-            self.found.others |= named == 2 and self._beside()
 
-    def _beside(self) -> bool:
-        """Whether one element is named beside a kind of crystals: oxides with rhenium."""
-        return any(
-            item.kind in ("anion", "family")
-            and item.text.lower().endswith("s")
-            and self.items[i + 1].text.lower() in ("with", "containing", "having")
-            and self.items[i + 2].kind == "element"
-            for i, item in enumerate(self.items[:-2])
-        )
+    def _opens(self, i: int, named: int) -> bool:
+        """Whether a word leaves other elements open: containing Li, Li-based, among others."""
+        item = self.items[i]
+        text = item.text.lower()
+        if item.kind != "open":
+            return False
+        if text.startswith("rich") and named > 1:
+            return False
+        if text in words.OPEN_BEFORE:
+            place = i + 1
+            while self._kind(place) in ("filler", "number", "colon", "unknown", "dash"):
+                place += 1
+            return place in self._used
+        return True
+
+    def _with(self) -> bool:
+        """Whether elements are named behind a kind of crystals and "with": oxides with rhenium."""
+        for i, item in enumerate(self.items):
+            if item.text.lower() not in ("with", "having"):
+                continue
+            before = [self._kind(k) for k in range(i) if k in self._used]
+            place = i + 1
+            while self._kind(place) in ("filler", "number"):
+                place += 1
+            if place in self._used and before and set(before) <= {"anion", "family", "oxy_family"}:
+                return True
+        return False
+
+
+#: What may stand between an anion and its metal: disulfide of cobalt.
+_ARTICLES = frozenset(("of", "the"))
+
+
+def _amounts(metal: Item, anion: Item) -> dict[str, int] | None:
+    """What a name of two words says of amounts: diboron trioxide, iron(III) fluoride."""
+    symbol, other, number = _symbol(metal), anion.value[0][0], anion.value[1]
+    several = words.COUNTED_ELEMENTS.get(metal.text.lower(), (symbol, 1))[1]
+    if isinstance(metal.value, tuple) and other in words.ANION_CHARGES:
+        charge, minus = metal.value[1], -words.ANION_CHARGES[other]
+        both = math.gcd(charge, minus)
+        return {symbol: minus // both, other: charge // both}
+    if anion.text.lower().startswith("sesqui"):
+        return {symbol: 2, other: 3}
+    if several > 1:
+        return {symbol: several, other: number} if number else None
+    if (number == 5 and other == "O") or (number == 3 and symbol in ("Sb", "As", "Bi")):
+        return {symbol: 2, other: number}
+    return {symbol: 1, other: number} if number else None
 
 
 def _symbol(item: Item) -> str:

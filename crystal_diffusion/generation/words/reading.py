@@ -13,6 +13,7 @@ from typing import Any
 
 from crystal_diffusion.errors import CrystalDiffusionError, InputError, RequestError
 from crystal_diffusion.generation.request import Request
+from crystal_diffusion.generation.words.asides import read_asides
 from crystal_diffusion.generation.words.chemistry_words import Chemistry, ChemistryReader
 from crystal_diffusion.generation.words.quantities import Bound, read_quantities
 from crystal_diffusion.generation.words.relations import read_relations
@@ -30,6 +31,8 @@ _SILENT = frozenset(
     ("filler", "comma", "stop", "dash", "bracket", "colon", "slash", "and", "but", "or", "between")
     + ("typeword", "count", "open", "close", "like")
 )
+#: Kinds of items that may stand between two words of one phrase.
+_BETWEEN = ("filler", "dash")
 #: Why an item is of no effect; what has no entry was not understood.
 _REASONS = {
     "unasked": "{}",
@@ -153,7 +156,8 @@ class _Reader:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.items = scan(normalise(text))
+        self.plain = normalise(text)
+        self.items = scan(self.plain)
         self.taken: set[int] = set()
         self.asked: dict[str, Any] = {}
         self.understood: list[Understood] = []
@@ -163,7 +167,11 @@ class _Reader:
     def read(self) -> TextReading:
         """All fields, then what is left over."""
         reader = ChemistryReader(self.items, self.taken)
-        self.ignored += [Ignored(*left) for left in read_relations(self.items, self.taken)]
+        for beside in (read_relations, read_asides):
+            for places, reason in beside(self.items, self.taken):
+                if all(self.items[i].kind in (*_BETWEEN, "bracket", "and") for i in places):
+                    continue
+                self.ignored.append(Ignored(self._wording(places), reason))
         reader.counted()
         bounds = read_quantities(self.items, self.taken)
         chemistry = reader.read()
@@ -266,6 +274,7 @@ class _Reader:
             index > 0
             and self.items[index - 1].kind in ("like", "filler")
             and (self.items[index - 1].text.lower() == "like")
+            and self.items[index - 2].kind != "dash"  # BiFeO3-like perovskites
         )
 
     def _chemistry(self, found: Chemistry) -> None:
@@ -289,7 +298,11 @@ class _Reader:
             high = min((b.whole_high for b in mine if b.high is not None), default=None)
             words = ", ".join(b.words for b in mine)
             least = 1 if low is None else low
-            most = max(limit, 2 * least) if high is None else high
+            most = (
+                high
+                if high is not None
+                else max(limit, least if name == "num_elements" else 2 * least)
+            )
             if least > most or most < 1:
                 self.contradictory.append(f"{words}: no number of {target} is both")
                 continue
@@ -369,14 +382,18 @@ class _Reader:
                 self._ignore(item.text, "what is not wanted of it has no range", i)
             elif word == "metal" and nearest in ("anion", "family", "element", "oxy_family"):
                 self.taken.add(i)  # a metal oxide, the metals Cu and Zn: no wish for a gap of zero
-            elif word == "metal" and i and self.items[i - 1].kind == "element":
-                self.taken.add(i)  # lithium metal
+            elif word == "metal" and i and self.items[i - 1].kind in ("element", "unasked"):
+                self.taken.add(i)  # lithium metal, group IV metals
+            elif word == "metal" and self.items[i - 1].text.lower() in ("no", "without"):
+                self._ignore(f"{self.items[i - 1].text} {item.text}", "name the elements", i)
             elif self._negated(i) and word in opposite:
                 name, low, high, weight = LOOSE[opposite[word]]
                 found.append((f"not {item.text}", name, low, high, weight))
                 self.taken.add(i)
             elif self._negated(i):
                 self._ignore(f"not {item.text}", "its opposite has no usual range", i)
+            elif word in ("light", "heavy") and self._of_elements(i):
+                self._ignore(item.text, "name the elements", i)
             elif self._in_choice(i):
                 self._ignore(item.text, "one of two properties cannot be asked for", i)
             else:
@@ -385,6 +402,12 @@ class _Reader:
                 self.taken.add(i)
         return found
 
+    def _of_elements(self, index: int) -> bool:
+        """Whether elements are meant, not crystals: heavy rare earths, light elements."""
+        after = self.items[index + 1 : index + 2]
+        noun = ("elements", "element", "atoms", "metal", "metals", "nuclei")
+        return bool(after) and (after[0].kind == "family" or after[0].text.lower() in noun)
+
     def _unwanted(self, index: int) -> bool:
         behind = self.items[index + 1 : index + 4]
         later = [item.text.lower() for item in behind]
@@ -392,23 +415,50 @@ class _Reader:
             return True
         return "not" in later[:2] and any(w in later for w in ("wanted", "needed", "desired"))
 
+    def _wording(self, places: Sequence[int]) -> str:
+        """The words at these places as they were written, small words between them included."""
+        parts: list[list[int]] = []
+        for place in sorted(places):
+            between = range(parts[-1][1] + 1, place) if parts else range(0)
+            if parts and all(self.items[k].kind in _BETWEEN for k in between):
+                parts[-1][1] = place
+            else:
+                parts.append([place, place])
+        return " ".join(self.plain[self.items[a].start : self.items[b].end] for a, b in parts)
+
     def _rest(self) -> None:
-        """Every word left over is said, but those of :data:`_SILENT`."""
-        run: list[str] = []
+        """Every word left over is said, but those of :data:`_SILENT`; neighbours together."""
+        run: list[int] = []
         for i, item in enumerate(self.items):
             said = i not in self.taken and item.kind not in _SILENT
             said = said and not (item.kind == "compare" and item.text.lower() in ("of", "is"))
             reason = _REASONS.get(item.kind) if said else None
             if said and reason is None:
-                run.append(item.text)
+                run.append(i)
                 continue
-            if run and item.kind != "dash":
-                self.ignored.append(Ignored(" ".join(run), "not understood"))
+            between = item.kind in _BETWEEN and i not in self.taken and i - max(run, default=i) < 2
+            if run and not between:
+                self._leave(run)
                 run = []
             if said and reason is not None:
                 self.ignored.append(Ignored(item.text, reason.format(item.value)))
         if run:
-            self.ignored.append(Ignored(" ".join(run), "not understood"))
+            self._leave(run)
+
+    def _leave(self, run: Sequence[int]) -> None:
+        """Say words that are not understood, with what belongs to them: solid-state batteries."""
+        first, last = run[0], run[-1]
+        while first > 1 and self.items[first - 1].kind == "dash" and self._touches(first - 2):
+            first -= 2
+        after = self.items[last + 1].text.lower() if last + 1 < len(self.items) else ""
+        if after in ("cell", "cells", "structure", "phase", "phases", "material", "materials"):
+            last += last + 1 not in self.taken
+        self.ignored.append(Ignored(self._wording([first, *run, last]), "not understood"))
+
+    def _touches(self, i: int) -> bool:
+        """Whether an item of no wish of its own stands at a hyphen."""
+        joined = self.items[i].end == self.items[i + 1].start
+        return joined and i not in self.taken and self.items[i].kind in ("filler", "unknown")
 
     def _check(self) -> None:
         """What the fields say together must be possible."""

@@ -2,25 +2,26 @@
 
 "Harder than diamond", "a catalyst for CO2 reduction", "lattice-matched to GaAs", "may contain F":
 crystals and elements are named, and none of them is asked for. They are said to be without effect.
+Here are words that say so by themselves; :mod:`.asides` reads phrases that prepositions lead.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from crystal_diffusion.generation.words.asides import NAMED as _NAMED
 from crystal_diffusion.generation.words.scanning import Item
+from crystal_diffusion.generation.words.vocabulary import split
 
-#: What names elements, compounds or structures.
-_NAMED = ("element", "anion", "family", "formula", "variable", "oxy_family", "type")
 _LIKENESS = "likeness to a crystal cannot be asked for"
 _PURPOSE = "what a crystal is for cannot be asked for"
 _OPTION = "what may be there and need not cannot be asked for"
 _AMOUNT = "small amounts cannot be asked for"
 
 
-def read_relations(items: Sequence[Item], taken: set[int]) -> list[tuple[str, str]]:
-    """Words and reasons of what is named without being asked for; the items join ``taken``."""
-    found: list[tuple[str, str]] = []
+def read_relations(items: Sequence[Item], taken: set[int]) -> list[tuple[list[int], str]]:
+    """Places and reasons of what is named without being asked for; the places join ``taken``."""
+    found: list[tuple[list[int], str]] = []
     for i in range(len(items)):
         if i in taken:
             continue
@@ -29,18 +30,36 @@ def read_relations(items: Sequence[Item], taken: set[int]) -> list[tuple[str, st
             left = sorted(set(indices) - taken)
             if left:
                 taken.update(left)
-                found.append((" ".join(items[k].text for k in left), reason))
+                found.append((left, reason))
                 break
     return found
 
 
-_HEADS = {"relation": _LIKENESS, "amount": _AMOUNT, "optional": _OPTION}
+#: Nouns of likeness, which may have a crystal before them.
+_STANDINGS = frozenset(
+    split(
+        "alternative alternatives replacement replacements substitute substitutes analogue "
+        "analogues analog analogs derivative derivatives relative relatives cousin "
+        "competitor precursor"
+    )
+)
+_HEADS = {"relation": _LIKENESS, "amount": _AMOUNT, "optional": _OPTION, "purpose": _PURPOSE}
 
 
 def _headed(items: Sequence[Item], i: int) -> tuple[list[int], str]:
     """Similar to X, traces of X, may contain X."""
     reason = _HEADS.get(items[i].kind)
-    return ([], "") if reason is None else ([i, *_object(items, i + 1)], reason)
+    if reason is None:
+        return [], ""
+    # A GaN alternative to SiC: neither is wished for.
+    noun = items[i].text.lower().split()[0] in _STANDINGS
+    before = [i - 1] if noun and i and items[i - 1].kind in _NAMED else []
+    listed = _object(items, i + 1)
+    if "replac" in items[i].text.lower() and listed and items[max(listed) + 1 :]:
+        # Replace Pb in CsPbI3.
+        place = max(listed) + 1
+        listed += _object(items, place + 1) if items[place].text.lower() == "in" else []
+    return [*before, i, *listed], reason
 
 
 def _compared(items: Sequence[Item], i: int) -> tuple[list[int], str]:
@@ -52,14 +71,28 @@ def _compared(items: Sequence[Item], i: int) -> tuple[list[int], str]:
 
 
 def _process(items: Sequence[Item], i: int) -> tuple[list[int], str]:
-    """CO2 reduction."""
+    """CO2 reduction, sodium-ion batteries, capture of CO2."""
     if items[i].kind != "process":
         return [], ""
-    place = i - 1
-    if place >= 0 and items[place].kind == "dash":
+    place, ion = i - 1, False
+    while place >= 0 and (items[place].kind == "dash" or items[place].text.lower() in _CARRIERS):
+        ion |= items[place].kind != "dash"
         place -= 1
-    before = [place] if place >= 0 and items[place].kind in _NAMED else []
-    return [*before, i], _PURPOSE
+    before = []
+    if place >= 0 and items[place].kind in _NAMED:
+        # Lithium iron phosphate batteries: the compound is wished for.
+        alone = place == 0 or items[place - 1].kind not in _NAMED
+        before = list(range(place, i)) if ion or alone else []
+    behind: list[int] = []
+    if i + 1 < len(items) and items[i + 1].text.lower() == "of":
+        listed = _object(items, i + 2)
+        behind = list(range(i + 1, max(listed) + 1)) if listed else []
+    # Alone it is told with the words around it: solid-state batteries.
+    return ([*before, i, *behind] if before or behind else []), _PURPOSE
+
+
+#: Words between an element and what it works in: lithium ion batteries, zinc air batteries.
+_CARRIERS = ("ion", "ions", "air", "gas", "metal", "state", "vapor", "vapour")
 
 
 def _percentage(items: Sequence[Item], i: int) -> tuple[list[int], str]:
@@ -125,6 +158,8 @@ def _object(items: Sequence[Item], place: int, commas: bool = False) -> list[int
     while place < len(items):
         kind = items[place].kind
         if kind in _NAMED:
+            if listed and items[listed[-1]].kind == "formula" and listed[-1] == place - 1:
+                break  # matched to InP arsenides
             listed.append(place)
             place += 1
             continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -77,8 +77,11 @@ _PER = r"\s*(?:/|per\s+|\s)\s*"
 _UNITS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(r"[\s-]*\(?" + pattern + r"\)?(?![A-Za-z])"), unit)
     for pattern, unit in (
-        (rf"meV{_PER}(?:an?\s+)?at(?:om|\.)?s?", "meV/atom"),
-        (rf"(?:eV|electron[\s-]?volts?){_PER}(?:an?\s+)?at(?:om|\.)?s?", "eV/atom"),
+        (rf"meV(?:{_PER}(?:an?\s+)?atoms?|/at\.?)", "meV/atom"),
+        (
+            rf"(?:eV|electron[\s-]?volts?)(?:{_PER}(?:an?\s+)?atoms?|/at\.?)",
+            "eV/atom",
+        ),
         (r"(?:meV|milli[\s-]?electron[\s-]?volts?)", "meV"),
         (r"(?:eV|ev|EV|electron[\s-]?volts?)", "eV"),
         (rf"[kK]J{_PER}mol(?:{_PER}(?:of\s+)?atoms?)?", "kJ/mol"),
@@ -107,11 +110,28 @@ _UNITS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             "other",
         ),
         (
-            r"(?:°\s?C|deg(?:rees)?\s?C?|K(?:elvin)?|m?V(?:olts?)?|T(?:esla)?|Oe|[€$]/?(?:kg)?)",
+            r"(?:°\s?[CFK]|C(?!\s+atoms)|deg(?:rees)?\s?C?|K(?:elvin)?|m?V(?:olts?)?|T(?:esla)?|Oe|[€$]/?(?:kg)?)",
             "other",
         ),
     )
 )
+
+
+def _joined(match: re.Match[str]) -> str:
+    """A formula without its blanks, where all parts are symbols and amounts are given."""
+    parts = match[1].split()
+    symbols = [part.rstrip("0123456789") for part in parts]
+    known = all(symbol in chemistry.NUMBERS for symbol in symbols)
+    once = len(set(symbols)) == len(symbols)
+    return "".join(parts) if known and once and len(parts) > 1 else match[0]
+
+
+_DIGIT = "(zero|one|two|three|four|five|six|seven|eight|nine)"
+
+
+def _decimal(match: re.Match[str]) -> str:
+    """One point five."""
+    return ".".join(f"{words.NUMBER_WORDS[part.lower()]:.0f}" for part in match.groups())
 
 
 #: Spellings that are others in plain letters.
@@ -134,6 +154,17 @@ _RESPELLED: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(?<=\d)-(\d+),(\d{1,2})(?=\s*(?:eV|meV|g/|g\s?cm|GPa))", r"-\1.\2"),
         (r"(?<![\w.])(\d+)\.(\d)\((\d)\)", r"\1.\2±0.\3"),
         (r"\b[Mm]inus (?=\d)", "-"),
+        # Larger than that of GaAs (1.42 eV): the number is the bound.
+        (
+            r"\bthan (?:(?:that|the \w+(?: \w+)?) of |in |for )?([A-Za-z]\w*(?: \w+)?)(?:'s)? "
+            r"\((?:about |~|at |of )?(\d[\d.]*\s?(?:eV|meV|GPa|g/cm\^?3))\)",
+            r"than \2, than \1,",
+        ),
+        # X = Cl, Br: one of them.
+        (
+            r"\b([ABMXR])\s*=\s*([A-Z][a-z]?)\s*,\s*([A-Z][a-z]?)\b(?!\s*(?:=|,|or\b))",
+            r"\1 = \2/\3",
+        ),
         (r"\b[Hh]alf (?:an? |of an? )(?=e)", "0.5 "),
         (r"\b[Oo]ne and a half\b", "1.5"),
         (r"\b[Tt]wo and a half\b", "2.5"),
@@ -141,6 +172,20 @@ _RESPELLED: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(?<=\d)(?=(?:atoms?|elements?|sites?)\b)", " "),
         (r"(?<=\d)-(?=(?:atoms?|elements?|components?)\b)", " "),
     )
+)
+
+
+#: Spellings that are others by what they hold.
+_REWRITTEN: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
+    # Ca3 Ti2 O7: a formula with blanks in it.
+    (
+        re.compile(
+            r"(?<![\w.,/-])(?!B[1-8]\s|C1[45]?\s|A15)(?=(?:[A-Z][a-z]?\d*\s){1,5}[A-Z][a-z]?\d+\b"
+            r"|[A-Z][a-z]?\d+\s[A-Z])((?:[A-Z][a-z]?\d*\s){1,5}[A-Z][a-z]?\d*)(?![\w-])"
+        ),
+        _joined,
+    ),
+    (re.compile(rf"\b{_DIGIT} point {_DIGIT}\b"), _decimal),
 )
 
 
@@ -152,14 +197,25 @@ def normalise(text: str) -> str:
     text = re.sub(r"\bw/o(?:ut)?\b\.?", "without", text, flags=re.I)
     text = re.sub(r"\bw/(?=\s|$)", "with", text, flags=re.I)
     text = re.sub(r"\b(approx|ca|max|min|no|vs|at)\.(?=\s*[\d(#])", r"\1 ", text, flags=re.I)
-    text = re.sub(r"\b(?:e\.g|i\.e)\.", " ", text).replace("ρ", "rho")
+    text = re.sub(r"\be\.\s?g\.?(?![a-z])|\beg\.(?=\s)", " such as ", text)
+    text = re.sub(r"\bi\.e\.", " ", text).replace("ρ", "rho")
+    if not re.search("[a-z]", text):
+        text = re.sub(r"[A-Z]{2,}", _plain_word, text)
     for pattern, plainly in _RESPELLED:
         text = pattern.sub(plainly, text)
+    for pattern, rewrite in _REWRITTEN:
+        text = pattern.sub(rewrite, text)
     out = []
     for letter in text:
         plain = unicodedata.normalize("NFKC", letter) if letter not in "µÅ±·" else letter
         out.append("-" if plain == "\u2212" else plain)
     return "".join(out)
+
+
+def _plain_word(match: re.Match[str]) -> str:
+    """A word of the vocabulary in lower case; the sentence is written in capitals."""
+    lower = match[0].lower()
+    return lower if any(form in phrases() for form in _singulars(lower)) else match[0]
 
 
 @lru_cache(maxsize=1)
@@ -168,10 +224,13 @@ def phrases() -> Mapping[str, tuple[str, Any]]:
     found: dict[str, tuple[str, Any]] = dict.fromkeys(words.FILLER, ("filler", None))
     found |= {name: ("number", float(value)) for name, value in words.NUMBER_WORDS.items()}
     found |= {name: ("compare", op) for name, op in words.COMPARISONS.items() if name[0].isalpha()}
+    found |= {name: ("compare", op) for name, op in words.MISSPELLED_COMPARISONS.items()}
     found |= {name: ("compare", op) for name, op in words.BARE_COMPARATIVES.items()}
     found |= {name: ("compare_after", op) for name, op in words.COMPARISONS_AFTER.items()}
     for name in ("at least", "at most", "minimum", "maximum", "min", "max"):
         found[name] = ("compare", words.COMPARISONS[name])
+    found |= dict.fromkeys(words.DEVICES, ("device", None))
+    found |= dict.fromkeys(words.PURPOSES, ("purpose", None))
     found |= dict.fromkeys(words.RELATIONS, ("relation", None))
     found |= dict.fromkeys(words.PROCESSES, ("process", None))
     found |= dict.fromkeys(words.AMOUNTS, ("amount", None))
@@ -182,7 +241,9 @@ def phrases() -> Mapping[str, tuple[str, Any]]:
     found |= dict.fromkeys(words.CLOSERS, ("close", None))
     found |= dict.fromkeys(words.DOPING, ("doping", None))
     found |= {name: ("element", symbol) for name, symbol in words.ELEMENTS.items()}
+    found |= {name: ("element", value[0]) for name, value in words.COUNTED_ELEMENTS.items()}
     found |= {name: ("anion", value) for name, value in words.anions().items()}
+    found["ammonium"] = ("variable", ("N", "H"))
     found |= {name: ("oxy_family", value) for name, value in words.oxy_families().items()}
     found |= {name: ("family", family) for name, family in words.FAMILY_NAMES.items()}
     found |= {name: ("formula", formula) for name, formula in words.COMPOUNDS.items()}
@@ -223,6 +284,11 @@ _NOUNS: Mapping[str, tuple[str, Any]] = {
     "distinct elements": ("count", "elements"),
     "chemical elements": ("count", "elements"),
     "number of elements": ("count", "elements"),
+    **{
+        f"{kind} of {noun}": ("count", "elements")
+        for kind in ("kinds", "kind", "types", "sorts")
+        for noun in ("atoms", "atom", "elements", "element")
+    },
     "components": ("count", "elements"),
     "component": ("count", "elements"),
     "species": ("count", "elements"),
@@ -259,6 +325,11 @@ _NOUNS: Mapping[str, tuple[str, Any]] = {
     "between": ("between", None),
     "from": ("between", None),
     "free": ("free", None),
+    "fre": ("free", None),
+    "freee": ("free", None),
+    "betwen": ("between", None),
+    "beetween": ("between", None),
+    "inbetween": ("between", None),
     "less": ("free", None),
     "type": ("typeword", None),
     "types": ("typeword", None),
@@ -273,6 +344,8 @@ _NOUNS: Mapping[str, tuple[str, Any]] = {
     "or equal to": ("filler", None),
 }
 
+_CAPITALS = "read as an abbreviation; write amounts, or the elements with dashes between them"
+_CLASS = "a class of materials; name elements, a family or a property"
 _NO_TYPE = "this structure type is not known by name"
 _NOT_A_PROPERTY = "it is no property that crystals can be asked for"
 _KINDS_OF_STABLE = "only energy above hull is known of stability"
@@ -283,6 +356,7 @@ _UNASKED: Mapping[str, str] = {
         for part in ("lattice ", "cell ", "unit cell ")
         for name in ("parameter", "constant", "length", "volume", "angle", "size")
     },
+    **dict.fromkeys(("alloy", "salt", "mineral", "ceramic", "intermetallic"), _CLASS),
     "volume per atom": "sizes of the cell cannot be asked for",
     "oxidation state": _NO_CHARGE,
     "oxidation states": _NO_CHARGE,
@@ -350,7 +424,13 @@ _UNASKED: Mapping[str, str] = {
     "free standing": _NOT_A_PROPERTY,
     "defect free": _NOT_A_PROPERTY,
     "gold standard": _NOT_A_PROPERTY,
-    "lead me": _NOT_A_PROPERTY,
+    **dict.fromkeys(
+        (
+            *("lead me", "lead candidate", "lead time", "lead author", "take the lead", "lead on"),
+            *("carbon neutral", "low carbon", "carbon free"),
+        ),
+        _NOT_A_PROPERTY,
+    ),
     "lead us": _NOT_A_PROPERTY,
     "leading": _NOT_A_PROPERTY,
     "lead to": _NOT_A_PROPERTY,
@@ -445,9 +525,42 @@ def _behind_number(text: str, at: int) -> bool:
     return formula is not None and _formula_of(formula[0]) is not None and len(formula[0]) > 1
 
 
+#: A dopant and its host: Nd:YAG, Ce:LuAG.
+_HOSTED = re.compile(r"(?:[A-Z][a-z]?\d?[+]?,?)+:(?=[A-Z]|yag|yig)")
+
+
+def _hosted(text: str, at: int, before: list[Item]) -> Item | None:
+    """A dopant that a colon joins to its host."""
+    match = _HOSTED.match(text, at) if _starts_word(text, at) else None
+    if match is None or not re.search("[a-z]", match[0]) or match[0].startswith("Re"):
+        return None
+    return Item("unasked", "small amounts cannot be asked for", match[0], at, match.end())
+
+
+_MIXED = re.compile(
+    r"(?:[A-Z][a-z]?[\d.]*|\((?:[A-Z][a-z]?[\d.]*[,/])+[A-Z][a-z]?[\d.]*\)[\d.]*|\([A-Z][A-Za-z\d.]*\)"
+    r"[\d.]*)+(?![A-Za-z(])"
+)
+
+
+def _mixed(text: str, at: int, before: list[Item]) -> Item | None:
+    """A formula with several elements on a site: (Ba,Sr)TiO3, Li(Ni,Mn,Co)O2."""
+    match = _MIXED.match(text, at) if _starts_word(text, at) else None
+    if match is None or not re.search(r"\([A-Za-z\d.]+[,/]", match[0]):
+        return None
+    symbols = tuple(dict.fromkeys(re.findall(r"[A-Z][a-z]?", match[0])))
+    if len(match[0]) < 5 or (match[0].startswith("(") and match[0].endswith(")")):
+        return None
+    if any(symbol not in chemistry.NUMBERS for symbol in symbols):
+        return None
+    return Item("variable", symbols, match[0], at, match.end())
+
+
 def _next(text: str, at: int, before: list[Item]) -> Item:
     for reader in (
         _columns,
+        _hosted,
+        _mixed,
         _ratio,
         _charge,
         _group,
@@ -468,12 +581,24 @@ def _next(text: str, at: int, before: list[Item]) -> Item:
     return _misspelled(match[0], at) or Item("unknown", None, match[0], at, match.end())
 
 
+_FIGURE = "(?:one|two|three|four|five|six|seven|eight|nine|ten|twelve)"
+#: One to five; not "one to five atoms".
+_SPOKEN = re.compile(
+    rf"{_FIGURE}(?:(?:\s+to\s+|-to-){_FIGURE})+(?![\w-])"
+    r"(?!\s+(?:e[vV]|atom|element|site|formula|component|different|or|unit|[gGkm]))",
+    re.I,
+)
 _RATIO = re.compile(r"\d+(?:\s?:\s?\d+)+(?![\w.])|\d+(?:-\d+){2,}(?![\w.])")
 
 
 def _ratio(text: str, at: int, before: list[Item]) -> Item | None:
     """Numbers of atoms to each other: 1:2, 1-1-3."""
     match = _RATIO.match(text, at) if _starts_word(text, at) else None
+    spoken = _SPOKEN.match(text, at) if _starts_word(text, at) else None
+    if spoken is not None:
+        numbers = re.split(r"\s+(?:to|and)\s+|-to-", spoken[0].lower())
+        counts = tuple(int(words.NUMBER_WORDS[number]) for number in numbers)
+        return Item("ratio", counts, spoken[0], at, spoken.end())
     if match is None:
         return None
     parts = tuple(int(part) for part in re.findall(r"\d+", match[0]))
@@ -518,6 +643,12 @@ def _starts_word(text: str, at: int) -> bool:
     return at == 0 or not text[at - 1].isalnum()
 
 
+#: A symbol of a group with blanks in it: P 21/c, F d -3 m.
+_SPACED = re.compile(
+    r"[PIFCRAB](?:\s-?[1-6]\d?/[mncabd](?:\s[mncabd]){0,2}|(?:\s-?[1-6mncabd][1-5]?){3})(?![\w/])"
+)
+
+
 def _group(text: str, at: int, before: list[Item]) -> Item | None:
     """A space group: after its name, or a symbol that can be nothing else."""
     if not _starts_word(text, at):
@@ -532,6 +663,9 @@ def _group(text: str, at: int, before: list[Item]) -> Item | None:
             if re.fullmatch(r"-?\d+", chunk[0]) or _HM.fullmatch(chunk[0]):
                 return Item("bad_group", chunk[0], text[at : chunk.end()], at, chunk.end())
         return None
+    spaced = _SPACED.match(text, at)
+    if spaced is not None and (number := _group_number(spaced[0].replace(" ", ""))) is not None:
+        return Item("group", number, spaced[0], at, spaced.end())
     match = _HM.match(text, at)
     if match is None:
         return None
@@ -669,10 +803,21 @@ def _unit(text: str, at: int, before: list[Item]) -> Item | None:
         match = pattern.match(text, at)
         if match is None:
             continue
-        if unit == "other" and re.fullmatch(r"[KVT]", match[0]) and _joined_elements(text, at):
+        if (
+            unit == "other"
+            and re.fullmatch(r"[\s-]*[KVTC]", match[0])
+            and _joined_elements(text, at)
+        ):
+            return None
+        if match[0].strip(" -(") == "C" and not _warm(skipped[-1]):
             return None
         return Item("unit", unit, match[0], at, match.end())
     return None
+
+
+def _warm(item: Item) -> bool:
+    """Whether a number before C is of a temperature and not of carbon atoms."""
+    return item.kind == "number" and item.value >= 25
 
 
 def _joined_elements(text: str, at: int) -> bool:
@@ -720,6 +865,8 @@ def _symbols(text: str, at: int, before: list[Item]) -> Item | None:
     if odd is not None:
         return odd
     found = match[0]
+    if re.fullmatch(rf"[A-Z][a-z]?\({_COLUMN}\)", found) and len(found) > 3:
+        found = found[: found.index("(")]
     while found.count("(") < found.count(")") or found.count("[") < found.count("]"):
         found = found[:-1] if found[-1] in ")]" else ""
     found = found.rstrip("([")
@@ -742,8 +889,13 @@ def _symbols(text: str, at: int, before: list[Item]) -> Item | None:
 
 def _no_formula(text: str, at: int, found: str, before: list[Item]) -> Item | None:
     """What looks like a formula and is none: NASICON, UV, LiNi1/3Mn1/3Co1/3O2."""
+    named = _phrase(text, at, before) if found == "MAX" else None
+    if named is not None:
+        return named
     if re.fullmatch(_NO_FORMULA, found):
         return _phrase(text, at, before) or Item("unknown", None, found, at, at + len(found))
+    if re.fullmatch("[A-Z]{2,}", found) and found not in words.CAPITAL_FORMULAS:
+        return _phrase(text, at, before) or Item("unasked", _CAPITALS, found, at, at + len(found))
     fraction = re.compile(r"[\w.()/]*\d/\d[\w.()/]*").match(text, at)
     if fraction is not None and fraction.end() > at + len(found):
         return Item("unknown", None, fraction[0], at, fraction.end())
@@ -753,6 +905,9 @@ def _no_formula(text: str, at: int, found: str, before: list[Item]) -> Item | No
 def _strukturbericht(text: str, at: int, found: str) -> Item | None:
     """A symbol of Strukturbericht; those that may be formulas only before one: B2 NiAl."""
     code, end = words.type_codes().get(found.lower()), at + len(found)
+    longer = _phrase(text, at, [])
+    if longer is not None and longer.kind == "type" and longer.end > end:
+        return longer
     led = re.fullmatch(r"A[1-4]|B[1-4]|C[14]", found) and re.match(
         r"\s+(?:[A-Z][a-z]?\d*[A-Z]|structure|phase|ordered)", text[end:]
     )
@@ -850,8 +1005,20 @@ def _one_symbol(text: str, at: int, found: str, before: list[Item]) -> Item | No
     if found == "No":
         return None
     measured = bool(before) and before[-1].kind == "unit" and before[-1].value == "other"
-    if found == "Tc" and (temperature is not None or measured):
+    described = re.search(
+        r"\b(?:high|low|higher|lower|highest|large|small|max|critical|its|the|whose|remanent)[\s-]+$",
+        text[:at],
+        re.I,
+    )
+    if found in ("Tc", "Tm", "Pr") and (temperature is not None or measured or described):
         return Item("unasked", _NOT_A_PROPERTY, found, at, end)
+    cited = bool(before) and before[-1].kind == "unknown" and re.match(r"\s+\d", rest)
+    if len(found) == 1 and cited:
+        return Item("unknown", None, found, at, end)
+    if found in ("Er", "Ho", "La") and not before and re.match(r",\s[a-z]", rest):
+        return Item("skip", None, found, at, end)
+    if found == "Re" and not before and rest.startswith(":"):
+        return Item("skip", None, found, at, end)
     if found in _ENGLISH_SYMBOLS and not _in_list(text, at, end, before):
         return None
     roman = _ROMAN.match(text, end)
@@ -1020,9 +1187,9 @@ def _misspelled(word: str, at: int) -> Item | None:
         or word[1:] != lower[1:]
     ):
         return None
-    bound = 1 if len(lower) < 9 else 2
     best: dict[Any, tuple[int, str]] = {}
     for form in dict.fromkeys(_singulars(lower)):
+        bound = 1 if len(form) < 9 else 2
         for name in _spelled():
             if name[0] != form[0] or abs(len(name) - len(form)) > bound:
                 continue
@@ -1034,6 +1201,9 @@ def _misspelled(word: str, at: int) -> Item | None:
                 best[meaning] = (off, name)
     if not best:
         return None
+    if all(_another_ending(lower, name) for _, name in best.values()):
+        names = " or ".join(name for _, name in list(best.values())[:3])
+        return Item("doubtful", names, word, at, at + len(word))
     least = min(off for off, _ in best.values())
     near = [(meaning, name) for meaning, (off, name) in best.items() if off == least]
     end = at + len(word)
@@ -1042,6 +1212,19 @@ def _misspelled(word: str, at: int) -> Item | None:
         return Item("doubtful", names, word, at, end)
     (kind, value), name = near[0]
     return Item(kind, value, word, at, end, name)
+
+
+#: Endings of chemical names, which are not changed for one another: carbonite is no carbonate.
+_ENDINGS = re.compile(r"(?:ate|ite|ide|yl|ane|ene|ine|ase|ol|ated|ized|ised|ation|ic|ous)s?$")
+
+
+def _another_ending(word: str, name: str) -> bool:
+    """Whether a word differs from a chemical name in an ending that has a meaning."""
+    own, others = _ENDINGS.search(word), _ENDINGS.search(name)
+    if own is None:
+        return False
+    chemical = phrases()[name][0] in ("anion", "element", "oxy_family", "formula", "type")
+    return chemical and (others is None or own[0].rstrip("s") != others[0].rstrip("s"))
 
 
 def edits(a: str, b: str, bound: int) -> int:

@@ -90,10 +90,14 @@ FAMILY_NAMES: Mapping[str, str] = {
     "halogen": "halide",
     "chalcogenide": "chalcogenide",
     "chalcogen": "chalcogenide",
-    "dichalcogenide": "chalcogenide",
     "chalcohalide": "chalcogenide",
     "pnictide": "pnictide",
     "pnictogen": "pnictide",
+    **{
+        f"{prefix}{name}": name
+        for prefix in ("mono", "di", "tri", "tetra", "penta", "hexa", "sesqui")
+        for name in ("halide", "chalcogenide", "pnictide")
+    },
 }
 
 _ELEMENT_NAMES = split(
@@ -112,6 +116,14 @@ _ELEMENT_NAMES = split(
 ELEMENTS: Mapping[str, str] = {
     name: chemistry.SYMBOLS[z] for z, name in enumerate(_ELEMENT_NAMES, start=1)
 } | {"aluminium": "Al", "sulphur": "S", "caesium": "Cs", "wolfram": "W", "columbium": "Nb"}
+
+#: Element names with a numeral before them, as in diboron trioxide.
+COUNTED_ELEMENTS: Mapping[str, tuple[str, int]] = {
+    f"{prefix}{name}": (symbol, number)
+    for prefix, number in (("di", 2), ("tri", 3), ("tetra", 4), ("penta", 5), ("hexa", 6))
+    for name, symbol in ELEMENTS.items()
+    if name not in ("tin", "lead", "iron", "gold")
+}
 
 #: Stems of "-ide" names, with the charge of the anion.
 _IDES = {
@@ -146,6 +158,7 @@ _IDES = {
 ANION_CHARGES: Mapping[str, int] = {symbol: charge for symbol, charge in _IDES.values() if charge}
 NUMERALS: Mapping[str, int] = {
     "mono": 1,
+    "mon": 1,
     "di": 2,
     "tri": 3,
     "tetra": 4,
@@ -264,6 +277,11 @@ _OXY_ELEMENTS = {
     "bromo": ("Br",),
     "iodo": ("I",),
 }
+
+#: Abbreviations of capital letters that are formulas all the same.
+CAPITAL_FORMULAS = frozenset(
+    split("BN BP VN VC VO WC WN WB UN UC UP US YN YP YS KF KI KH HF CO KOH KCN HCN VS WS CN")
+)
 
 #: Common names of single compounds.
 COMPOUNDS: Mapping[str, str] = {
@@ -596,6 +614,29 @@ COMPARISONS: Mapping[str, str] = {
     **{f"{word} {joint}": ">" for word in _LARGER for joint in ("as", "then")},
     **{f"{word} {joint}": "<" for word in _SMALLER for joint in ("as", "then")},
 }
+#: How comparisons are misspelled.
+MISSPELLED_COMPARISONS: Mapping[str, str] = {
+    "arround": "=",
+    "aroud": "=",
+    "aprox": "=",
+    "approximatly": "=",
+    "aproximately": "=",
+    "approximatley": "=",
+    "atleast": ">=",
+    "at lest": ">=",
+    "atmost": "<=",
+    "upto": "<=",
+    "abov": ">",
+    "bellow": "<",
+    "belov": "<",
+    "greather than": ">",
+    "grater than": ">",
+    "larger that": ">",
+    "lower that": "<",
+    "more then": ">",
+    "les than": "<",
+    "lesser than": "<",
+}
 #: Comparatives without "than", read only right before a number.
 BARE_COMPARATIVES: Mapping[str, str] = {
     **dict.fromkeys(_LARGER, ">"),
@@ -886,6 +927,44 @@ RELATIONS = (
     "besides",
     "isoelectronic with",
     "isoelectronic to",
+    "that of",
+    "those of",
+    "such as in",
+    "as in",
+    "known from",
+    "wetted by",
+    "wets",
+)
+#: Before these stands what a crystal shall work on, not what it is made of.
+PURPOSES = tuple(
+    f"{lead}{form}"
+    for verb in split(
+        "replace substitute match detect absorb adsorb store capture split degrade oxidize "
+        "oxidise catalyze catalyse remove sense contact protect mimic emulate rival beat "
+        "outperform bind separate intercalate dissolve hydrogenate coat passivate encapsulate "
+        "imitate resemble reabsorb photolyze electrolyze filter sequester trap scavenge resist "
+        "withstand"
+    )
+    for lead, form in (
+        *([("", verb)] if verb in ("replace", "substitute") else []),
+        ("", f"{verb}s"),
+        ("to ", verb),
+        ("can ", verb),
+        ("could ", verb),
+        ("", verb[:-1] + "ing" if verb.endswith("e") else f"{verb}ing"),
+        ("for ", verb[:-1] + "ing" if verb.endswith("e") else f"{verb}ing"),
+    )
+    if f"{lead}{form}" not in ("matchs", "splits", "spliting", "for spliting", "filters")
+)
+#: Things that crystals serve in.
+DEVICES = split(
+    "cathode cathodes anode anodes electrode electrodes electrolyte electrolytes membrane "
+    "membranes catalyst catalysts photocatalyst photocatalysts electrocatalyst absorber "
+    "absorbers sorbent adsorbent coating coatings buffer barrier barriers contact contacts "
+    "getter host hosts filter window windows container precursor precursors dopant dopants seed "
+    "template templates support supports transistor transistors diode diodes led leds laser "
+    "lasers device devices application applications technology industry electronics "
+    "optoelectronics photovoltaics spintronics"
 )
 #: Before these stands an amount too small to ask for.
 AMOUNTS = (
@@ -907,9 +986,16 @@ AMOUNTS = (
 )
 #: Before these stands a species that a crystal works on, not one that it is made of.
 PROCESSES = split(
-    "evolution reduction splitting capture adsorption absorption sensing sensor sensors detection "
-    "detector detectors separation release fixation production sequestration removal atmosphere "
-    "environment vacancy vacancies permeation oxidation"
+    "evolution reduction splitting capture adsorption absorption sensing sensor sensors "
+    "detection detector detectors separation release fixation production sequestration removal "
+    "atmosphere environment vacancy vacancies permeation oxidation storage battery batteries "
+    "wafer wafers substrate substrates plating corrosion embrittlement poisoning intercalation "
+    "recycling extraction sorption uptake diffusion conversion hydrogenation electrolysis "
+    "photolysis trapping footprint bullet foil foils colored coloured interconnect "
+    "interconnects chip chips lamp lamps accumulator accumulators supercapacitor "
+    "supercapacitors alternative alternatives replacement replacements substitute substitutes "
+    "analogue analogues analog analogs lookalike lookalikes flux bath ampoule ampoules crucible "
+    "crucibles"
 )
 #: Before these stands what may be there.
 OPTIONS = (
@@ -963,16 +1049,79 @@ OPENERS = (
     "others allowed",
     "others are allowed",
 )
+#: Those of them that only open what they stand before: "containing 12 atoms" opens nothing.
+OPEN_BEFORE = frozenset(
+    (
+        *("containing", "contain", "contains", "including", "includes", "include", "based on"),
+        *("anything with", "something with", "at least one", "compounds with at least"),
+    )
+)
 #: Words after which there are no other elements.
 CLOSERS = ("only", "nothing else", "no other element", "no others", "exclusively", "solely", "just")
 #: Dopants and the like: a request has no place for small amounts.
-DOPING = ("doped", "doped with", "filled with", "substituted with", "alloyed with", "codoped with")
+DOPING = (
+    "doped",
+    "doped with",
+    "filled with",
+    "substituted with",
+    "alloyed with",
+    "codoped",
+    "codoped with",
+    "co doped",
+    "co doped with",
+    "activated",
+    "activated with",
+    "activated by",
+    "stabilized",
+    "stabilised",
+    "stabilized with",
+    "stabilized by",
+    "stabilised with",
+    "stabilised by",
+    "sensitized",
+    "sensitized with",
+    "loaded",
+    "loaded with",
+    "decorated",
+    "decorated with",
+    "coated",
+    "coated with",
+    "dopant",
+    "dopants",
+    "doping",
+    "doping with",
+    "doping by",
+    "modified with",
+    "impregnated with",
+    "intercalated",
+    "intercalated with",
+)
 
-#: Words that are near to one of the vocabulary and are no misspelling of it.
+#: Words of English and chemistry near to one of the vocabulary that are no misspelling of it.
 SPELLED_WELL = frozenset(
     split("""
     indices solver solvers radius inside indicates indicate stuff leaves stale aside elementary
     lives validates staff abide chromatic magnetism quartiles quart sulfoxide stables densify
+    phosphor phosphors california mental loves medal creates lakes bride favorites indie medals
+    lanes amid spine carson baron irony spinal inmates denies indies insulting aide byron staple
+    insulation metabolic titanic denise sculptures staples antibodies garner inmate hepatitis
+    innate crate gould sniff aides arson silicone insulated brides ramon chopper carbohydrates
+    crates hydrated seventies dehydrated spines healy staffs metallica celia carton ferries
+    barons carbohydrate stuffs incubator prometheus californian insides laces metabolites sentry
+    tribunals argos magneto curate conundrum silvery columbian garnett rayon sable sliver
+    californians polymerase raton denser galen sprinkles copped heady gasps loaves aragon
+    columbine spineless garret heave cartons appetites irritates carbine carbonated metabolite
+    urinate borno cervantes amine chromatin inflating boson radeon barnum monetization nicked
+    platitudes sentries coopers ramones incubators bandmates choppers alkaloids copier seminaries
+    spiel caron stagnated aegon quarts germinate skiff carbondale hydrochloride thorin amines
+    compressive phosphatase denigrate geranium asides magnetized metastases sniffs cowper curia
+    laver abides amie borat cubicles magnates procreate cropper manet inductees quarto spindles
+    stagnate phosphoric soulmates alumna capper lawes copter arsenio berate slivers arron cubits
+    ironies pollinate incubating stabler argan ferrante stifles curates carbonyl carbonyls
+    sulfonate sulfonates sulphonate stabilized stabilised carbonization nitridation oxidized
+    oxidised fluorinated chlorinated brine tine ironic golden leader leaders coppery tinny
+    carbonaceous chromic ferric cupric cuprous ferrous stannous plumbous dopant halo halos alkane
+    alkyl
     """)
 )
 
@@ -981,29 +1130,27 @@ FILLER = frozenset(
     split("""
     a an the and or with of in on at for from to by as is are be been being was were it its this
     that these those there which what who whose where when how why can could would should shall
-    will may might must do does did has have had having i me my we us our you your they them their
-    he she please pls kindly give get find show make made making generate create suggest propose
-    design produce predict build search searching look looking want wants wanted need needs needed
-    like love wish seek seeking let lets tell some any all each every several few more most other
-    another one ones new novel structure structures structured crystal crystals crystalline compound
-    compounds
-    material materials phase phases system systems solid solids inorganic formula composition
-    chemistry chemical element elements atom atoms cell cells unit units type types kind class
-    form forms polymorph polymorphs candidate candidates sample samples entry entries list set
-    lattice symmetry space group ion ions cation cations anion anions atomic per using use used
-    consisting consist consists comprised composed comprising constituent constituents
-    then but also both either so such very really rather quite just preferably ideally possibly
-    maybe perhaps if possible thanks thank hello hi dear value values
-    having range between about energy number numbers count based equal equals system's into
-    yet still again various kindof sort sorts
-    adopting adopt adopts crystallizing crystallising crystallizes crystallises crystallized
-    crystallised crystallize crystallise exhibiting exhibit exhibits show shows showing possessing
-    present known i'd i'm i'll we'd id im whats what's here following option options example
-    eg e.g ie i.e etc via up out over under too only whose interested bulk containing contains
-    contain include including includes respectively exactly together alloy alloys
-    intermetallic intermetallics salt salts mineral minerals ceramic ceramics something anything
-    lies lie lying ranging ranges range somewhere nothing everything
-    together family okay ok suitable good interesting nice them pure simple common
+    will may might must do does did has have had having i me my we us our you your they them
+    their he she please pls kindly give get find show make made making generate create suggest
+    propose design produce predict build search searching look looking want wants wanted need
+    needs needed like love wish seek seeking let lets tell some any all each every several few
+    more most other another one ones new novel structure structures structured crystal crystals
+    crystalline compound compounds material materials phase phases system systems solid solids
+    inorganic formula composition chemistry chemical element elements atom atoms cell cells unit
+    units type types kind class form forms polymorph polymorphs candidate candidates sample
+    samples entry entries list set lattice symmetry space group ion ions cation cations anion
+    anions atomic per using use used consisting consist consists comprised composed comprising
+    constituent constituents then but also both either so such very really rather quite just
+    preferably ideally possibly maybe perhaps if possible thanks thank hello hi dear value values
+    range between about energy number numbers count based equal equals system's into yet still
+    again various kindof sort sorts adopting adopt adopts crystallizing crystallising
+    crystallizes crystallises crystallized crystallised crystallize crystallise exhibiting
+    exhibit exhibits shows showing possessing present known i'd i'm i'll we'd id im whats what's
+    here following option options example eg e.g ie i.e etc via up out over under too only
+    interested bulk containing contains contain include including includes respectively exactly
+    together something anything lies lie lying ranging ranges somewhere nothing everything
+    polytype polytypes modification modifications arrangement variant variants setting
+    configuration configurations family okay ok suitable good interesting nice pure simple common
     """)
 )
 
