@@ -2,8 +2,9 @@
 
     python benchmarks/small_families.py RUN/nitrides RUN/perov5 ... --out docs/pictures/small.png
 
-Reads the ``small.json`` of each folder; prints two tables in Markdown: how many are answered, and
-how well (RMSE of the first answers that match, space group of all first answers).
+Reads the ``small.json`` of each folder, or a file of that kind; several of one label become one
+family, with the columns and numbers of own crystals of all. Prints two tables in Markdown: how many
+are answered, and how well (RMSE of the first answers that match, space group of all first answers).
 """
 
 from __future__ import annotations
@@ -23,6 +24,27 @@ DRAWN = {
     "substitution, yours": "#27ae60",
     "nearest copied": "#b7950b",
 }
+
+
+def joined(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Runs of one label as one: what a later one measured again is left as it was.
+
+    A column measured with other seeds than the first one of its row keeps its own n, see
+    :func:`answers`.
+    """
+    families: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        family = families.setdefault(run["label"], {**run, "cells": []})
+        for cell in run["cells"]:
+            known = next((c for c in family["cells"] if c["size"] == cell["size"]), None)
+            if known is None:
+                family["cells"].append(cell)
+                continue
+            for name, values in cell.items():
+                if isinstance(values, dict):
+                    known[name] |= {c: v for c, v in values.items() if c not in known[name]}
+        family["cells"].sort(key=lambda cell: cell["size"])
+    return list(families.values())
 
 
 def columns_of(runs: list[dict[str, Any]]) -> list[str]:
@@ -57,6 +79,9 @@ def answers(cell: dict[str, Any], column: str) -> str:
     """Answered / any of five in percent, with the paired change to the first column for yours."""
     first, five = (100 * cell[k][column]["value"] for k in ("answered", "any_of_5"))
     text = f"{first:.0f} / {five:.0f}"
+    asked = cell["answered"][column]["n"]
+    if asked != next(iter(cell["answered"].values()))["n"]:
+        text += f" (n {asked})"
     if column == "box with yours":
         change = cell["change"][column]
         low, value, high = (100 * change[k] for k in ("low", "value", "high"))
@@ -127,9 +152,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="PNG file")
     options = parser.parse_args()
     runs = []
-    for folder in options.runs:
-        run = json.loads((folder / "small.json").read_text())
-        runs.append({**run, "label": run.get("label") or folder.name})
+    for place in options.runs:
+        run = json.loads((place / "small.json" if place.is_dir() else place).read_text())
+        runs.append({**run, "label": run.get("label") or place.name})
+    runs = joined(runs)
     print(table(runs, answers), table(runs, quality), sep="\n\n")
     picture(runs, options.out)
 
