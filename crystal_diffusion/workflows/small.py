@@ -4,6 +4,8 @@ Crystals of one family are drawn as "own"; others of it are asked for by composi
 one order of them: the own crystals of a larger number hold those of a smaller one, and the same
 others are asked for at every number, so what knows no own crystals answers once for all numbers.
 Each cell (a number of own crystals and a seed) has a folder, so a run that was stopped goes on.
+What is asked for is new: one that equals a crystal that the box or the own ones hold, within the
+matcher's tolerance, is not counted, as whoever asks with "known last" does not look for it.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ from crystal_diffusion.files import atomic_write, make_folder, write_text
 from crystal_diffusion.generation.generator import CrystalGenerator
 from crystal_diffusion.generation.loading import load
 from crystal_diffusion.generation.settings import GenerationSettings
+from crystal_diffusion.matching import StructureMatch
+from crystal_diffusion.ranking.order import POOL
 from crystal_diffusion.workflows.benchmark import AllStarts, Prototypes
 from crystal_diffusion.workflows.train import train
 
@@ -150,11 +154,13 @@ class SizeFigures:
     """One number of own crystals: figures over all seeds.
 
     Attributes:
+        known: of the crystals asked for, not counted: they equal one of the box or an own one.
         answered, any_of_five, change: by column; ``change`` is the paired difference of answered
             to the first column.
     """
 
     size: int
+    known: int
     answered: Mapping[str, MetricResult]
     any_of_five: Mapping[str, MetricResult]
     change: Mapping[str, MetricResult]
@@ -190,7 +196,8 @@ def small_benchmark(
     cells = []
     for size, repetitions in settings.repetitions.items():
         tables = [_measure(size, draw, out, settings, progress) for draw in draws[:repetitions]]
-        cells.append(_cell(size, tables, settings.columns))
+        asked = sum(len(draw.asked(size)) for draw in draws[:repetitions])
+        cells.append(_cell(size, tables, settings.columns, asked))
         write_text(out / "small.json", json.dumps(_plain(cells, settings, split), indent=2) + "\n")
         write_text(out / "small.md", report(cells, settings) + "\n")
         _draw(cells, settings, out / "small.png")
@@ -313,7 +320,22 @@ def _measure(
             chunk=_CHUNK,
         )
     rows = {c: {str(row["id"]): row for row in table.rows} for c, table in tables.items()}
-    return {column: [rows[column][name] for name in asked] for column in settings.columns}
+    new = _new(asked, own)
+    return {column: [rows[column][name] for name in new] for column in settings.columns}
+
+
+def _new(asked: Mapping[str, Structure], own: Mapping[str, Structure]) -> list[str]:
+    """Those that equal no crystal of the box or of the own ones at the matcher's tolerance."""
+    proposer = _proposer("substitution, both", list(own.values()), list(own))
+    matcher = StructureMatch()
+    found = []
+    for name, target in asked.items():
+        numbers, counts = np.unique(np.array(target.atomic_numbers), return_counts=True)
+        contents = {int(z): int(n) for z, n in zip(numbers, counts, strict=True)}
+        held = (p for p in proposer.propose(contents, n=POOL) if p.features["known"])
+        if not any(matcher.fit(p.structure, target) for p in held):
+            found.append(name)
+    return found
 
 
 class _Lazy:
@@ -387,7 +409,10 @@ def _trained(
 
 
 def _cell(
-    size: int, tables: Sequence[Mapping[str, Sequence[Mapping[str, Any]]]], columns: Sequence[str]
+    size: int,
+    tables: Sequence[Mapping[str, Sequence[Mapping[str, Any]]]],
+    columns: Sequence[str],
+    asked: int,
 ) -> SizeFigures:
     """Figures over all rows of all seeds; intervals by resampling crystals.
 
@@ -397,6 +422,11 @@ def _cell(
     five = {column: _five(column, tables) for column in columns}
     base = first[columns[0]]
     ids = [row["id"] for table in tables for row in table[columns[0]]]
+    if not ids:
+        raise InputError(
+            f"all {asked} crystals asked for beside {size} own ones are known to the pretrained "
+            "model or are like an own one; ask for others or for more (-n)."
+        )
     _, places = np.unique(ids, return_inverse=True)
 
     def together(name: str, definition: str, values: ArrayLike) -> MetricResult:
@@ -421,6 +451,7 @@ def _cell(
     }
     return SizeFigures(
         size,
+        asked - len(ids),
         {c: together("answered", "right at the first answer", v) for c, v in first.items()},
         {c: together("any of 5", "right among five", v) for c, v in five.items()},
         {
@@ -465,6 +496,9 @@ def report(cells: Sequence[SizeFigures], settings: SmallSettings) -> str:
                 )
             row.append(words)
         lines.append("| " + " | ".join(row) + " |")
+    if any(cell.known for cell in cells):
+        left = ", ".join(f"{cell.known} beside {cell.size}" for cell in cells)
+        lines += ["", f"Not counted, as they equal a crystal of the box or an own one: {left}."]
     return "\n".join(lines)
 
 
@@ -483,6 +517,7 @@ def _plain(
         "cells": [
             {
                 "size": cell.size,
+                "known": cell.known,
                 "rmse": dict(cell.rmse),
                 "space_group": dict(cell.space_group),
                 **{

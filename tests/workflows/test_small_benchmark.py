@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,12 @@ from tests.proposals.conftest import perovskite, rock_salt
 
 CRYSTALS = {
     **{f"{m}N": rock_salt(m, "N", e) for m, e in [("Ti", 4.24), ("Zr", 4.58), ("Sc", 4.5)]},
-    **{f"{m}O": rock_salt(m, "O", e) for m, e in [("Mg", 4.21), ("Ca", 4.81), ("Sr", 5.16)]},
-    "SrTiO3": perovskite("Sr", "Ti", "O", 3.9),
+    # No crystals of the library: what it knows is not counted.
+    **{
+        f"{a}{b}O3": perovskite(a, b, "O", 4.0)
+        for a, b in [("Au", "Pd"), ("Hg", "Pt"), ("Tl", "Rh")]
+    },
+    "MgO": rock_salt("Mg", "O", 4.21),
     "copy": rock_salt("Mg", "O", 4.22),
 }
 COLUMNS = ("box", "box with yours", "substitution, yours", "substitution, both")
@@ -48,11 +53,11 @@ def test_cells_are_measured_once_and_written(
     cells = small_benchmark(split, tmp_path, settings)
     cell = cells[0]
     # Four distinct oxides: two are own, the others are asked for.
-    assert cell.answered["box"].n == 2
+    assert cell.answered["box"].n + cell.known == 2
     assert set(cell.change) == set(COLUMNS) and cell.change["box"].value == 0.0
     for column in COLUMNS:
         assert cell.answered[column].value <= cell.any_of_five[column].value <= 1.0
-    assert "| 2 | 2 |" in (tmp_path / "small.md").read_text()
+    assert f"| 2 | {2 - cell.known} |" in (tmp_path / "small.md").read_text()
     assert (tmp_path / "small.png").stat().st_size > 5000
 
     def never(*_: object) -> None:
@@ -77,12 +82,23 @@ def test_a_crystal_asked_for_twice_is_one_crystal() -> None:
             for column, found in (("box", 5), ("box with yours", right))
         }
 
-    once = small._cell(3, [table(8)], ("box", "box with yours")).change["box with yours"]
-    twice = small._cell(3, [table(8), table(8)], ("box", "box with yours")).change["box with yours"]
+    def change(*right: int) -> MetricResult:
+        tables = [table(n) for n in right]
+        return small._cell(3, tables, ("box", "box with yours"), 20).change["box with yours"]
+
+    once, twice = change(8), change(8, 8)
     assert (once.n, twice.n) == (10, 20)
     assert (once.value, once.low, once.high) == (twice.value, twice.low, twice.high)
-    mixed = small._cell(3, [table(8), table(6)], ("box", "box with yours")).change["box with yours"]
-    assert mixed.value == pytest.approx(0.2)
+    assert change(8, 6).value == pytest.approx(0.2)
+
+
+def test_what_is_known_is_not_asked_for() -> None:
+    asked = {name: CRYSTALS[name] for name in ("MgO", "AuPdO3", "HgPtO3")}
+    assert small._new(asked, {}) == ["AuPdO3", "HgPtO3"]  # rock salt is in the library
+    larger = perovskite("Au", "Pd", "O", 4.1)
+    assert small._new(asked, {"mine": larger}) == ["HgPtO3"]
+    with pytest.raises(InputError, match="all 1 crystals asked for"):
+        small._cell(3, [{"box": []}], ("box",), 1)
 
 
 def test_what_cannot_be_measured_is_refused(split: Path, tmp_path: Path) -> None:
@@ -100,10 +116,11 @@ def test_what_cannot_be_measured_is_refused(split: Path, tmp_path: Path) -> None
 
 
 def test_each_size_has_its_number_of_seeds(split: Path, tmp_path: Path) -> None:
-    command = ["benchmark", "small", "--split", str(split), "--family", "oxides", "-n", "1"]
-    command += ["--sizes", "1,2", "--columns", "nearest copied", "--out", str(tmp_path / "out")]
-    answer = CliRunner().invoke(verbs, [*command, "--seeds", "2,1", "--quiet"])
+    command = ["benchmark", "small", "--split", str(split), "--family", "oxides"]
+    command += ["--sizes", "1,2", "--columns", "nearest copied", "--out", str(tmp_path)]
+    answer = CliRunner().invoke(verbs, [*command, "-n", "2", "--seeds", "2,1", "--quiet"])
     assert answer.exit_code == 0, answer.output
-    assert "| 1 | 2 |" in answer.output and "| 2 | 1 |" in answer.output
+    cells = json.loads((tmp_path / "small.json").read_text())["cells"]
+    assert [c["answered"]["nearest copied"]["n"] + c["known"] for c in cells] == [4, 2]
     refused = CliRunner().invoke(verbs, [*command, "--seeds", "two"])
     assert refused.exit_code != 0 and "--seeds 'two'" in str(refused.exception or refused.output)
