@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from crystal_diffusion.cli import verbs
 from crystal_diffusion.errors import InputError
+from crystal_diffusion.evaluation.metrics import MetricResult
 from crystal_diffusion.workflows import small
 from crystal_diffusion.workflows.small import FAMILIES, SmallSettings, small_benchmark
 from tests.proposals.conftest import perovskite, rock_salt
@@ -93,7 +94,8 @@ def test_a_crystal_asked_for_twice_is_one_crystal() -> None:
 
 
 def test_what_is_known_is_not_asked_for() -> None:
-    asked = {name: CRYSTALS[name] for name in ("MgO", "AuPdO3", "HgPtO3")}
+    names = ("MgO", "AuPdO3", "HgPtO3")
+    asked = {name: CRYSTALS[name].get_primitive_structure() for name in names}
     assert small._new(asked, {}) == ["AuPdO3", "HgPtO3"]  # rock salt is in the library
     larger = perovskite("Au", "Pd", "O", 4.1)
     assert small._new(asked, {"mine": larger}) == ["HgPtO3"]
