@@ -1,20 +1,18 @@
 """Scores of known structure types for crystals with a known answer, for calibrating confidence.
 
-    python recipes/confidence_rows.py SPLIT.parquet --n 2000 --out rows.jsonl
-
-The contents of the cell are told, or with --formula-only the reduced formula alone. Each line:
-scores of the pool, groups of equal candidates among the first ones, which of them matches the
-target. Goes on where it stopped. Rows with an odd number in their id: they chose nothing
-(docs/prototypes.md).
+``recipes/fit_confidence.py`` makes these rows and fits. The contents of the cell are told, or the
+reduced formula alone. Each line: scores of the pool, sizes of its cells, groups of equal candidates
+among the first ones, which of them matches the target. Rows with an odd number in their id where
+not all are asked for: they chose nothing (docs/prototypes.md).
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +35,20 @@ if TYPE_CHECKING:
 COMPARED = 12
 #: Atoms up to which cells are tried where nothing speaks for larger ones.
 _USUAL = 20
+
+
+@dataclass(frozen=True)
+class Way:
+    """A way of asking for the crystals of a split.
+
+    Attributes:
+        seed: of the order of the rows; every_id: even ids too.
+        cell_given: the contents of the cell are told; otherwise the reduced formula alone.
+    """
+
+    seed: int
+    cell_given: bool = True
+    every_id: bool = False
 
 
 def pool_row(
@@ -83,42 +95,49 @@ def pool_row(
     }
 
 
-def main() -> None:
-    """Write one line for each crystal."""
+def _reduced(numbers: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """Elements and how many of each in the reduced formula."""
+    counts = Counter(int(z) for z in numbers)
+    return tuple(sorted((z, n // math.gcd(*counts.values())) for z, n in counts.items()))
+
+
+def chosen_rows(table: Mapping[str, Any], count: int, way: Way) -> list[int]:
+    """The first rows of a split in the order of a way of asking."""
+    ids = table["material_id"]
+    digits = [int("0" + "".join(c for c in str(name) if c.isdigit())) for name in ids]
+    rows = [i for i, number in enumerate(digits) if way.every_id or number % 2]
+    order = np.random.default_rng(way.seed).permutation(rows).tolist()
+    if not way.cell_given:  # of several crystals of one formula the first in this order
+        first = {_reduced(table["atomic_numbers"][row]): row for row in reversed(order)}
+        kept = set(first.values())
+        order = [row for row in order if row in kept]
+    return order[:count]
+
+
+def make_rows(split: Path, out: Path, count: int, way: Way) -> list[dict[str, Any]]:
+    """Rows of a split, made where they are not in the file yet; it is gone on with."""
     import pyarrow.parquet as pq
     from pymatgen.core import Lattice, Structure
 
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("split", type=Path)
-    parser.add_argument("--n", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=5)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--all", action="store_true", help="even ids too")
-    parser.add_argument("--formula-only", action="store_true", help="the cell's contents not told")
-    args = parser.parse_args()
-    table = pq.read_table(args.split).to_pydict()
-    ids = table["material_id"]
-    digits = [int("0" + "".join(c for c in str(name) if c.isdigit())) for name in ids]
-    rows = [i for i, number in enumerate(digits) if args.all or number % 2]
-    rows = np.random.default_rng(args.seed).permutation(rows)[: args.n].tolist()
-    done = set()
-    if args.out.is_file():
-        done = {json.loads(line)["id"] for line in args.out.read_text().splitlines() if line}
+    table = pq.read_table(split).to_pydict()
+    ids, cell = table["material_id"], ("a", "b", "c", "alpha", "beta", "gamma")
+    made: dict[str, dict[str, Any]] = {}
+    if out.is_file():
+        lines = [json.loads(line) for line in out.read_text().splitlines() if line]
+        made = {line["id"]: line for line in lines}
+    wanted = chosen_rows(table, count, way)
     proposer, scorer = PrototypeProposer(), shipped_scorer()
-    cell = ("a", "b", "c", "alpha", "beta", "gamma")
-    with args.out.open("a") as file:
-        for row in rows:
-            if ids[row] in done:
+    with out.open("a") as file:
+        for row in wanted:
+            if ids[row] in made:
                 continue
             target = Structure(
                 Lattice.from_parameters(*(table[name][row] for name in cell)),
                 table["atomic_numbers"][row],
                 np.reshape(table["frac_coords"][row], (-1, 3)),
             )
-            told = pool_row(target, proposer, scorer, cell_given=not args.formula_only)
-            file.write(json.dumps({"id": ids[row], **told}) + "\n")
+            told = pool_row(target, proposer, scorer, cell_given=way.cell_given)
+            made[ids[row]] = {"id": ids[row], **told}
+            file.write(json.dumps(made[ids[row]]) + "\n")
             file.flush()
-
-
-if __name__ == "__main__":
-    main()
+    return [made[ids[row]] for row in wanted]
