@@ -350,6 +350,12 @@ def test_bounds_as_they_are_said(text: str, low: float | None, high: float | Non
         ("PS: zinc sulfide", "PS", {"elements": {"Zn", "S"}}),
         ("lead candidates among nitrides", "lead candidates", {"elements": {"N"}}),
         ("heavy rare earths with cobalt", "heavy", {"elements": {"Co"}}),
+        ("copper with one other metal", "other metal", {"elements": {"Cu"}}),
+        ("CO2 electroreduction, copper", "CO2 electroreduction", {"elements": {"Cu"}}),
+        ("adsorbs CO2: magnesium with nickel", "CO2", {"elements": {"Mg", "Ni"}}),
+        ("ReRAM of hafnium oxide", "ReRAM", {"elements": {"Hf", "O"}}),
+        ("Kondo insulator samarium boride", "Kondo insulator", {"elements": {"Sm", "B"}}),
+        ("a rare earth magnet substitute, Mn-Bi", "rare earth magnet", {"elements": {"Mn", "Bi"}}),
         ("an alloy of Ti and Al", "alloy", {"elements": {"Ti", "Al"}}),
         ("chromium trihalides", "trihalides", {"elements": {"Cr"}}),
         # words beside one another are said together
@@ -389,6 +395,14 @@ def test_phrases_beside_the_wish(text: str, said: str, asked: dict[str, Any]) ->
         ("ammonium iodide", {"elements": {"N", "H", "I"}}),
         ("titanium oxide but not the dioxide", {"elements": {"Ti", "O"}}),
         ("CUBIC SULFIDE, NO LEAD", {"elements": {"S"}, "exclude": {"Pb"}}),
+        ("tio2, anatase", {"formula": "TiO2", "structure_type": "anatase"}),
+        ("natrium chloride", {"elements": {"Na", "Cl"}}),
+        ("Na:S 2:1", {"formula": "Na2S"}),
+        ("fluoroperovskite with K", {"elements": {"F", "K"}, "structure_type": "perovskite"}),
+        ("B2 titanium nickel", {"elements": {"Ti", "Ni"}, "structure_type": "cscl"}),
+        ("non-oxide", {"exclude": {"O"}}),
+        ("any element but lead", {"exclude": {"Pb"}}),
+        ("no alkali metals other than Li", {"exclude": {"Na", "K", "Rb", "Cs"}}),
         ("brookite TiO2", {"formula": "TiO2", "structure_type": "brookite"}),
         ("C14 Laves phases with Zr", {"elements": {"Zr"}, "structure_type": "hexagonal_laves"}),
     ],
@@ -417,6 +431,12 @@ def test_what_looks_like_an_aside_and_is_the_wish(text: str, asked: dict[str, An
         ("no more than 2 kinds of atoms", "num_elements", (1, 2)),
         ("nitrides with lithium", "num_elements", (2, 5)),
         ("P 21/c phosphate", "spacegroup", "14"),
+        ("Mn-Bi or Mn-Al", "one_of", (("Bi", "Al"),)),
+        ("alkaline earths but not Be", "one_of", (("Mg", "Ca", "Sr", "Ba"),)),
+        ("up to two dozen atoms", "num_atoms", (1, 24)),
+        ("thirty-two atoms", "num_atoms", (32, 32)),
+        ("one hundred and twenty atoms", "num_atoms", (120, 120)),
+        ("natoms < 20, a gap of 2 eV, 3 elements", "num_elements", (3, 3)),
     ],
 )
 def test_alternatives_and_numbers_of_elements(text: str, field: str, value: object) -> None:
@@ -429,13 +449,49 @@ def test_alternatives_and_numbers_of_elements(text: str, field: str, value: obje
         ("gap larger than GaAs (1.42 eV)", 1.42, None),
         ("a gap of 3 eV at 5 GPa", 2.75, 3.25),
         ("gap arround one point five eV", 1.25, 1.75),
+        ("bandgap within 1.0 and 1.5 eV", 1.0, 1.5),
+        ("a minimum gap of 1 eV", 1.0, None),
+        ("an insulator above 5 eV", 5.0, None),
+        ("wide bandgap but below 4 eV", None, 4.0),
+        ("gap in the visible (1.8 to 3.1 eV)", 1.8, 3.1),
+        ("band gap in eV: 1.2 to 1.8", 1.2, 1.8),
+        ("gap 1 eV (±0.1)", 0.9, 1.1),
+        ("zero-gap semiconductors", None, 0.0),
     ],
 )
 def test_numbers_beside_others(text: str, low: float, high: float | None) -> None:
     assert read_text(text).asked["properties"] == {"band_gap": pytest.approx((low, high))}
 
 
-@pytest.mark.parametrize("text", ["carbonyls", "tantalite", "phosphors", "hydrated", "lives"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "formation energy below -2 eV per formula unit",
+        "magnetization above 1 muB per atom",
+        "a gap of 500 nm",
+        "density of 8000",
+        "hull below 50",
+        "5 tonnes per cubic metre",
+        "stable up to 1000 K",
+        "thermally insulating",
+    ],
+)
+def test_units_of_nothing_set_nothing(text: str) -> None:
+    reading = read_text(text)
+    assert not reading.asked
+    assert reading.ignored
+
+
+@pytest.mark.parametrize("text", ["na2co3", "cspbi3"])
+def test_small_letters_that_may_be_two_formulas_are_asked_back(text: str) -> None:
+    reading = read_text(text)
+    assert not reading.asked
+    assert "did you mean" in reading.ignored[0].reason
+
+
+@pytest.mark.parametrize(
+    "text", ["carbonyls", "sillenite", "tantalite", "phosphors", "hydrated", "lives"]
+)
 def test_words_near_to_the_vocabulary_are_not_taken_for_it(text: str) -> None:
     assert not read_text(text).asked
 
@@ -463,3 +519,17 @@ def test_no_word_is_dropped_in_silence(sentence: str, word: str, place: int) -> 
     reading = read_text(" ".join([*words[:place], word, *words[place:]]))
     said = " ".join(left.words for left in reading.ignored)
     assert word.split("-")[0] in said
+
+
+_ANY_WORDS = (
+    *("zinc", "oxide", "Li", "In", "no", "free", "and", "or", "with", "for", "like", "on", "than"),
+    *("400", "1:2", "2", "eV", "GPa", "atoms", "gap", "above", "(", ")", ",", "-", "such as", "of"),
+    *("perovskite", "GaAs", "batteries", "alkali", "ternary", "one", "dozen", "between", "stable"),
+    *("other than", "but", "any", "batio3", "B2", "doped", "TCO", "C", "metal", "Pnma", "min", "±"),
+)
+
+
+@given(st.lists(st.sampled_from(_ANY_WORDS), min_size=1, max_size=12))
+def test_any_words_in_any_order_are_read(some: list[str]) -> None:
+    reading = read_text(" ".join(some))
+    assert reading.lines() or not reading.asked

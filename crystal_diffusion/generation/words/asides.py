@@ -76,11 +76,9 @@ _LEADS = {
     "during": _PURPOSE,
     "after": _PURPOSE,
     "into": _PURPOSE,
-    "to": _PURPOSE,
     "through": _PURPOSE,
     "towards": _PURPOSE,
     "from": _PURPOSE,
-    "at": _PURPOSE,
 }
 
 

@@ -24,6 +24,8 @@ _ONE = ("one", "1", "any", "either", "at least one")
 _NUMERAL = re.compile(r"(?:mono?|di|tri|tetra?|penta?|hexa?|sesqui)(?=[a-z]+ide)")
 #: Last element of which crystals are known.
 _LAST_KNOWN = 99
+#: Most atoms of one element that a ratio gives.
+_MOST_OF_ONE = 60
 #: Most elements where a sentence leaves them open.
 _MOST = 5
 
@@ -180,6 +182,8 @@ class ChemistryReader:
                     self.found.ignored.append((named, reason))
                     continue
                 self._exclude(listed, i)
+            elif item.kind == "but" and self._free(i) and self._any_before(i):
+                self._exclude(self._listed(i + 1), i)
             elif item.kind == "free" and self._free(i):
                 self._exclude(self._before(i), i)
             elif item.kind == "neg_after" and self._free(i):
@@ -219,6 +223,10 @@ class ChemistryReader:
                 if listed and self._starts_compound(place, listed):
                     break
                 listed.append(place)
+                place += 1
+            elif kind == "neg" and listed and self.items[place].text.lower() in words.EXCEPTIONS:
+                break
+            elif kind == "dash" and not listed and self.items[place - 1].text.lower() == "non":
                 place += 1
             elif kind in ("and", "or", "neg", "comma", "slash", "dash"):
                 following = place + 1
@@ -325,12 +333,31 @@ class ChemistryReader:
             symbols += self._excluded(self.items[i])
             self.taken.add(i)
         self.taken.add(sign)
+        spared = self._spared(max(listed) + 1) if sign < max(listed) else set()
+        symbols = [symbol for symbol in symbols if symbol not in spared]
         if not symbols:
             return
         names = " ".join(self.items[i].text for i in sorted({*listed, sign}))
         self.found.exclude += symbols
         shown = ", ".join(dict.fromkeys(symbols))
         self.found.understood.append((names, f"without {shown}"))
+
+    def _spared(self, place: int) -> set[str]:
+        """The elements of an exception: no rare earths other than Y."""
+        if self._kind(place) == "filler":
+            place += 1
+        if self._kind(place) not in ("neg", "but"):
+            return set()
+        if self.items[place].text.lower() not in (*words.EXCEPTIONS, "but"):
+            return set()
+        listed = self._listed(place + 1)
+        self.taken.update([place, *listed] if listed else [])
+        return {symbol for i in listed for symbol in _content(self.items[i])}
+
+    def _any_before(self, i: int) -> bool:
+        """Whether "but" ends "any element" or the like: any element but lead."""
+        before = [item.text.lower() for item in self.items[max(0, i - 3) : i]]
+        return bool({"any", "every", "all"} & set(before[:-1])) and self._chemical(i + 1)
 
     def _excluded(self, item: Item) -> list[str]:
         if item.kind == "element":
@@ -398,7 +425,10 @@ class ChemistryReader:
             return
         symbols = [_content(self.items[i]) for i in named]
         counts = self.items[ratios[0]].value
-        if any(len(part) != 1 for part in symbols) or 0 in counts:
+        if (
+            any(len(part) != 1 for part in symbols)
+            or not 0 < min(counts) <= max(counts) <= _MOST_OF_ONE
+        ):
             return
         if len({part[0] for part in symbols}) != len(symbols):
             return
@@ -430,6 +460,10 @@ class ChemistryReader:
             if len(atoms) == 1 and (sum(self._chemical(j) for j in range(len(self.items))) > 1):
                 continue
             self.taken.add(i)
+            if item.text in words.MOLECULES and self._others_than(atoms, i):
+                reason = "what a crystal is for cannot be asked for"
+                self.found.ignored.append((item.text, reason))
+                continue
             named.append((item.text, str(item.value)))
         whole = self._named_compound()
         if whole is not None and not named:
@@ -441,6 +475,11 @@ class ChemistryReader:
         for text, formula in list(kinds.values())[:1]:
             self.found.formula = formula
             self.found.understood.append((text, f"formula {formula}"))
+
+    def _others_than(self, atoms: dict[str, int], i: int) -> bool:
+        """Whether other elements than those of a molecule are named besides."""
+        besides = [k for k in range(len(self.items)) if k != i and self._chemical(k)]
+        return any(set(_content(self.items[k])) - set(atoms) for k in besides)
 
     def counted(self) -> None:
         """A formula in words: two atoms of iron and three of oxygen; one Ti, two O."""
@@ -454,6 +493,8 @@ class ChemistryReader:
                 place -= 1
             number = self.items[place] if place >= 0 else item
             if number.kind != "number" or number.value != int(number.value) or number.value < 1:
+                return
+            if number.value > _MOST_OF_ONE:
                 return
             counts[_symbol(item)] = int(number.value)
             used += range(place, i + 1)
@@ -505,6 +546,8 @@ class ChemistryReader:
                 right += 1
             if not (self._chemical(left) and self._chemical(right)):
                 continue
+            if item.kind == "or" and self._joined(left, right):
+                continue
             members = [left]
             while (
                 item.kind != "slash"
@@ -514,6 +557,32 @@ class ChemistryReader:
                 members.insert(0, members[0] - 2)
             members.append(right)
             self._choose(members, i)
+
+    def _joined(self, left: int, right: int) -> bool:
+        """Systems written with dashes, one of which is wanted: Mn-Bi or Mn-Al."""
+        first, second = [left], [right]
+        while self._kind(first[0] - 1) == "dash" and self._kind(first[0] - 2) == "element":
+            first.insert(0, first[0] - 2)
+        while self._kind(second[-1] + 1) == "dash" and self._kind(second[-1] + 2) == "element":
+            second.append(second[-1] + 2)
+        if len(first) < 2 or len(second) < 2:
+            return False
+        sets = [[_symbol(self.items[k]) for k in part] for part in (first, second)]
+        common = [symbol for symbol in sets[0] if symbol in sets[1]]
+        rest = [[symbol for symbol in part if symbol not in common] for part in sets]
+        self.taken.update(range(first[0], second[-1] + 1))
+        text = " ".join(self.items[k].text for k in range(first[0], second[-1] + 1))
+        if any(len(part) != 1 for part in rest):
+            reason = "one of these cannot be asked for; choose one"
+            self.found.ignored.append((text, reason))
+            return True
+        self.found.elements += common
+        self.found.one_of.append((rest[0][0], rest[1][0]))
+        self._cations += 1
+        self.found.understood.append(
+            (text, f"{', '.join(common)}, one of {rest[0][0]}, {rest[1][0]}")
+        )
+        return True
 
     def _plurals(self, i: int) -> bool:
         """Whether "and" joins two kinds of crystals: chlorides and bromides of thallium."""

@@ -12,6 +12,16 @@ from crystal_diffusion.properties import BY_NAME
 
 #: How far a count said to be "about" so many may be off.
 _ABOUT = 0.1
+#: Largest value of each property that is believed without a unit.
+_LARGEST = {
+    "band_gap": 20.0,
+    "formation_energy": 10.0,
+    "energy_above_hull": 2.0,
+    "density": 30.0,
+    "bulk_modulus": 1000.0,
+    "shear_modulus": 1000.0,
+    "magnetization": 1.0,
+}
 #: Small words that may stand between a number and what it belongs to.
 _SMALL = ("filler", "dash", "colon", "bracket", "between", "to")
 #: Properties that a unit alone tells.
@@ -165,7 +175,10 @@ def _said(items: Sequence[Item], first: int) -> _Said | None:
     said = _Said(first, place + 1)
     value = float(items[place].value)
     _take_unit(items, said)
-    upper = _upper(items, said.end, kind == "between")
+    within = items[first].text.lower() in ("within", "inside")
+    upper = _upper(items, said.end, kind == "between" or within)
+    if within and upper is not None:
+        operator = "="
     if upper is not None and operator in ("=", ">=", ">"):
         _range(items, said, value, upper, operator)
         return said
@@ -348,6 +361,7 @@ def _target(
         _noun(items, said, used)
         or _on_the_left(items, said, used, taken)
         or _on_the_right(items, said, used, taken)
+        or _in_bracket(items, said, used, taken)
         or _by_unit(items, said, last)
     )
 
@@ -356,6 +370,9 @@ def _noun(items: Sequence[Item], said: _Said, used: set[int]) -> str | None:
     after = _skip(items, said.end, ("filler", "dash"), most=2)
     if said.unit is not None or after >= len(items) or items[after].kind != "count":
         return None
+    sign = items[after + 1].kind if after + 1 < len(items) else ""
+    if sign == "compare" and _claimed(items, after) and items[said.first - 1].kind == "count":
+        return None  # natoms < 20 nelements = 3
     used |= set(range(said.end, after + 1))
     return str(items[after].value)
 
@@ -380,11 +397,28 @@ def _on_the_left(items: Sequence[Item], said: _Said, used: set[int], taken: set[
     counted = item.kind == "count" and said.unit is None and _has_equal(items, left, said)
     if item.kind != "property" and not counted:
         return None
+    _limited(items, said, left, used)
     used |= set(range(left, said.first))
     unit = [i for i in range(left, said.first) if items[i].kind == "unit"]
     if said.unit is None and unit:
         said.unit = str(items[unit[0]].value)
     return str(item.value)
+
+
+def _limited(items: Sequence[Item], said: _Said, left: int, used: set[int]) -> None:
+    """A bound before the property: a minimum gap of 1 eV, at least a density of 5."""
+    place = left - 1
+    while place >= 0 and items[place].kind == "filler" and items[place].text in ("a", "an", "the"):
+        place -= 1
+    if place < 0 or items[place].kind != "compare" or not said.single or said.spread is not None:
+        return
+    if items[place].value not in (">", ">=", "<", "<="):
+        return
+    used |= {place}
+    value = said.low or 0.0
+    said.low = said.high = None
+    said.single = said.about = False
+    _set(said, str(items[place].value), value)
 
 
 def _on_the_right(
@@ -400,18 +434,49 @@ def _on_the_right(
     return str(items[right].value)
 
 
+def _in_bracket(items: Sequence[Item], said: _Said, used: set[int], taken: set[int]) -> str | None:
+    """A property before a bracket that tells its range: a gap in the visible (1.8 to 3.1 eV)."""
+    opened = said.first - 1
+    while opened >= 0 and items[opened].text.lower() in ("say", "about", "i.e", "so", "at", "of"):
+        opened -= 1
+    if opened < 0 or items[opened].text not in "([" or said.unit is None:
+        return None
+    for place in range(opened - 1, max(-1, opened - 6), -1):
+        if items[place].kind in ("comma", "stop", "number", "bracket"):
+            return None
+        if items[place].kind == "property" and place not in taken:
+            used.add(place)
+            return str(items[place].value)
+    return None
+
+
 def _by_unit(items: Sequence[Item], said: _Said, last: str | None) -> str | None:
     if said.unit in _BY_UNIT:
         return _BY_UNIT[said.unit]
     near = [item.text.lower() for item in items[max(0, said.first - 3) : said.first]]
     if said.unit in ("eV/atom", "meV/atom") and any("stable" in word for word in near):
         return "energy_above_hull"
-    if said.unit in ("eV", "meV") and _alone(items, said):
+    if said.unit in ("eV", "meV") and (_alone(items, said) or _of_a_gap(items, said)):
         return "band_gap"
     joint = {items[i].kind for i in range(max(0, said.first - 2), said.first)}
     if last in ("atoms", "elements") and said.unit is None and not said.single:
         return last if joint & {"and", "but"} else None
     return None
+
+
+def _of_a_gap(items: Sequence[Item], said: _Said) -> bool:
+    """Whether words about the gap stand beside: an insulator above 5 eV, a 3 eV nitride."""
+    left = said.first - 1
+    while left >= 0 and items[left].kind in ("filler", "comma", "but", "dash"):
+        left -= 1
+    if left >= 0 and items[left].kind == "loose":
+        return LOOSE[str(items[left].value)][0] == "band_gap"
+    begins = left < 0 or items[left].kind in ("stop", "colon")
+    after = items[said.end : said.end + 1]
+    if not begins or not after:
+        return False
+    loose = after[0].kind == "loose" and LOOSE[str(after[0].value)][0] == "band_gap"
+    return loose or after[0].kind in ("anion", "oxy_family")
 
 
 def _alone(items: Sequence[Item], said: _Said) -> bool:
@@ -430,7 +495,11 @@ def _has_equal(items: Sequence[Item], left: int, said: _Said) -> bool:
 def _claimed(items: Sequence[Item], right: int) -> bool:
     """Whether a property has a number of its own behind it."""
     place = _skip(items, right + 1, ("filler", "colon", "between", "compare", "bracket"), most=3)
-    return place < len(items) and items[place].kind == "number"
+    if place >= len(items) or items[place].kind != "number":
+        return False
+    # A 5 eV gap, 3 elements: the next number counts something else.
+    noun = items[place + 1].kind if place + 1 < len(items) else ""
+    return noun != "count" or items[right].kind == "count"
 
 
 def _bound(target: str, said: _Said, words: str) -> Bound:
@@ -444,6 +513,9 @@ def _bound(target: str, said: _Said, words: str) -> Bound:
             low, high = low - said.spread, high + said.spread
         return Bound(target, low, high, words, said.strict_low, said.strict_high)
     known = BY_NAME[target]
+    largest = max((abs(end) for end in (said.low, said.high) if end is not None), default=0.0)
+    if said.unit is None and largest > _LARGEST[target]:
+        return Bound(target, None, None, words, problem=f"give its unit, such as {known.unit}")
     factor = 1.0 if said.unit is None else known.worth(said.unit)
     if factor is None:
         return Bound(target, None, None, words, problem=f"{said.unit} is no unit of {known.title}")

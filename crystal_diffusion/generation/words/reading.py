@@ -31,6 +31,12 @@ _SILENT = frozenset(
     ("filler", "comma", "stop", "dash", "bracket", "colon", "slash", "and", "but", "or", "between")
     + ("typeword", "count", "open", "close", "like")
 )
+#: Before "metal" these mean an element and not a crystal: one other metal.
+_SOME = frozenset(
+    ("no", "without", "one", "two", "other", "another", "any", "more", "second", "third")
+)
+#: Kinds of items before the unit of a number.
+_MEASURED = frozenset(("compare", "between", "number", "filler", "to", "dash"))
 #: Kinds of items that may stand between two words of one phrase.
 _BETWEEN = ("filler", "dash")
 #: Why an item is of no effect; what has no entry was not understood.
@@ -384,7 +390,7 @@ class _Reader:
                 self.taken.add(i)  # a metal oxide, the metals Cu and Zn: no wish for a gap of zero
             elif word == "metal" and i and self.items[i - 1].kind in ("element", "unasked"):
                 self.taken.add(i)  # lithium metal, group IV metals
-            elif word == "metal" and self.items[i - 1].text.lower() in ("no", "without"):
+            elif word == "metal" and i and self.items[i - 1].text.lower() in _SOME:
                 self._ignore(f"{self.items[i - 1].text} {item.text}", "name the elements", i)
             elif self._negated(i) and word in opposite:
                 name, low, high, weight = LOOSE[opposite[word]]
@@ -392,6 +398,14 @@ class _Reader:
                 self.taken.add(i)
             elif self._negated(i):
                 self._ignore(f"not {item.text}", "its opposite has no usual range", i)
+            elif "stable" in word and self._until(i):
+                self._ignore(item.text, "only energy above hull is known of stability", i)
+            elif "semi" in word and any(
+                str(other.value).startswith(("zero", "no ", "without", "gapless"))
+                for other in self.items
+                if other.kind == "loose"
+            ):
+                self.taken.add(i)  # a gapless semiconductor
             elif word in ("light", "heavy") and self._of_elements(i):
                 self._ignore(item.text, "name the elements", i)
             elif self._in_choice(i):
@@ -401,6 +415,14 @@ class _Reader:
                 found.append((item.text, name, low, high, weight))
                 self.taken.add(i)
         return found
+
+    def _until(self, index: int) -> bool:
+        """Whether a temperature or the like follows: stable up to 1000 K."""
+        after = self.items[index + 1 : index + 5]
+        kinds = [item.kind for item in after]
+        if "unit" not in kinds or not set(kinds[: kinds.index("unit")]) <= _MEASURED:
+            return False
+        return after[kinds.index("unit")].value == "other"
 
     def _of_elements(self, index: int) -> bool:
         """Whether elements are meant, not crystals: heavy rare earths, light elements."""

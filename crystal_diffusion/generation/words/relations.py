@@ -25,7 +25,16 @@ def read_relations(items: Sequence[Item], taken: set[int]) -> list[tuple[list[in
     for i in range(len(items)):
         if i in taken:
             continue
-        for reader in (_headed, _compared, _process, _percentage, _likened, _several, _remark):
+        for reader in (
+            _headed,
+            _compared,
+            _standing,
+            _process,
+            _percentage,
+            _likened,
+            _several,
+            _remark,
+        ):
             indices, reason = reader(items, i)
             left = sorted(set(indices) - taken)
             if left:
@@ -68,6 +77,24 @@ def _compared(items: Sequence[Item], i: int) -> tuple[list[int], str]:
         return [], ""
     listed = _object(items, i + 1)
     return ([i, *listed] if listed else []), _LIKENESS
+
+
+def _standing(items: Sequence[Item], i: int) -> tuple[list[int], str]:
+    """An alternative absorber to CdTe; rare earth magnet substitutes."""
+    if items[i].text.lower() not in _STANDINGS:
+        return [], ""
+    lead = next((k for k in range(i + 1, min(i + 4, len(items))) if _leads(items, k)), None)
+    listed = _object(items, lead + 1) if lead is not None else []
+    before: list[int] = []
+    if not listed and i > 1 and items[i - 1].kind in ("loose", "unknown", "device"):
+        before = [i - 2, i - 1] if items[i - 2].kind in _NAMED else []
+    if not listed and not before:
+        return [], ""
+    return [*before, *range(i, (max(listed) if listed else i) + 1)], _LIKENESS
+
+
+def _leads(items: Sequence[Item], k: int) -> bool:
+    return items[k].text.lower() in ("to", "for")
 
 
 def _process(items: Sequence[Item], i: int) -> tuple[list[int], str]:
@@ -168,6 +195,9 @@ def _object(items: Sequence[Item], place: int, commas: bool = False) -> list[int
             break
         # "Harder than diamond, oxides": another wish begins behind the comma, unless "or" follows.
         if items[place].kind == "comma" and not (commas or _goes_on(items, joint)):
+            break
+        # Harder than corundum, boron and oxygen: a structure and elements are not one list.
+        if items[place].kind == "comma" and items[joint].kind != items[listed[-1]].kind:
             break
         place = joint
     return listed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
@@ -77,6 +78,12 @@ _PER = r"\s*(?:/|per\s+|\s)\s*"
 _UNITS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(r"[\s-]*\(?" + pattern + r"\)?(?![A-Za-z])"), unit)
     for pattern, unit in (
+        # Energies and moments that no property has.
+        (
+            r"m?eV\s*(?:/|per )\s*(?:an? )?(?:f\.?\s?u\.?|formula units?|(?:unit )?cells?|mol\w*"
+            r"|Å(?:\^?\d)?|A\^?\d?|sites?|cations?|bonds?|ions?)",
+            "other",
+        ),
         (rf"meV(?:{_PER}(?:an?\s+)?atoms?|/at\.?)", "meV/atom"),
         (
             rf"(?:eV|electron[\s-]?volts?)(?:{_PER}(?:an?\s+)?atoms?|/at\.?)",
@@ -91,14 +98,25 @@ _UNITS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (rf"kg{_PER}(?:[lL]|lit\w+|dm\^?3)", "kg/l"),
         (r"(?:GPa|gpa|Gpa|gigapascals?)", "GPa"),
         (r"(?:MPa|megapascals?)", "MPa"),
-        (r"Mbar", "Mbar"),
-        (r"kbar", "kbar"),
+        (r"(?:Mbar|[Mm]egabars?)", "Mbar"),
+        (r"(?:kbar|[Kk]ilobars?)", "kbar"),
         (
             rf"(?:[µu]_?B|mu_?B|mu_b|[bB]ohr[\s-]magnetons?){_PER}"
             r"(?:cubic\s+)?(?:Å|A|[aåÅ]ngstr[oö]ms?)\s*\^?\s*-?3?",
             "muB/A3",
         ),
+        (
+            rf"(?:[µu]_?B|mu_?B|mu_b|[bB]ohr[\s-]magnetons?|emu|A\s?m\^?2)"
+            rf"(?:{_PER}(?:an?\s+)?(?:atoms?|f\.?\s?u\.?|formula units?|(?:unit )?cells?|g|cm\^?3"
+            r"|[A-Z][a-z]?(?: (?:atom|ion))?))?",
+            "other",
+        ),
         (r"(?:Å|[aåÅ]ngstr[oö]ms?|nm|pm|µm)", "length"),
+        (
+            r"(?:kcal(?:/mol)?|joules?|J(?:/mol)?|[Hh]artrees?|Ry|[Rr]ydbergs?|cm\^?-1|wavenumbers?|psi"
+            r"|lbs?(?:/\w+)?|tonnes?|ergs?|volts?|watts?|nanometers?|nanometres?|kelvins?|[Cc]elsius)",
+            "other",
+        ),
         (r"(?:(?:mol|at|wt|vol)(?:omic)?[\s.-]*%|%|percent|per\s?cent)", "other"),
         (
             r"(?:m?S/cm|m?S\s?cm\^?-1|mAh(?:/|\s)g(?:\^?-1)?|Wh/kg|W\s?/?\(?m\^?(?:-1)?[\s·]?K\^?(?:-1)?\)?)",
@@ -115,6 +133,9 @@ _UNITS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         ),
     )
 )
+
+
+_TYPED = "perovskite|antiperovskite|spinel|garnet|elpasolite|pyrochlore|apatite|scheelite"
 
 
 def _joined(match: re.Match[str]) -> str:
@@ -134,6 +155,23 @@ def _decimal(match: re.Match[str]) -> str:
     return ".".join(f"{words.NUMBER_WORDS[part.lower()]:.0f}" for part in match.groups())
 
 
+def _dozens(match: re.Match[str]) -> str:
+    """Two dozen, half a dozen."""
+    count = match[1].lower()
+    return f"{12 * words.NUMBER_WORDS.get(count, 0.5):.0f}"
+
+
+def _hundreds(match: re.Match[str]) -> str:
+    """One hundred and twenty."""
+    hundreds = words.NUMBER_WORDS.get(match[1].lower(), 1)
+    return f"{100 * hundreds + words.NUMBER_WORDS[match[2].lower()]:.0f}"
+
+
+def _compounded(match: re.Match[str]) -> str:
+    """Thirty-two."""
+    return f"{sum(words.NUMBER_WORDS[part.lower()] for part in match.groups()):.0f}"
+
+
 #: Spellings that are others in plain letters.
 _RESPELLED: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), plainly)
@@ -145,6 +183,23 @@ _RESPELLED: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         ),
         (r"\b(L1|L2|D0|C1)_([0123b])\b", r"\1\2"),
         (r"Δ\s?E_?(?:hull)\b", "energy above hull"),
+        # Fluoroperovskites, thiospinels: an anion and a structure type.
+        *(
+            (rf"\b[{stem[0].upper()}{stem[0]}]{stem[1:]}-?(?={_TYPED})", f"{anion} ")
+            for stem, anion in (
+                ("fluoro", "fluoride"),
+                ("chloro", "chloride"),
+                ("bromo", "bromide"),
+                ("iodo", "iodide"),
+                ("thio", "sulfide"),
+                ("seleno", "selenide"),
+                ("telluro", "telluride"),
+                ("oxo", "oxide"),
+                ("oxy", "oxide"),
+                ("nitrido", "nitride"),
+                ("hydrido", "hydride"),
+            )
+        ),
         (r"(?<![\d,.])(\d{1,3}),(\d{3})(?![\d,])", r"\1\2"),
         # A comma for a point, as in many languages, before a unit.
         (
@@ -154,6 +209,10 @@ _RESPELLED: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(?<=\d)-(\d+),(\d{1,2})(?=\s*(?:eV|meV|g/|g\s?cm|GPa))", r"-\1.\2"),
         (r"(?<![\w.])(\d+)\.(\d)\((\d)\)", r"\1.\2±0.\3"),
         (r"\b[Mm]inus (?=\d)", "-"),
+        (r"\bin (eV|meV|GPa|g/cm\^?3|eV/atom|meV/atom)(?=\s*[:=<>])", r"(\1)"),
+        (r"\(\s*±\s*(\d[\d.]*)\s*(\w*)\)", r"± \1 \2"),
+        (r"\s*∈\s*", " "),
+        (r"\bratio (?:of )?(\d+)/(\d+)\b", r"ratio \1:\2"),
         # Larger than that of GaAs (1.42 eV): the number is the bound.
         (
             r"\bthan (?:(?:that|the \w+(?: \w+)?) of |in |for )?([A-Za-z]\w*(?: \w+)?)(?:'s)? "
@@ -186,6 +245,16 @@ _REWRITTEN: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] =
         _joined,
     ),
     (re.compile(rf"\b{_DIGIT} point {_DIGIT}\b"), _decimal),
+    (re.compile(r"\b(half an?|two|three|four|five|six) dozen\b", re.I), _dozens),
+    (
+        re.compile(
+            r"\b(one|a|two|three|four|five)[ -]hundred(?:[ -]and)?[ -]"
+            rf"({'|'.join((*words.TENS, 'ten', 'twelve', 'fifteen'))})\b",
+            re.I,
+        ),
+        _hundreds,
+    ),
+    (re.compile(rf"\b({'|'.join(words.TENS)})[ -]{_DIGIT}\b", re.I), _compounded),
 )
 
 
@@ -357,6 +426,37 @@ _UNASKED: Mapping[str, str] = {
         for name in ("parameter", "constant", "length", "volume", "angle", "size")
     },
     **dict.fromkeys(("alloy", "salt", "mineral", "ceramic", "intermetallic"), _CLASS),
+    **{
+        f"cubic {length}": "it is not clear of what"
+        for length in (
+            *("meter", "metre", "centimeter", "centimetre", "cm", "m", "angstrom", "ångström"),
+            *("nanometer", "nanometre", "inch", "foot", "micron"),
+        )
+    },
+    **{
+        f"{lead} {noun}": _NOT_A_PROPERTY
+        for lead in ("thermal", "thermally", "heat", "acoustic", "acoustically", "thermo")
+        for noun in ("insulator", "insulating", "stable")
+    },
+    **{
+        f"metallic {noun}": _NOT_A_PROPERTY
+        for noun in (
+            "glass",
+            "luster",
+            "lustre",
+            "bonding",
+            "radius",
+            "character",
+            "bonds",
+            "shine",
+        )
+    },
+    **dict.fromkeys(("bad metal", "strange metal", "liquid metal"), _NOT_A_PROPERTY),
+    **dict.fromkeys(
+        [f"{some} dozen" for some in ("few", "several", "some", "many", "couple of")]
+        + ["dozens of"],
+        "give a number",
+    ),
     "volume per atom": "sizes of the cell cannot be asked for",
     "oxidation state": _NO_CHARGE,
     "oxidation states": _NO_CHARGE,
@@ -409,6 +509,13 @@ _UNASKED: Mapping[str, str] = {
     "dielectric constant": _NOT_A_PROPERTY,
     "topological insulator": _NOT_A_PROPERTY,
     "mott insulator": _NOT_A_PROPERTY,
+    **{
+        f"{kind} insulator": _NOT_A_PROPERTY
+        for kind in (
+            *("kondo", "chern", "anderson", "excitonic", "topological crystalline", "peierls"),
+            *("axion", "hall", "spin", "charge transfer", "hubbard", "crystalline", "trivial"),
+        )
+    },
     "half metal": _NOT_A_PROPERTY,
     "half metallic": _NOT_A_PROPERTY,
     "semimetal": _NOT_A_PROPERTY,
@@ -526,7 +633,7 @@ def _behind_number(text: str, at: int) -> bool:
 
 
 #: A dopant and its host: Nd:YAG, Ce:LuAG.
-_HOSTED = re.compile(r"(?:[A-Z][a-z]?\d?[+]?,?)+:(?=[A-Z]|yag|yig)")
+_HOSTED = re.compile(r"(?:[A-Z][a-z]?\d?[+]?,?)+:(?=[A-Z][a-z]?[A-Z\d]|yag|yig)")
 
 
 def _hosted(text: str, at: int, before: list[Item]) -> Item | None:
@@ -578,7 +685,63 @@ def _next(text: str, at: int, before: list[Item]) -> Item:
     match = re.compile(r"[^\W\d_]\w*").match(text, at)
     if match is None:
         return Item("unknown", None, text[at], at, at + 1)
+    small = _small_letters(match[0], at) if _starts_word(text, at) else None
+    if small is not None:
+        return small
     return _misspelled(match[0], at) or Item("unknown", None, match[0], at, match.end())
+
+
+#: Words of small letters and digits that are no formulas.
+_ORBITALS = ("sp2", "sp3", "sp3d2")
+#: Elements that are not looked for in formulas of small letters.
+_RARE = frozenset(
+    words.split("He Ne Ar Kr Xe Rn At Po Fr Ra Ac Pa No Es Fm Md Lr Bk Cf Am Cm Np Pm Tc")
+)
+
+
+def _small_letters(word: str, at: int) -> Item | None:
+    """A formula in small letters, such as batio3; where it may be two, they are suggested."""
+    if not re.fullmatch(r"[a-z]+\d[a-z\d]*", word) or not 2 < len(word) < 16 or word in _ORBITALS:
+        return None
+    readings = _segmented(word)
+    fewest = min((len(parts) for parts in readings), default=0)
+    best = ["".join(parts) for parts in readings if len(parts) == fewest]
+    # Na2CO3 and Na2Co3
+    best += ["".join(parts) for parts in readings if len(parts) == fewest + 1 and _carbonate(parts)]
+    if not best or fewest < 2 or any(_formula_of(name) is None for name in best):
+        return None
+    end = at + len(word)
+    if len(best) > 1:
+        return Item("doubtful", " or ".join(best[:3]), word, at, end)
+    return Item("formula", best[0], word, at, end, best[0])
+
+
+def _carbonate(parts: Sequence[str]) -> bool:
+    """Whether C stands before O, which together may be cobalt."""
+    return any(
+        left == "C" and right[0] == "O" and right[1:2] != "s"
+        for left, right in itertools.pairwise(parts)
+    )
+
+
+def _segmented(word: str) -> list[list[str]]:
+    """All ways to read letters and numbers as symbols with amounts, each symbol once."""
+    if not word:
+        return [[]]
+    found = []
+    for length in (2, 1):
+        symbol = word[:length].capitalize()
+        if len(word) < length or symbol not in chemistry.NUMBERS or symbol in _RARE:
+            continue
+        amount = re.match(r"\d*", word[length:])
+        number = amount[0] if amount is not None else ""
+        rest = _segmented(word[length + len(number) :])
+        found += [
+            [symbol + number, *parts]
+            for parts in rest
+            if symbol not in {part.rstrip("0123456789") for part in parts}
+        ]
+    return found
 
 
 _FIGURE = "(?:one|two|three|four|five|six|seven|eight|nine|ten|twelve)"
@@ -911,7 +1074,11 @@ def _strukturbericht(text: str, at: int, found: str) -> Item | None:
     led = re.fullmatch(r"A[1-4]|B[1-4]|C[14]", found) and re.match(
         r"\s+(?:[A-Z][a-z]?\d*[A-Z]|structure|phase|ordered)", text[end:]
     )
-    if code is None or not (led or re.fullmatch(r"A15|C1[45]b?|L1[02]|L21|D03|C1b", found)):
+    word = re.match(r"\s+([a-z]+)", text[end:])
+    named = word is not None and word[1] in words.ELEMENTS and re.fullmatch(r"B[1-4]", found)
+    if code is None or not (
+        led or named or re.fullmatch(r"A15|C1[45]b?|L1[02]|L21|D03|C1b", found)
+    ):
         return None
     return Item("type", code, found, at, end)
 
@@ -923,6 +1090,8 @@ def _place_holders(found: str, at: int) -> Item | None:
         parts = re.findall(r"Ln|RE|[A-Z][a-z]?", found)
         if all(part in chemistry.NUMBERS for part in parts[1:]) and len(parts) > 1:
             return Item("role_formula", (_ROLES[parts[0]], tuple(parts[1:])), found, at, end)
+    if not re.search(r"\d", found) and re.search("[a-z]", found) and len(found) > 3:
+        return None
     generic = re.fullmatch(r"(?:[ABMXR]|Ln|RE|[A-Z][a-z]?|\d+|[()])+", found)
     if generic is None or not re.search(r"A|X|M(?![a-z])|R(?![a-z])|Ln", found):
         return None
@@ -962,6 +1131,9 @@ def _typed_formula(text: str, at: int, found: str, before: list[Item]) -> Item |
     if found.lower() in codes:
         led = re.search(r"\b(?:in|with|adopt\w*|having|has|of)\s+(?:the\s+|an?\s+)?$", text[:at])
         named = any(item.kind in ("element", "anion", "family", "formula") for item in before)
+        named |= (
+            re.match(r"\s+(?:with|containing|made|but|from)\b", text[after.end() :]) is not None
+        )
         if sure or led or named:
             return Item("type", codes[found.lower()], found, at, end)
         return None
@@ -1040,7 +1212,7 @@ def _in_list(text: str, at: int, end: int, before: list[Item]) -> bool:
     near_left = re.search(rf"(?:^|[\s,;(:-]){_SYMBOL_NEIGHBOURS}\s*{joints}\s*$", left + " ")
     near_right = re.match(rf"\s*(?:,|-|/|and\s|or\s|&)\s*{_SYMBOL_NEIGHBOURS}(?![a-z])", after)
     asked = re.search(
-        r"(?:containing|contains|contain|without|no|of|with|only|using|elements?|exclude|excluding"
+        r"(?:containing|contains|contain|without|no|of|with|only|using|elements?|exclude|excluding|not|except|minus"
         r"|based on|from|avoid|nor|any)\s*[:=]?\s*$",
         left,
         re.I,
@@ -1189,7 +1361,8 @@ def _misspelled(word: str, at: int) -> Item | None:
         return None
     best: dict[Any, tuple[int, str]] = {}
     for form in dict.fromkeys(_singulars(lower)):
-        bound = 1 if len(form) < 9 else 2
+        # Names of minerals end in "ite": sillenite is no selenite.
+        bound = 1 if len(form) < 9 or form.endswith("ite") else 2
         for name in _spelled():
             if name[0] != form[0] or abs(len(name) - len(form)) > bound:
                 continue

@@ -113,9 +113,17 @@ _ELEMENT_NAMES = split(
     "californium einsteinium fermium mendelevium nobelium lawrencium"
 )
 #: Element names to symbols.
-ELEMENTS: Mapping[str, str] = {
-    name: chemistry.SYMBOLS[z] for z, name in enumerate(_ELEMENT_NAMES, start=1)
-} | {"aluminium": "Al", "sulphur": "S", "caesium": "Cs", "wolfram": "W", "columbium": "Nb"}
+ELEMENTS: Mapping[str, str] = (
+    {name: chemistry.SYMBOLS[z] for z, name in enumerate(_ELEMENT_NAMES, start=1)}
+    | {"aluminium": "Al", "sulphur": "S", "caesium": "Cs", "wolfram": "W", "columbium": "Nb"}
+    | dict(
+        pair.split(":")
+        for pair in split(
+            "natrium:Na kalium:K titan:Ti mangan:Mn chrom:Cr ferrum:Fe cuprum:Cu argentum:Ag "
+            "aurum:Au plumbum:Pb stannum:Sn stibium:Sb niob:Nb tantal:Ta silizium:Si"
+        )
+    )
+)
 
 #: Element names with a numeral before them, as in diboron trioxide.
 COUNTED_ELEMENTS: Mapping[str, tuple[str, int]] = {
@@ -249,6 +257,16 @@ _ATES = {
     "alanate": "Al H",
     "aluminohydride": "Al H",
     "carbonitride": "C N",
+    "nitridosilicate": "Si N",
+    "nitridophosphate": "P N",
+    "nitridoborate": "B N",
+    "nitridogermanate": "Ge N",
+    "oxynitridosilicate": "Si O N",
+    "oxonitridosilicate": "Si O N",
+    "selenostannate": "Sn Se",
+    "selenogermanate": "Ge Se",
+    "fluoroborate": "B O F",
+    "fluorosilicate": "Si F",
     "thiophosphate": "P S",
     "selenophosphate": "P Se",
     "thiosulfate": "S O",
@@ -278,6 +296,8 @@ _OXY_ELEMENTS = {
     "iodo": ("I",),
 }
 
+#: Molecules, which a crystal works on where other elements are named beside them.
+MOLECULES = frozenset(split("CO2 CO H2O H2 N2 O2 NH3 CH4 NO NO2 N2O H2S SO2 O3 H2O2 CCl4 HF HCl"))
 #: Abbreviations of capital letters that are formulas all the same.
 CAPITAL_FORMULAS = frozenset(
     split("BN BP VN VC VO WC WN WB UN UC UP US YN YP YS KF KI KH HF CO KOH KCN HCN VS WS CN")
@@ -572,6 +592,11 @@ COMPARISONS: Mapping[str, str] = {
     "surpassing": ">",
     "surpasses": ">",
     "surpass": ">",
+    "more dense than": ">",
+    "more stiff than": ">",
+    "less dense than": "<",
+    "less stiff than": "<",
+    "softer than": "<",
     "stiffer than": ">",
     "denser than": ">",
     "heavier than": ">",
@@ -692,21 +717,38 @@ NUMBER_WORDS: Mapping[str, float] = {
     "twelve": 12,
     "dozen": 12,
     "a dozen": 12,
+    "thirteen": 13,
     "fourteen": 14,
     "fifteen": 15,
     "sixteen": 16,
+    "seventeen": 17,
     "eighteen": 18,
+    "nineteen": 19,
     "twenty": 20,
     "twenty four": 24,
     "twenty five": 25,
     "thirty": 30,
     "forty": 40,
     "fifty": 50,
+    "sixty": 60,
+    "seventy": 70,
+    "eighty": 80,
+    "ninety": 90,
     "hundred": 100,
     "one hundred": 100,
     "two hundred": 200,
     "three hundred": 300,
 }
+
+#: Number words that a smaller one may follow: thirty-two.
+TENS = split("twenty thirty forty fifty sixty seventy eighty ninety")
+#: What begins an exception to an exclusion, or to a family: no metals other than Y.
+EXCEPTIONS = frozenset(
+    (
+        *("other than", "except", "except for", "apart from", "aside from", "excepting", "minus"),
+        *("with the exception of", "exception of"),
+    )
+)
 
 #: What begins an exclusion.
 NEGATIONS = (
@@ -989,7 +1031,8 @@ PROCESSES = split(
     "evolution reduction splitting capture adsorption absorption sensing sensor sensors "
     "detection detector detectors separation release fixation production sequestration removal "
     "atmosphere environment vacancy vacancies permeation oxidation storage battery batteries "
-    "wafer wafers substrate substrates plating corrosion embrittlement poisoning intercalation "
+    "wafer wafers substrate substrates plating corrosion embrittlement electroreduction "
+    "photoreduction methanation reforming dissociation desorption poisoning intercalation "
     "recycling extraction sorption uptake diffusion conversion hydrogenation electrolysis "
     "photolysis trapping footprint bullet foil foils colored coloured interconnect "
     "interconnects chip chips lamp lamps accumulator accumulators supercapacitor "
