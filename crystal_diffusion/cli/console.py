@@ -155,7 +155,7 @@ def crystal_table(
     columns = [column(name) for name in names]
     for shown in columns:
         side: Literal["left", "right"] = "right" if shown.kind == "number" else "left"
-        whole = shown.name in ("id", "energy_per_atom_eV")
+        whole = shown.name in ("id", "formula", "energy_per_atom_eV")
         table.add_column(shown.narrow, justify=side, no_wrap=whole)
     cells = special or {}
     for row in rows:

@@ -36,6 +36,8 @@ _SHOWN = (
     "confidence",
     "nearest_train_id",
 )
+#: Those that make room, on 80 columns, for the properties that were asked for.
+_LESS_THAN_ASKED = ("volume_per_atom_A3", "start", "score")
 
 
 def tell(
@@ -129,7 +131,10 @@ def _show(rows: Sequence[GeneratedRow], path: str) -> None:
     names = list(_SHOWN)
     if any(row.energy_per_atom_eV is not None for row in rows):
         names.insert(names.index("score") + 1, "energy_per_atom_eV")
-    names[-1:-1] = [c.name for c in used_columns(rows) if is_prediction(c.name)]
+    asked = [c.name for c in used_columns(rows) if is_prediction(c.name)]
+    if asked:  # the order is by the chance to be inside; a score says nothing across formulas
+        names = [name for name in names if name not in _LESS_THAN_ASKED]
+    names[-1:-1] = asked
     out.print(crystal_table(title, firsts[:20], names, special))
     if len(rows) > len(firsts):
         out.print(

@@ -775,6 +775,7 @@ class CrystalGenerator:
                 near,
                 limit,
                 result.originals.get(name),
+                compared=known is not None,
             )
             for name, structure, near in zip(names, structures, nearest, strict=True)
         }

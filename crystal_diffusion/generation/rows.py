@@ -101,6 +101,8 @@ def make_row(
     nearest: NearestKnown | None,
     trained_atoms: int,
     original: Original | None = None,
+    *,
+    compared: bool = False,
 ) -> GeneratedRow:
     """The row of one crystal.
 
@@ -112,13 +114,15 @@ def make_row(
         nearest: the nearest crystal of the training set, where there is one.
         trained_atoms: of the largest training crystal.
         original: the crystal as it was sampled, where its symmetry was made exact.
+        compared: whether known crystals were looked at; then one without a nearest is no copy.
     """
     whole = slice(None) if plan.kind != "host" else slice(plan.frozen, None)
     moved = distance_moved(plan.start, structure, whole) if plan.kind == "prototype" else None
     if plan.kind == "host":
         moved = 0.0
+    none = {"copy_of_training": False, "swap_of_like_elements": False} if compared else {}
     near = (
-        {}
+        none
         if nearest is None
         else {
             "nearest_train_id": nearest.id,

@@ -26,6 +26,13 @@ def prediction_column(name: str, end: str = "") -> str:
     return PREFIX + "_".join(parts)
 
 
+def interval_columns(column: str) -> tuple[str, str]:
+    """The columns of the low and the high end that belong to the column of a prediction."""
+    known = {prediction_column(name): name for name in BY_NAME}
+    name = known.get(column, column.removeprefix(PREFIX))
+    return prediction_column(name, "low"), prediction_column(name, "high")
+
+
 def inside_column(name: str) -> str:
     """The column of the probability that a property is inside the range asked for."""
     return INSIDE + name

@@ -41,6 +41,15 @@ def formula_html(text: str) -> str:
     )
 
 
+def group_html(symbol: str) -> str:
+    """Number and symbol of a space group, safe for HTML; P321 is no formula of phosphorus."""
+    parts = re.split(r"_(\d)", symbol)
+    return "".join(
+        f"<sub>{html.escape(part)}</sub>" if k % 2 else html.escape(part)
+        for k, part in enumerate(parts)
+    )
+
+
 def formula_svg(text: str, size: float) -> str:
     """The content of an SVG text element of that font size in pixels."""
     spans, lowered = [], False

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from crystal_diffusion.runs.columns import Column, column, used_columns
+from crystal_diffusion.runs.predicted import PREFIX, interval_columns
 from crystal_diffusion.viewer.asked_chart import asked_chart
 from crystal_diffusion.viewer.charts import bars, empty, histogram, number
-from crystal_diffusion.viewer.formulas import formula_html
+from crystal_diffusion.viewer.formulas import formula_html, group_html
 from crystal_diffusion.viewer.hull_chart import hull_chart, hull_points
 from crystal_diffusion.viewer.page import escape
 from crystal_diffusion.viewer.report_data import ReportData
@@ -24,6 +25,15 @@ def shown(value: Any, described: Column) -> str:
     """A cell of the table as text; empty where there is no value."""
     text = described.text(value)
     return text.replace("-", "\N{MINUS SIGN}") if described.kind == "number" else text
+
+
+def with_interval(row: Mapping[str, Any], described: Column) -> str:
+    """A cell as text, a prediction with the ends of its interval where they are known."""
+    text = shown(row.get(described.name), described)
+    if not text or not described.name.startswith(PREFIX):
+        return text
+    low, high = (shown(row.get(end), described) for end in interval_columns(described.name))
+    return f"{text} ({low} to {high})" if low and high else text
 
 
 def group_symbol(space_group: Any) -> str:
@@ -192,7 +202,7 @@ def table(data: ReportData) -> str:
         cells = []
         for described in columns:
             key = described.name
-            value = shown(row.get(key), described)
+            value = with_interval(row, described)
             if key == "id":
                 cells.append(
                     f'<th scope="row"><a href="#id={escape(value)}">{escape(value)}</a></th>'
@@ -200,7 +210,7 @@ def table(data: ReportData) -> str:
             elif key == "formula":
                 cells.append(f"<td>{formula_html(value)}</td>")
             elif key.startswith("space_group"):
-                cells.append(f"<td>{formula_html(group_symbol(row.get(key)))}</td>")
+                cells.append(f"<td>{group_html(group_symbol(row.get(key)))}</td>")
             else:
                 style = ' class="n"' if described.digits is not None else ""
                 cells.append(f"<td{style}>{escape(value)}</td>")

@@ -19,6 +19,7 @@ from crystal_diffusion.diffusion.sampler import sample
 from crystal_diffusion.errors import CheckpointError, InputError, RequestError
 from crystal_diffusion.generation import sampling
 from crystal_diffusion.generation.generator import CrystalGenerator
+from crystal_diffusion.generation.rows import make_row
 from crystal_diffusion.matching import StructureMatch
 from crystal_diffusion.physics.validator import PhysicsValidator
 from crystal_diffusion.runs.folder import RunFolder
@@ -39,6 +40,17 @@ def test_composition_is_exact_and_everything_valid(generator: CrystalGenerator) 
         assert min(matrix.min(), min(structure.lattice.abc)) >= 0.7
         assert row["nearest_train_id"]
     assert sorted(row["rank"] for row in result.rows) == [1, 2, 3, 4]
+
+
+def test_a_composition_of_no_known_crystal_is_no_copy(generator: CrystalGenerator) -> None:
+    result = generator.run(Request(formula="NaCl", z=(1, 1)), 1, seed=1, settings=QUICK)
+    ((name, made),) = result.structures.items()
+    plan, report = result.plans[name], PhysicsValidator().validate(made)
+    looked, not_looked = (
+        make_row(name, made, plan, report, None, 20, compared=known) for known in (True, False)
+    )
+    assert looked.copy_of_training is False and looked.nearest_train_id is None
+    assert not_looked.copy_of_training is None
 
 
 def test_crystal_i_is_the_same_alone_and_together(generator: CrystalGenerator) -> None:
