@@ -358,7 +358,16 @@ def test_bounds_as_they_are_said(text: str, low: float | None, high: float | Non
         ("a rare earth magnet substitute, Mn-Bi", "rare earth magnet", {"elements": {"Mn", "Bi"}}),
         ("an alloy of Ti and Al", "alloy", {"elements": {"Ti", "Al"}}),
         ("chromium trihalides", "trihalides", {"elements": {"Cr"}}),
+        ("a Ce3+ activated garnet", "Ce activated", {"structure_type": "garnet"}),
         # words beside one another are said together
+        ("CaO of high hardness", "high hardness", {"formula": "CaO"}),
+        ("an ion conductor with Ag", "ion conductor", {"elements": {"Ag"}}),
+        ("ZnO at 300 K", "at 300 K", {"formula": "ZnO"}),
+        (
+            "a Li phosphate, capacity over 150 mAh/g",
+            "capacity over 150 mAh/g",
+            {"elements": {"Li", "P", "O"}},
+        ),
         ("ZnO for solid-state solar cells", "solid-state solar cells", {"formula": "ZnO"}),
     ],
 )

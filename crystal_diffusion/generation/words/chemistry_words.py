@@ -151,11 +151,14 @@ class ChemistryReader:
             self.taken.add(i)
             place, names = i + 1, [item.text]
             back = i - 1
-            while self._kind(back) == "dash":
+            while self._kind(back) == "dash" or _is_charge(self.items[max(back, 0)]):
                 back -= 1
             modifier = self._kind(back) in ("element", "formula", "anion") and self._free(back)
             before = modifier and not item.text.lower().endswith(("with", "by"))
-            if (before and self._chemical(i + 1)) or (before and self._kind(back + 1) == "dash"):
+            hosts = ("type", "unknown", "device")
+            if (before and (self._chemical(i + 1) or self._kind(i + 1) in hosts)) or (
+                before and self._kind(back + 1) == "dash"
+            ):
                 names.insert(0, self.items[back].text)
                 self.taken.add(back)
             else:
@@ -796,6 +799,11 @@ def _amounts(metal: Item, anion: Item) -> dict[str, int] | None:
     if (number == 5 and other == "O") or (number == 3 and symbol in ("Sb", "As", "Bi")):
         return {symbol: 2, other: number}
     return {symbol: 1, other: number} if number else None
+
+
+def _is_charge(item: Item) -> bool:
+    """Whether an item is the charge of the element before it: Ce3+."""
+    return item.kind == "unasked" and item.text.endswith(("+", "-"))
 
 
 def _symbol(item: Item) -> str:

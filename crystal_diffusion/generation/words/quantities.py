@@ -111,9 +111,7 @@ def read_quantities(items: Sequence[Item], taken: set[int]) -> list[Bound]:
         _behind(items, said, used)
         words = " ".join(items[i].text for i in sorted(used))
         if target is None:
-            if said.unit is not None or said.low != said.high:
-                taken |= used
-                bounds.append(Bound("", None, None, words, problem="it is not clear of what"))
+            pass  # left over, and said with the words beside it
         elif target == "crystals":
             taken |= used
             bounds.append(Bound("", None, None, words, problem="their number is given with -n"))

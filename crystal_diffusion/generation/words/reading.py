@@ -18,7 +18,7 @@ from crystal_diffusion.generation.words.chemistry_words import Chemistry, Chemis
 from crystal_diffusion.generation.words.quantities import Bound, read_quantities
 from crystal_diffusion.generation.words.relations import read_relations
 from crystal_diffusion.generation.words.scanning import Item, normalise, scan
-from crystal_diffusion.generation.words.vocabulary import LOOSE
+from crystal_diffusion.generation.words.vocabulary import LOOSE, split
 
 #: A text longer than this is no request.
 LONGEST_TEXT = 2000
@@ -31,6 +31,21 @@ _SILENT = frozenset(
     ("filler", "comma", "stop", "dash", "bracket", "colon", "slash", "and", "but", "or", "between")
     + ("typeword", "count", "open", "close", "like")
 )
+#: Kinds of items that are said together with words beside them: a capacity of 150 mAh/g.
+_FIGURES = ("number", "ratio")
+#: Small words that are said together with a word behind them: ion conductor, at 300 K; and
+#: those with a word before them: solar cells.
+_MODIFYING = frozenset(
+    split(
+        "solid bulk new novel pure simple good common group space unit crystal crystals cell "
+        "lattice phase ion ions cation anion atomic structure number energy single chemical "
+        "inorganic structural family show shows exhibit exhibits showing"
+    )
+)
+_LEADING = frozenset(split("for as on in at under by to via from against"))
+_NOUNS = frozenset(
+    split("cell cells structure structures phase phases material materials crystals ions symmetry")
+)
 #: Before "metal" these mean an element and not a crystal: one other metal.
 _SOME = frozenset(
     ("no", "without", "one", "two", "other", "another", "any", "more", "second", "third")
@@ -38,7 +53,7 @@ _SOME = frozenset(
 #: Kinds of items before the unit of a number.
 _MEASURED = frozenset(("compare", "between", "number", "filler", "to", "dash"))
 #: Kinds of items that may stand between two words of one phrase.
-_BETWEEN = ("filler", "dash")
+_BETWEEN = ("filler", "dash", "between")
 #: Why an item is of no effect; what has no entry was not understood.
 _REASONS = {
     "unasked": "{}",
@@ -446,7 +461,8 @@ class _Reader:
                 parts[-1][1] = place
             else:
                 parts.append([place, place])
-        return " ".join(self.plain[self.items[a].start : self.items[b].end] for a, b in parts)
+        said = " ".join(self.plain[self.items[a].start : self.items[b].end] for a, b in parts)
+        return " ".join(said.split())
 
     def _rest(self) -> None:
         """Every word left over is said, but those of :data:`_SILENT`; neighbours together."""
@@ -455,10 +471,15 @@ class _Reader:
             said = i not in self.taken and item.kind not in _SILENT
             said = said and not (item.kind == "compare" and item.text.lower() in ("of", "is"))
             reason = _REASONS.get(item.kind) if said else None
-            if said and reason is None:
+            if said and (reason is None or item.kind in _FIGURES):
                 run.append(i)
                 continue
-            between = item.kind in _BETWEEN and i not in self.taken and i - max(run, default=i) < 2
+            between = item.kind in _BETWEEN and i not in self.taken and i - max(run, default=i) < 3
+            if said and reason is not None and run and i - max(run) < 2:
+                # High hardness: one thing.
+                self.ignored.append(Ignored(self._wording([*run, i]), reason.format(item.value)))
+                run = []
+                continue
             if run and not between:
                 self._leave(run)
                 run = []
@@ -472,10 +493,27 @@ class _Reader:
         first, last = run[0], run[-1]
         while first > 1 and self.items[first - 1].kind == "dash" and self._touches(first - 2):
             first -= 2
-        after = self.items[last + 1].text.lower() if last + 1 < len(self.items) else ""
-        if after in ("cell", "cells", "structure", "phase", "phases", "material", "materials"):
-            last += last + 1 not in self.taken
-        self.ignored.append(Ignored(self._wording([first, *run, last]), "not understood"))
+        if first and self._near(first - 1, _MODIFYING):
+            first -= 1
+        if first and self._near(first - 1, _LEADING):
+            first -= 1
+        if last + 1 < len(self.items) and self._near(last + 1, _NOUNS):
+            last += 1
+        kinds = {self.items[i].kind for i in run}
+        figures = kinds & set(_FIGURES) and kinds <= {
+            *_FIGURES,
+            "unit",
+            "compare",
+            "pm",
+            "to",
+            "range",
+        }
+        reason = "it is not clear of what" if figures else "not understood"
+        self.ignored.append(Ignored(self._wording([first, *run, last]), reason))
+
+    def _near(self, i: int, some: frozenset[str]) -> bool:
+        """Whether a small word that belongs to its neighbour stands at a place."""
+        return i not in self.taken and self.items[i].text.lower() in some
 
     def _touches(self, i: int) -> bool:
         """Whether an item of no wish of its own stands at a hyphen."""

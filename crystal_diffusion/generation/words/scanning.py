@@ -507,6 +507,13 @@ _UNASKED: Mapping[str, str] = {
     "antiferromagnetic": "the label is net magnetization, which cannot tell it",
     "antiferromagnet": "the label is net magnetization, which cannot tell it",
     "dielectric constant": _NOT_A_PROPERTY,
+    **dict.fromkeys(
+        (
+            *("dielectric", "compressible", "ultraincompressible", "diamagnetic"),
+            *("low bulk modulus", "high shear modulus"),
+        ),
+        "no range is usual for it; give numbers",
+    ),
     "topological insulator": _NOT_A_PROPERTY,
     "mott insulator": _NOT_A_PROPERTY,
     **{
