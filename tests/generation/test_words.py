@@ -90,6 +90,39 @@ def test_negations(text: str, excluded: set[str]) -> None:
     assert set(read_text(text).asked["exclude"]) == excluded
 
 
+@pytest.mark.parametrize(
+    ("text", "elements", "excluded"),
+    [
+        ("no toxic elements (Pb, Tl)", set(), {"Pb", "Tl"}),
+        ("toxic elements must be absent: Hg, Tl; selenide", {"Se"}, {"Hg", "Tl"}),
+        ("-Pb -Tl oxide", {"O"}, {"Pb", "Tl"}),
+        ("!Pb oxide", {"O"}, {"Pb"}),
+        ("Pb? no. Sn? yes.", {"Sn"}, {"Pb"}),
+        ("I do not need cobalt; nickel oxide", {"Ni", "O"}, {"Co"}),
+        ("zero cobalt", set(), {"Co"}),
+        ("zinc yes, cadmium not", {"Zn"}, {"Cd"}),
+        ("Co-, Ni- and Mn-free, Li and Fe", {"Li", "Fe"}, {"Co", "Ni", "Mn"}),
+        ("Sn rather than Pb, iodide", {"Sn", "I"}, {"Pb"}),
+        ("not the sulfide but the selenide of copper", {"Cu", "Se"}, {"S"}),
+        ("skip hydrides, nitrides of calcium", {"Ca", "N"}, {"H"}),
+        ("no elements other than Fe and O", {"Fe", "O"}, set()),
+        ("exclude everything but Fe and O", {"Fe", "O"}, set()),
+        # what need not be there, or in small amounts
+        ("with or without oxygen, tungsten", {"W"}, set()),
+        ("iron oxide, Ni optional", {"Fe", "O"}, set()),
+        ("an oxide with less cobalt", {"O"}, set()),
+        ("cobalt-poor oxide", {"O"}, set()),
+        ("rare earth (La-Lu) oxide", {"O"}, set()),
+    ],
+)
+def test_what_is_left_out_is_never_wanted(
+    text: str, elements: set[str], excluded: set[str]
+) -> None:
+    asked = read_text(text).asked
+    assert set(asked.get("elements", ())) == elements
+    assert set(asked.get("exclude", ())) == excluded
+
+
 def test_a_negated_list_ends_where_a_compound_begins() -> None:
     asked = read_text("no lead, cubic cesium tin iodide").asked
     assert asked["exclude"] == ("Pb",)

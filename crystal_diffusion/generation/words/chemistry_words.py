@@ -174,6 +174,10 @@ class ChemistryReader:
         for i, item in enumerate(self.items):
             if item.kind == "neg" and self._free(i):
                 listed = self._listed(i + 1) or self._listed(self._examples(i + 1))
+                if not listed and self._kind(i + 1) in ("", "stop", "comma"):
+                    listed = self._before_all(i)[-1:]  # lead not, tin yes
+                if item.text.lower() in words.REPLACED:
+                    listed = self._to_comma(listed)
                 if listed and self._compound(listed[0]):
                     self._ignore_compound(listed[0], i)
                     continue
@@ -190,7 +194,19 @@ class ChemistryReader:
             elif item.kind == "free" and self._free(i):
                 self._exclude(self._before(i), i)
             elif item.kind == "neg_after" and self._free(i):
-                self._exclude(self._before_all(i), i)
+                follows = self._kind(i + 1) == "colon"
+                self._exclude(self._listed(i + 2) if follows else self._before_all(i), i)
+            elif item.kind == "number" and item.value == 0 and self._kind(i + 1) == "element":
+                self._exclude(self._listed(i + 1), i)  # zero cobalt
+
+    def _to_comma(self, listed: Sequence[int]) -> list[int]:
+        """The part of a list before its first comma."""
+        kept = list(listed[:1])
+        for place in listed[1:]:
+            if any(self._kind(k) == "comma" for k in range(kept[-1], place)):
+                break
+            kept.append(place)
+        return kept
 
     def _compound(self, i: int) -> bool:
         """Whether a compound of two words begins here: tungsten carbide."""
@@ -208,6 +224,8 @@ class ChemistryReader:
     def _examples(self, place: int) -> int:
         """Where the list begins in "costly elements such as Pt"; the end if there is none."""
         for i in range(place, min(place + 8, len(self.items))):
+            if self.items[i].text in ("(", "[") and self._chemical(i + 1):
+                return i + 1
             if self._kind(i) in ("stop", "comma", "open", "close") or self._chemical(i):
                 break
             pair = " ".join(item.text.lower() for item in self.items[i : i + 2])
@@ -274,6 +292,16 @@ class ChemistryReader:
             "are",
             "other",
             "expensive",
+            "use",
+            "need",
+            "want",
+            "have",
+            "include",
+            "contain",
+            "allow",
+            "accept",
+            "afford",
+            "like",
         )
 
     def _starts_compound(self, i: int, listed: Sequence[int]) -> bool:
@@ -283,6 +311,10 @@ class ChemistryReader:
             return True
         if first.kind == "formula" and len(_atoms(first)) > 1:
             return True
+        if first.kind == "anion" and self._kind(i + 2) == "element":
+            joint = self.items[i + 1].text.lower()
+            if joint == "of" and listed:
+                return True  # skip hydrides, nitrides of calcium
         beside = bool(listed) and listed[-1] == i - 1
         return beside and first.kind == "anion" and self._kind(i - 1) == "element"
 
@@ -297,9 +329,14 @@ class ChemistryReader:
             joint = place - 1
             if self._kind(joint) == "dash" and self._kind(joint - 1) in ("and", "or", "comma"):
                 joint -= 1
-            if self._kind(joint) not in ("and", "or", "slash") or not self._chemical(joint - 1):
+            hung = joint - 1
+            while self._kind(joint) in ("and", "or", "comma") and self._kind(hung) == "dash":
+                hung -= 1  # Co-, Ni- and Mn-free
+            held = hung < joint - 1
+            joints = ("and", "or", "slash", "comma") if held else ("and", "or", "slash")
+            if self._kind(joint) not in joints or not self._chemical(hung):
                 break
-            place = joint - 1
+            place = hung
         return listed[::-1]
 
     def _is(self, i: int) -> bool:
@@ -336,7 +373,7 @@ class ChemistryReader:
             symbols += self._excluded(self.items[i])
             self.taken.add(i)
         self.taken.add(sign)
-        spared = self._spared(max(listed) + 1) if sign < max(listed) else set()
+        spared = self._spared(max(listed) + 1, symbols) if sign < max(listed) else set()
         symbols = [symbol for symbol in symbols if symbol not in spared]
         if not symbols:
             return
@@ -345,7 +382,7 @@ class ChemistryReader:
         shown = ", ".join(dict.fromkeys(symbols))
         self.found.understood.append((names, f"without {shown}"))
 
-    def _spared(self, place: int) -> set[str]:
+    def _spared(self, place: int, symbols: Sequence[str]) -> set[str]:
         """The elements of an exception: no rare earths other than Y."""
         if self._kind(place) == "filler":
             place += 1
@@ -354,8 +391,11 @@ class ChemistryReader:
         if self.items[place].text.lower() not in (*words.EXCEPTIONS, "but"):
             return set()
         listed = self._listed(place + 1)
+        spared = {symbol for i in listed for symbol in _content(self.items[i])}
+        if not spared <= set(symbols):
+            return set()  # not the sulfide but the selenide
         self.taken.update([place, *listed] if listed else [])
-        return {symbol for i in listed for symbol in _content(self.items[i])}
+        return spared
 
     def _any_before(self, i: int) -> bool:
         """Whether "but" ends "any element" or the like: any element but lead."""
@@ -640,6 +680,9 @@ class ChemistryReader:
                 continue
             listed: list[int] = []
             place += 1
+            if self._spans(place, item):
+                self.taken.update((place, place + 1, place + 2))
+                continue
             while self._chemical(place) or self._kind(place) in ("comma", "or", "and", "slash"):
                 listed += [place] if self._chemical(place) else []
                 place += 1
@@ -650,6 +693,15 @@ class ChemistryReader:
                 self.found.one_of.append(tuple(dict.fromkeys(symbols)))
                 text = " ".join(self.items[k].text for k in (i, *listed))
                 self.found.understood.append((text, f"one of {', '.join(symbols)}"))
+
+    def _spans(self, i: int, family: Item) -> bool:
+        """Whether the first and last of a family stand here: rare earths (La-Lu)."""
+        ends = [k for k in (i, i + 2) if self._kind(k) == "element" and self._free(k)]
+        return (
+            len(ends) == 2
+            and self._kind(i + 1) in ("dash", "to", "range")
+            and {_symbol(self.items[k]) for k in ends} <= set(words.FAMILIES[family.value])
+        )
 
     def wanted(self) -> None:
         """Everything named that is neither left out nor a choice."""

@@ -486,6 +486,8 @@ def _alone(items: Sequence[Item], said: _Said) -> bool:
 
 def _has_equal(items: Sequence[Item], left: int, said: _Said) -> bool:
     """Whether a count is followed by its number: "natoms <= 10", "number of atoms: 8"."""
+    if items[left].text.lower().startswith(("natoms", "nsites", "num", "number")):
+        return True
     between = items[left + 1 : said.first + 1]
     return any(i.kind in ("colon", "compare", "between") for i in between)
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from crystal_diffusion.generation.words.asides import NAMED as _NAMED
 from crystal_diffusion.generation.words.scanning import Item
-from crystal_diffusion.generation.words.vocabulary import split
+from crystal_diffusion.generation.words.vocabulary import OPTIONS_AFTER, split
 
 _LIKENESS = "likeness to a crystal cannot be asked for"
 _PURPOSE = "what a crystal is for cannot be asked for"
@@ -28,6 +28,8 @@ def read_relations(items: Sequence[Item], taken: set[int]) -> list[tuple[list[in
         for reader in (
             _headed,
             _compared,
+            _optional,
+            _little,
             _standing,
             _process,
             _percentage,
@@ -77,6 +79,44 @@ def _compared(items: Sequence[Item], i: int) -> tuple[list[int], str]:
         return [], ""
     listed = _object(items, i + 1)
     return ([i, *listed] if listed else []), _LIKENESS
+
+
+def _optional(items: Sequence[Item], i: int) -> tuple[list[int], str]:
+    """Nickel optional, fluorine is allowed; optional: hydrogen."""
+    if items[i].text.lower() not in OPTIONS_AFTER:
+        return [], ""
+    if i + 1 < len(items) and items[i + 1].kind == "colon":
+        listed = _object(items, i + 2)
+        return ([i, *listed] if listed else []), _OPTION
+    place = i - 1
+    while place >= 0 and items[place].text.lower() in ("is", "are", "also", "be", "as"):
+        place -= 1
+    before: list[int] = []
+    while place >= 0 and items[place].kind in ("element", "family"):
+        before.append(place)
+        joined = place > 1 and items[place - 1].kind in ("and", "or", "slash")
+        place -= 2 if joined else len(items)
+    return ([*before, i] if before else []), _OPTION
+
+
+#: Words of small amounts before an element, and behind one.
+_LITTLE = frozenset(split("low less reduced little trace traces minimal minor lower lowest minute"))
+_POOR = frozenset(split("poor lean depleted lite"))
+
+
+def _little(items: Sequence[Item], i: int) -> tuple[list[int], str]:
+    """Low cobalt content, cobalt-poor."""
+    text = items[i].text.lower()
+    if text in _LITTLE and i + 1 < len(items) and items[i + 1].kind in ("element", "family"):
+        if i and items[i - 1].kind == "dash":
+            return [], ""  # Pb-less
+        return [i, i + 1], _AMOUNT
+    place = i - 1
+    if place >= 0 and items[place].kind == "dash":
+        place -= 1
+    if text in _POOR and place >= 0 and items[place].kind in ("element", "family"):
+        return [place, i], _AMOUNT
+    return [], ""
 
 
 def _standing(items: Sequence[Item], i: int) -> tuple[list[int], str]:

@@ -212,6 +212,18 @@ _RESPELLED: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\bin (eV|meV|GPa|g/cm\^?3|eV/atom|meV/atom)(?=\s*[:=<>])", r"(\1)"),
         (r"\(\s*±\s*(\d[\d.]*)\s*(\w*)\)", r"± \1 \2"),
         (r"\s*∈\s*", " "),
+        # !Pb, and -Pb where nothing stands before it; Pb: no.
+        (r"(?:(?:(?<=[\s,;(])|^)!|(?:(?<=[,;] )|^)-)([A-Z][a-z]?)\b(?!-)", r"\1-free"),
+        (r"(?<=-free )-([A-Z][a-z]?)\b(?!-)", r"\1-free"),
+        # A double negation closes the list: no elements other than Fe and O.
+        (
+            r"(?i)\b(?:exclude|excluding|no|without|ban|nothing)\s+(?:any\s+)?"
+            r"(?:everything|all|(?:other\s+|further\s+)?(?:elements?|atoms?))(?:\s+else)?\s+"
+            r"(?:but|other than|except(?: for)?|besides|than|apart from)\b",
+            "only",
+        ),
+        (r"\b([A-Z][a-z]?|[a-z]{3,})\s*[:?]\s*no\b(?=\s*(?:[.,;!]|$))", r"no \1"),
+        (r"\b([A-Z][a-z]?|[a-z]{3,})\s*[:?]\s*yes\b(?=\s*(?:[.,;!]|$))", r"\1"),
         (r"\bratio (?:of )?(\d+)/(\d+)\b", r"ratio \1:\2"),
         # Larger than that of GaAs (1.42 eV): the number is the bound.
         (

@@ -736,6 +736,8 @@ NUMBER_WORDS: Mapping[str, float] = {
 
 #: Number words that a smaller one may follow: thirty-two.
 TENS = split("twenty thirty forty fifty sixty seventy eighty ninety")
+#: Negations of one thing that another replaces: their list ends at a comma.
+REPLACED = frozenset(("instead of", "rather than", "in place of", "not"))
 #: What begins an exception to an exclusion, or to a family: no metals other than Y.
 EXCEPTIONS = frozenset(
     (
@@ -850,6 +852,8 @@ NEGATIONS = (
     "containing neither",
     "with no",
     "in place of",
+    "save for",
+    "barring",
     "forbid",
     "forget",
 )
@@ -1036,6 +1040,9 @@ PROCESSES = split(
 )
 #: Before these stands what may be there.
 OPTIONS = (
+    "with or without",
+    "with/without",
+    "or without",
     "may contain",
     "may include",
     "may also contain",
@@ -1056,6 +1063,8 @@ OPTIONS = (
     "ideally with",
     "is allowed to contain",
 )
+#: Behind these stands nothing; what stands before them need not be there: nickel optional.
+OPTIONS_AFTER = split("optional welcome allowed acceptable tolerated permitted tolerable")
 #: Words after which other elements than the named ones are welcome.
 OPENERS = (
     "containing",
