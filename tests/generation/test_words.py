@@ -437,6 +437,7 @@ def test_phrases_beside_the_wish(text: str, said: str, asked: dict[str, Any]) ->
         ("ammonium iodide", {"elements": {"N", "H", "I"}}),
         ("titanium oxide but not the dioxide", {"elements": {"Ti", "O"}}),
         ("CUBIC SULFIDE, NO LEAD", {"elements": {"S"}, "exclude": {"Pb"}}),
+        ("k2nif4 cuprate", {"elements": {"Cu", "O"}, "structure_type": "k2nif4"}),
         ("tio2, anatase", {"formula": "TiO2", "structure_type": "anatase"}),
         ("natrium chloride", {"elements": {"Na", "Cl"}}),
         ("Na:S 2:1", {"formula": "Na2S"}),
@@ -536,6 +537,11 @@ def test_small_letters_that_may_be_two_formulas_are_asked_back(text: str) -> Non
 )
 def test_words_near_to_the_vocabulary_are_not_taken_for_it(text: str) -> None:
     assert not read_text(text).asked
+
+
+def test_a_modulus_and_a_metal_that_are_none() -> None:
+    assert read_text("K 120-160 GPa").asked == {"properties": {"bulk_modulus": (120.0, 160.0)}}
+    assert "properties" not in read_text("metal-rich phosphides of nickel").asked
 
 
 def test_elements_open_only_by_words_about_elements() -> None:

@@ -46,6 +46,8 @@ _LEADING = frozenset(split("for as on in at under by to via from against"))
 _NOUNS = frozenset(
     split("cell cells structure structures phase phases material materials crystals ions symmetry")
 )
+#: Behind "metal" these make it a part of a name: metal oxides.
+_METAL_OF = ("anion", "family", "element", "oxy_family")
 #: Before "metal" these mean an element and not a crystal: one other metal.
 _SOME = frozenset(
     ("no", "without", "one", "two", "other", "another", "any", "more", "second", "third")
@@ -401,7 +403,7 @@ class _Reader:
             nearest = later[0].kind if later else ""
             if self._unwanted(i):
                 self._ignore(item.text, "what is not wanted of it has no range", i)
-            elif word == "metal" and nearest in ("anion", "family", "element", "oxy_family"):
+            elif word == "metal" and nearest in (*_METAL_OF, "open"):
                 self.taken.add(i)  # a metal oxide, the metals Cu and Zn: no wish for a gap of zero
             elif word == "metal" and i and self.items[i - 1].kind in ("element", "unasked"):
                 self.taken.add(i)  # lithium metal, group IV metals

@@ -704,6 +704,11 @@ def _next(text: str, at: int, before: list[Item]) -> Item:
     match = re.compile(r"[^\W\d_]\w*").match(text, at)
     if match is None:
         return Item("unknown", None, text[at], at, at + 1)
+    code = words.type_codes().get(match[0]) if _starts_word(text, at) else None
+    behind = re.compile(r"\s+").match(text, match.end())
+    after = _phrase(text, behind.end(), []) if code and behind is not None else None
+    if code is not None and after is not None and after.kind in ("anion", "oxy_family"):
+        return Item("type", code, match[0], at, match.end())  # k2nif4 cuprate
     small = _small_letters(match[0], at) if _starts_word(text, at) else None
     if small is not None:
         return small
@@ -1174,6 +1179,8 @@ _COMPARED = re.compile(
     r"at least|at most|between|exceeding|larger than|greater than|higher than|more than|"
     r"less than|lower than|smaller than)\b\s*(?=[\d~><=]|about|around|at least|at most|roughly))"
 )
+#: K 120-160 GPa.
+_RANGED = re.compile(r"\s+\d[\d.]*\s*(?:(?:-|to|±)\s*\d[\d.]*\s*)?GPa")
 #: B is boron, unless so many pascals follow.
 _PASCALS = re.compile(r"\s*(?:[><=~]=?|of|is|about|above|below|over|under)\s*\d[\d.]*\s*GPa")
 
@@ -1188,7 +1195,7 @@ def _one_symbol(text: str, at: int, found: str, before: list[Item]) -> Item | No
         )
     if found == "B" and _PASCALS.match(rest):
         return Item("property", "bulk_modulus", found, at, end)
-    if found in _MODULI and _COMPARED.match(rest):
+    if found in _MODULI and (_COMPARED.match(rest) or _RANGED.match(rest)):
         return Item("property", _MODULI[found], found, at, end)
     if found == "A" or found not in chemistry.NUMBERS:
         return None
