@@ -79,7 +79,9 @@ def _tell_made(result: GenerationResult, path: str) -> None:
     for many in result.how_many[:3]:
         out.print(f"Confidence, {many}", highlight=False)
     if result.confidence_source:
-        out.print(f"Confidence comes from {result.confidence_source}", highlight=False)
+        several = len({row.formula for row in result.rows}) > 1  # nobody named the composition
+        presumed = "; it presumes that a composition has a crystal at all" if several else ""
+        out.print(f"Confidence comes from {result.confidence_source}{presumed}", highlight=False)
     if result.rejected:
         counted = ", ".join(f"{k} {v}" for k, v in sorted(result.rejected.items()))
         out.print(f"Redrawn candidates by reason: {counted}", highlight=False)

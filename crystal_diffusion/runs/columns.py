@@ -254,7 +254,10 @@ def column(name: str) -> Column:
         return known
     end, unit = next(((e, u) for e, u in _UNITS if name.endswith(e)), ("", ""))
     words = name.removesuffix(end).replace("_", " ").strip() or name
-    return Column(name, words[0].upper() + words[1:], unit, 3, "number", places=_ROW)
+    short = words.removeprefix("predicted ") if name.startswith(PREFIX) else ""
+    # One chance, to be inside all that was asked, is enough for a table, as for listed properties.
+    places: tuple[Place, ...] = ("card",) if name.startswith(INSIDE) else _ROW
+    return Column(name, words[0].upper() + words[1:], unit, 3, "number", short, places)
 
 
 def listed(name: str) -> bool:

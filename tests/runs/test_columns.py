@@ -119,6 +119,17 @@ def test_a_column_that_no_list_has() -> None:
     assert column("mass").unit == ""
 
 
+def test_one_chance_to_be_inside_stands_in_a_table() -> None:
+    row = {
+        "inside_asked": 0.9,
+        "inside_mine": 0.9,
+        "predicted_mine": 1.0,
+        "predicted_mine_low": 0.5,
+    }
+    assert [c.name for c in used_columns([row])] == ["inside_asked", "predicted_mine"]
+    assert (column("predicted_mine").narrow, column("inside_mine").places) == ("mine", ("card",))
+
+
 def test_used_columns_are_those_with_a_value() -> None:
     rows = [{"id": "a", "rank": None, "score": 0.0}, {"id": "b", "doubt": ""}]
     assert [c.name for c in used_columns(rows)] == ["id", "score"]
