@@ -392,6 +392,11 @@ def test_bounds_as_they_are_said(text: str, low: float | None, high: float | Non
         ("an alloy of Ti and Al", "alloy", {"elements": {"Ti", "Al"}}),
         ("chromium trihalides", "trihalides", {"elements": {"Cr"}}),
         ("a Ce3+ activated garnet", "Ce activated", {"structure_type": "garnet"}),
+        ("gallate doped by Cr, with zinc", "doped Cr", {"elements": {"Ga", "O", "Zn"}}),
+        ("lanthanum bromide, Ce dopant", "Ce dopant", {"elements": {"La", "Br"}}),
+        ("a hydrogen permeable nitride of V", "hydrogen permeable", {"elements": {"V", "N"}}),
+        ("lithium-sulfur batteries: TiN", "lithium-sulfur batteries", {"formula": "TiN"}),
+        ("a contact to GaN, titanium aluminide", "contact to GaN", {"elements": {"Ti", "Al"}}),
         # words beside one another are said together
         ("CaO of high hardness", "high hardness", {"formula": "CaO"}),
         ("an ion conductor with Ag", "ion conductor", {"elements": {"Ag"}}),

@@ -156,6 +156,12 @@ class ChemistryReader:
             modifier = self._kind(back) in ("element", "formula", "anion") and self._free(back)
             before = modifier and not item.text.lower().endswith(("with", "by"))
             hosts = ("type", "unknown", "device")
+            noun = item.text.lower() in ("dopant", "dopants") and self._free(back)
+            if noun and self._kind(back) == "element":
+                self.taken.add(back)
+                names.insert(0, self.items[back].text)
+                self.found.ignored.append((" ".join(names), "small amounts cannot be asked for"))
+                continue
             if (before and (self._chemical(i + 1) or self._kind(i + 1) in hosts)) or (
                 before and self._kind(back + 1) == "dash"
             ):
@@ -163,6 +169,8 @@ class ChemistryReader:
                 self.taken.add(back)
             else:
                 while self._chemical(place) or self._kind(place) in ("filler", "and"):
+                    if len(names) > 1 and self.items[place].text.lower() in ("with", "in", "on"):
+                        break
                     if self._chemical(place):
                         names.append(self.items[place].text)
                         self.taken.add(place)

@@ -32,6 +32,7 @@ def read_relations(items: Sequence[Item], taken: set[int]) -> list[tuple[list[in
             _little,
             _standing,
             _process,
+            _served,
             _percentage,
             _likened,
             _several,
@@ -150,12 +151,27 @@ def _process(items: Sequence[Item], i: int) -> tuple[list[int], str]:
         # Lithium iron phosphate batteries: the compound is wished for.
         alone = place == 0 or items[place - 1].kind not in _NAMED
         before = list(range(place, i)) if ion or alone else []
+        while before and place > 1 and items[place - 1].kind == "dash":
+            if items[place - 2].kind not in _NAMED:
+                break
+            place -= 2  # lithium-sulfur batteries
+            before = list(range(place, i))
     behind: list[int] = []
     if i + 1 < len(items) and items[i + 1].text.lower() == "of":
         listed = _object(items, i + 2)
         behind = list(range(i + 1, max(listed) + 1)) if listed else []
     # Alone it is told with the words around it: solid-state batteries.
     return ([*before, i, *behind] if before or behind else []), _PURPOSE
+
+
+def _served(items: Sequence[Item], i: int) -> tuple[list[int], str]:
+    """A contact to GaN, a buffer between silicon and GaN."""
+    if items[i].kind != "device" or i + 1 >= len(items):
+        return [], ""
+    if items[i + 1].text.lower() not in ("to", "between", "against"):
+        return [], ""
+    listed = _object(items, i + 2)
+    return ([i, i + 1, *listed] if listed else []), _PURPOSE
 
 
 #: Words between an element and what it works in: lithium ion batteries, zinc air batteries.

@@ -509,7 +509,13 @@ _UNASKED: Mapping[str, str] = {
         )
     },
     "stable in air": _KINDS_OF_STABLE,
-    "stable in water": _KINDS_OF_STABLE,
+    **{
+        f"stable {where}": _KINDS_OF_STABLE
+        for where in (
+            *("in water", "in contact", "in acid", "in oxygen", "in vacuum", "in humid", "with"),
+            *("in moist", "in contact with", "when", "upon", "in solution"),
+        )
+    },
     "unstable": "no range of energy above hull is usual for it; give one in eV/atom",
     "magnetic moment": "ask for magnetization in muB/A^3",
     "magnetic moments": "ask for magnetization in muB/A^3",

@@ -1036,7 +1036,9 @@ PROCESSES = split(
     "interconnects chip chips lamp lamps accumulator accumulators supercapacitor "
     "supercapacitors alternative alternatives replacement replacements substitute substitutes "
     "analogue analogues analog analogs lookalike lookalikes flux bath ampoule ampoules crucible "
-    "crucibles"
+    "crucibles permeable selective sensitive resistant tolerant storing evolving immobilization "
+    "immobilisation passivation encapsulation desulfurization purification degradation "
+    "decomposition dissolution photography"
 )
 #: Before these stands what may be there.
 OPTIONS = (
