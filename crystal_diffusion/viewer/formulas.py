@@ -22,14 +22,17 @@ def pieces(text: str) -> tuple[tuple[str, bool], ...]:
     id such as ``c0007`` has none.
     """
     found: list[tuple[str, bool]] = []
+    before = ""
     for word in re.split(r"(\s+|[,;:]|\.(?=\s|$))", text):
-        if _GROUP.fullmatch(word) and "_" in word:
+        # After its number a symbol such as P321 is no formula of phosphorus.
+        if _GROUP.fullmatch(word) and ("_" in word or before.isdecimal()):
             parts = re.split(r"_(\d)", word)
         elif _FORMULA.fullmatch(word) and set(re.findall(r"[A-Z][a-z]?", word)) <= set(NUMBERS):
             parts = re.split(r"(?<=[A-Za-z)\]])(\d+(?:\.\d+)?)", word)
         else:
             parts = [word]
         found += [(part, bool(k % 2)) for k, part in enumerate(parts) if part]
+        before = word if word.strip() else before
     return tuple(found)
 
 
@@ -38,15 +41,6 @@ def formula_html(text: str) -> str:
     return "".join(
         f"<sub>{html.escape(part)}</sub>" if low else html.escape(part)
         for part, low in pieces(str(text))
-    )
-
-
-def group_html(symbol: str) -> str:
-    """Number and symbol of a space group, safe for HTML; P321 is no formula of phosphorus."""
-    parts = re.split(r"_(\d)", symbol)
-    return "".join(
-        f"<sub>{html.escape(part)}</sub>" if k % 2 else html.escape(part)
-        for k, part in enumerate(parts)
     )
 
 

@@ -11,7 +11,7 @@ from crystal_diffusion.runs.columns import Column, column, used_columns
 from crystal_diffusion.runs.predicted import PREFIX, interval_columns
 from crystal_diffusion.viewer.asked_chart import asked_chart
 from crystal_diffusion.viewer.charts import bars, empty, histogram, number
-from crystal_diffusion.viewer.formulas import formula_html, group_html
+from crystal_diffusion.viewer.formulas import formula_html
 from crystal_diffusion.viewer.hull_chart import hull_chart, hull_points
 from crystal_diffusion.viewer.page import escape
 from crystal_diffusion.viewer.report_data import ReportData
@@ -210,7 +210,7 @@ def table(data: ReportData) -> str:
             elif key == "formula":
                 cells.append(f"<td>{formula_html(value)}</td>")
             elif key.startswith("space_group"):
-                cells.append(f"<td>{group_html(group_symbol(row.get(key)))}</td>")
+                cells.append(f"<td>{formula_html(group_symbol(row.get(key)))}</td>")
             else:
                 style = ' class="n"' if described.digits is not None else ""
                 cells.append(f"<td{style}>{escape(value)}</td>")

@@ -108,6 +108,8 @@ def test_a_picture_of_no_size_is_refused(tmp_path: Path) -> None:
         ("Ca(OH)2", ["2"]),
         ("Li0.5CoO2", ["0.5", "2"]),
         ("P6_3/mmc", ["3"]),
+        ("186 P6_3mc", ["3"]),
+        ("150 P321", []),
         ("c0007: Mg2SiO4, best of 20", ["2", "4"]),
         ("run_3", []),
         ("Fm-3m", []),

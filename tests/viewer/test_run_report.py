@@ -16,10 +16,9 @@ from crystal_diffusion.runs.columns import column
 from crystal_diffusion.runs.folder import RunFolder
 from crystal_diffusion.viewer import write_report
 from crystal_diffusion.viewer.charts import bars, histogram, ticks
-from crystal_diffusion.viewer.formulas import group_html
 from crystal_diffusion.viewer.hull_chart import HullPoint, hull_chart, hull_points, lower_hull
 from crystal_diffusion.viewer.report_data import gather
-from crystal_diffusion.viewer.report_parts import group_symbol, headline, with_interval
+from crystal_diffusion.viewer.report_parts import headline, with_interval
 from crystal_diffusion.viewer.same_chemistry import MOST, same_chemistry
 
 
@@ -124,11 +123,6 @@ def test_a_prediction_in_the_table_has_its_interval() -> None:
     assert alone.startswith("\N{MINUS SIGN}1.5") and "to" not in alone
     ends = {"predicted_mine_low": -2.0, "predicted_mine_high": 0.5}
     assert " to 0.5" in with_interval(row | ends, column("predicted_mine"))
-
-
-def test_symbols_of_groups_are_no_formulas() -> None:
-    assert group_html(group_symbol(150)) == "150 P321"
-    assert group_html(group_symbol(186)) == "186 P6<sub>3</sub>mc"
 
 
 def test_cards_hold_both_states_checks_and_pattern(page: str) -> None:
