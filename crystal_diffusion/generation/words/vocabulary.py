@@ -1148,6 +1148,8 @@ DOPING = (
 #: Words of English and chemistry near to one of the vocabulary that are no misspelling of it.
 SPELLED_WELL = frozenset(
     split("""
+    manga titans chroma brookline dietitian dietitians tribalism herbarium distiller distillers
+    titian noobs
     indices solver solvers radius inside indicates indicate stuff leaves stale aside elementary
     lives validates staff abide chromatic magnetism quartiles quart sulfoxide stables densify
     phosphor phosphors california mental loves medal creates lakes bride favorites indie medals
