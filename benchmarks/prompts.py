@@ -178,12 +178,15 @@ def judge(prompt: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--split", default="all", choices=(*SPLITS, "all"))
-    parser.add_argument("--prompts", type=Path, default=PROMPTS)
+    parser.add_argument("--split", default="all", help=f"{', '.join(SPLITS)}, or of your own file")
+    parser.add_argument("--prompts", type=Path, default=PROMPTS, help="a file of your own")
     parser.add_argument("--show", action="store_true", help="prompts that are not exact")
     args = parser.parse_args()
     prompts = [json.loads(line) for line in args.prompts.read_text().splitlines() if line]
-    for split in SPLITS if args.split == "all" else (args.split,):
+    known = tuple(dict.fromkeys(p["split"] for p in prompts))
+    if args.split not in (*known, "all"):
+        parser.error(f"{args.prompts} has no part {args.split!r}; it has {', '.join(known)}")
+    for split in known if args.split == "all" else (args.split,):
         rows = [judge(p) for p in prompts if p["split"] == split]
         if args.show:
             for row in rows:
