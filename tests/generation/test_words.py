@@ -554,6 +554,171 @@ def test_elements_open_only_by_words_about_elements() -> None:
     assert "num_elements" not in read_text("Li-Mn-O containing at most 12 atoms").asked
 
 
+@pytest.mark.parametrize(
+    "behind",
+    [
+        *("must not be in there", "must be zero", "shall be absent", "is not allowed", "is out"),
+        *("is forbidden", "is not wanted", "should not appear", "would be bad", "isn't welcome"),
+        *("cannot be used", "content must be zero", "= 0", ": none", "is a no-go", "0 %"),
+        *("has no place here", "must never be included", "has to stay out", "does not belong here"),
+    ],
+)
+def test_a_negation_behind_its_element(behind: str) -> None:
+    reading = read_text(f"copper sulfide of tin and zinc, mercury {behind}")
+    assert set(reading.asked["elements"]) == {"Cu", "S", "Sn", "Zn"}
+    assert reading.asked["exclude"] == ("Hg",)
+    assert not reading.ignored
+
+
+def test_what_only_looks_like_a_negation_behind_an_element() -> None:
+    assert read_text("tungsten oxide, gap must be zero").asked == {
+        "elements": ("W", "O"),
+        "properties": {"band_gap": (None, 0.0)},
+    }
+    for text in ("the iron must be in there, sulfide", "iron = 2, sulfur"):
+        assert "exclude" not in read_text(text).asked
+    both = read_text("oxide of tin and zinc, indium and gallium must be zero").asked
+    assert both["exclude"] == ("In", "Ga")
+    assert read_text("zero lead, cesium tin iodide").asked["exclude"] == ("Pb",)
+    assert read_text("keep lead and cadmium out of it, ZnTe").asked["exclude"] == ("Pb", "Cd")
+
+
+@pytest.mark.parametrize("joint", ["and/or", "or/and", "and / or"])
+def test_alternatives_joined_by_and_or(joint: str) -> None:
+    asked = read_text(f"a nitride of chromium {joint} molybdenum").asked
+    assert asked == {"elements": ("N",), "one_of": (("Cr", "Mo"),)}
+
+
+@pytest.mark.parametrize(
+    "does",
+    [
+        *("takes up hydrogen", "that stores hydrogen", "to soak up hydrogen", "splits CO2"),
+        *("which conducts oxygen ions", "that filters oxygen", "releases oxygen"),
+    ],
+)
+def test_what_a_crystal_does_to_an_element_is_no_wish_for_it(does: str) -> None:
+    reading = read_text(f"zirconium-iron alloy, {does}")
+    assert reading.asked == {"elements": ("Zr", "Fe")}
+    assert any(left.reason.startswith("what a crystal is for") for left in reading.ignored)
+
+
+@pytest.mark.parametrize("name", ["B-M", "B.M.", "K0", "K_0", "BM", "bulk mod."])
+def test_abbreviated_bulk_modulus(name: str) -> None:
+    asked = read_text(f"stiff boride, {name} over 350 GPa").asked
+    assert asked["properties"] == {"bulk_modulus": (350.0, None)}
+    assert asked["elements"] == ("B",)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("ternary TiO2", "binary BaTiO3", "quaternary GaAs", "elemental NaCl"),
+        *(
+            "MgO with the rock salt structure, crystal system hexagonal",
+            "tetragonal zincblende GaAs",
+        ),
+        *("cscl type, monoclinic", "cubic hcp cobalt", "cubic wurtzite ZnO"),
+    ],
+)
+def test_numbers_of_elements_and_systems_that_cannot_be(text: str) -> None:
+    assert read_text(text).contradictory
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("binary GaAs", "ternary BaTiO3", "tetragonal perovskite", "orthorhombic spinel"),
+        *("cubic rock salt", "distorted rocksalt GeTe, rhombohedral", "hexagonal wurtzite"),
+    ],
+)
+def test_systems_that_can_be(text: str) -> None:
+    assert not read_text(text).contradictory
+
+
+@pytest.mark.parametrize(
+    ("text", "elements"),
+    [
+        *(("fe-al-ni", ("Fe", "Al", "Ni")), ("ga-as", ("Ga", "As")), ("p-n-p", None)),
+        *(("cu, zn and sn", ("Cu", "Zn", "Sn")), ("thalium bromide", ("Tl", "Br"))),
+        *(("berylium oxide", ("Be", "O")), ("as-is", None), ("no-go", None)),
+    ],
+)
+def test_elements_in_small_letters_and_misspelled(
+    text: str, elements: tuple[str, ...] | None
+) -> None:
+    asked = read_text(text).asked
+    assert asked == ({} if elements is None else {"elements": elements})
+
+
+def test_compounds_with_another_element_are_open_and_lists_are_not() -> None:
+    assert "num_elements" in read_text("iridium oxide with strontium").asked
+    assert "num_elements" in read_text("sodium superionic conductor with chlorine").asked
+    for text in ("germanium with tellurium", "gold in combination with sulfur"):
+        assert "num_elements" not in read_text(text).asked
+
+
+def test_a_type_before_a_gas_sensor_is_wished_for_and_a_gas_is_not() -> None:
+    assert read_text("SnO2 rutile gas sensor").asked == {
+        "formula": "SnO2",
+        "structure_type": "rutile",
+    }
+    assert read_text("tin oxide for a CO gas sensor").asked == {"elements": ("Sn", "O")}
+
+
+@pytest.mark.parametrize(
+    ("text", "group"),
+    [
+        *(("monoclinic Cc", "9"), ("Pc, monoclinic", "7"), ("monoclinic (C2) sulfides", "5")),
+        *(("triclinic P1", "1"), ("orthorhombic Cc", None), ("Cc", None)),
+    ],
+)
+def test_short_symbols_of_groups_beside_their_system(text: str, group: str | None) -> None:
+    assert read_text(text).asked.get("spacegroup") == group
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("Lanthanum-lithium titanate, perovskite", "perovskite"),
+        ("scandium aluminium nitride wurtzite", "wurtzite"),
+    ],
+)
+def test_a_type_of_fewer_elements_than_named_is_said_and_dropped(text: str, kind: str) -> None:
+    reading = read_text(text)
+    assert "structure_type" not in reading.asked
+    assert len(reading.asked["elements"]) > 2
+    assert not reading.contradictory
+    assert [left.words for left in reading.ignored] == [kind]
+    assert all("structure type" not in wish.meaning for wish in reading.understood)
+
+
+def test_doping_named_behind_its_element() -> None:
+    reading = read_text("Ca3(PO4)2, the people want it with strontium doping")
+    assert reading.asked == {"formula": "Ca3(PO4)2"}
+    assert "strontium doping" in [left.words for left in reading.ignored]
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("arsenic should not show up: GaP", {"formula": "GaP", "exclude": ("As",)}),
+        ("pb-free tin iodide", {"elements": ("Sn", "I"), "exclude": ("Pb",)}),
+        ("non-Pb halides of tin", {"elements": ("Sn",), "exclude": ("Pb",)}),
+        ("CO2-absorbing lithium silicate", {"elements": ("Li", "Si", "O")}),
+        ("co-doped zinc oxide", {"elements": ("Zn", "O")}),
+    ],
+)
+def test_neighbours_of_words_that_leave_out(text: str, asked: dict[str, Any]) -> None:
+    read = dict(read_text(text).asked)
+    read.pop("one_of", None)
+    assert read == asked
+
+
+def test_a_count_of_elements_that_a_formula_has_not() -> None:
+    assert read_text("two elements, LiFePO4").contradictory
+    assert not read_text("four elements, LiFePO4").contradictory
+
+
 _SENTENCES = (
     "a stable cubic lithium oxide with a band gap above 3 eV and at most 10 atoms",
     "ternary rare earth chalcogenides, no Sc, at most 20 atoms",

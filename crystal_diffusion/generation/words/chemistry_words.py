@@ -22,6 +22,11 @@ _CHEMICAL = (
 _ONE = ("one", "1", "any", "either", "at least one")
 #: Numerals that names of anions begin with.
 _NUMERAL = re.compile(r"(?:mono?|di|tri|tetra?|penta?|hexa?|sesqui)(?=[a-z]+ide)")
+#: Nouns of small amounts, the element before them.
+_DOPING_NOUNS = (
+    *("dopant", "dopants", "doping", "codoping", "substitution", "incorporation", "alloying"),
+    *("impurity", "impurities"),
+)
 #: Last element of which crystals are known.
 _LAST_KNOWN = 99
 #: Most atoms of one element that a ratio gives.
@@ -146,7 +151,10 @@ class ChemistryReader:
     def doping(self) -> None:
         """Dopants cannot be asked for."""
         for i, item in enumerate(self.items):
-            if item.kind != "doping" or not self._free(i):
+            noun = item.text.lower() in _DOPING_NOUNS
+            if not (item.kind == "doping" or noun) or not self._free(i):
+                continue
+            if item.kind != "doping" and self._kind(i - 1) != "element":
                 continue
             self.taken.add(i)
             place, names = i + 1, [item.text]
@@ -156,7 +164,7 @@ class ChemistryReader:
             modifier = self._kind(back) in ("element", "formula", "anion") and self._free(back)
             before = modifier and not item.text.lower().endswith(("with", "by"))
             hosts = ("type", "unknown", "device")
-            noun = item.text.lower() in ("dopant", "dopants") and self._free(back)
+            noun = noun and self._free(back) and not self._chemical(i + 1)
             if noun and self._kind(back) == "element":
                 self.taken.add(back)
                 names.insert(0, self.items[back].text)
@@ -167,7 +175,8 @@ class ChemistryReader:
             ):
                 names.insert(0, self.items[back].text)
                 self.taken.add(back)
-            else:
+            elif not (item.text.lower().endswith("doped") and self._chemical(place)):
+                # Co-doped zinc oxide is a zinc oxide.
                 while self._chemical(place) or self._kind(place) in ("filler", "and"):
                     if len(names) > 1 and self.items[place].text.lower() in ("with", "in", "on"):
                         break
@@ -202,7 +211,7 @@ class ChemistryReader:
             elif item.kind == "free" and self._free(i):
                 self._exclude(self._before(i), i)
             elif item.kind == "neg_after" and self._free(i):
-                follows = self._kind(i + 1) == "colon"
+                follows = self._kind(i + 1) == "colon" and item.value != "behind"
                 self._exclude(self._listed(i + 2) if follows else self._before_all(i), i)
             elif item.kind == "number" and item.value == 0 and self._kind(i + 1) == "element":
                 self._exclude(self._listed(i + 1), i)  # zero cobalt
@@ -317,6 +326,11 @@ class ChemistryReader:
         first, second = self.items[i], self._kind(i + 1)
         if first.kind in ("element", "family") and second in ("anion", "family", "oxy_family"):
             return True
+        place = i
+        while self._kind(place) == "element" and listed and listed[-1] < i - 1:
+            place += 1
+        if place > i + 1 and self._kind(place) in ("anion", "oxy_family"):
+            return True  # zero lead, cesium tin iodide
         if first.kind == "formula" and len(_atoms(first)) > 1:
             return True
         if first.kind == "anion" and self._kind(i + 2) == "element":
@@ -324,7 +338,8 @@ class ChemistryReader:
             if joint == "of" and listed:
                 return True  # skip hydrides, nitrides of calcium
         beside = bool(listed) and listed[-1] == i - 1
-        return beside and first.kind == "anion" and self._kind(i - 1) == "element"
+        anion = first.kind == "anion" or first.value in ("halide", "chalcogenide", "pnictide")
+        return beside and anion and self._kind(i - 1) == "element"
 
     def _before(self, i: int) -> list[int]:
         """The list that ends before "free"."""
@@ -357,12 +372,13 @@ class ChemistryReader:
             place -= 1
         listed: list[int] = []
         kind = self._kind(place)
-        near, joined = 0, False
+        near, joined, parted = 0, False, False
         while self._chemical(place) and self._kind(place) == kind:
             listed.append(place)
             place -= 1
             while self._kind(place) in ("and", "or", "slash", "comma"):
-                joined |= self._kind(place) != "comma"
+                joined |= self._kind(place) != "comma" and not near
+                parted |= self._kind(place) != "comma" and near > 0
                 place -= 1
             near = near or (len(listed) if self._kind(listed[-1] - 1) == "comma" else 0)
             if place == listed[-1] - 1:
@@ -370,7 +386,8 @@ class ChemistryReader:
         # "Sulfides, mercury must be avoided": behind a comma another wish ends, unless "and" or
         # "or" ends the list, or it begins the sentence; and kinds of crystals are not listed with
         # elements.
-        whole = joined or self._kind(place) in ("", "stop")
+        # "Of Sn and Zn, In and Ga must be zero": two lists.
+        whole = (joined and not parted) or self._kind(place) in ("", "stop")
         return (listed if whole else listed[: near or None])[::-1]
 
     def _exclude(self, listed: Sequence[int], sign: int) -> None:
@@ -785,6 +802,13 @@ class ChemistryReader:
         from crystal_diffusion.generation.request import parse_formula
 
         inside = set(parse_formula(self.found.formula))
+        if self.found.arity is not None:
+            least, most = self.found.arity, self.found.most or self.found.arity
+            if not least <= len(inside) <= most:
+                self.found.contradictory.append(
+                    f"{least if least == most else f'{least} to {most}'} elements asked for beside "
+                    f"{self.found.formula}, which has {len(inside)}"
+                )
         odd = sorted(set(self.found.elements) - inside)
         if odd:
             self.found.contradictory.append(
@@ -809,7 +833,13 @@ class ChemistryReader:
         else:
             # ABO3 with A = Ba: B is left open.
             letters = any(item.kind == "generic" for item in self.items)
-            self.found.others = openers or lone or letters or not self._cations
+            # Thulum oxide: which metal is asked back, and no other one is welcome.
+            beside = any(
+                item.kind == "doubtful" and self._kind(i + 1) == "anion"
+                for i, item in enumerate(self.items)
+            )
+            lone &= not beside
+            self.found.others = openers or lone or letters or not (self._cations or beside)
 
     def _opens(self, i: int, named: int) -> bool:
         """Whether a word leaves other elements open: containing Li, Li-based, among others."""
@@ -835,9 +865,21 @@ class ChemistryReader:
             place = i + 1
             while self._kind(place) in ("filler", "number"):
                 place += 1
-            if place in self._used and before and set(before) <= {"anion", "family", "oxy_family"}:
+            if place in self._used and before and self._welcomes(i, before):
                 return True
         return False
+
+    def _welcomes(self, i: int, before: Sequence[str]) -> bool:
+        """Whether "with" stands behind a kind of crystals, or behind a compound of its own.
+
+        "Germanium with tellurium" and "in combination with" tell a list of elements.
+        """
+        last = self.items[i - 1]
+        if set(before) <= {"anion", "family", "oxy_family"}:
+            return True
+        if last.kind in ("unknown", "device"):
+            return last.text.lower() not in ("combination", "combined", "together", "alloyed")
+        return last.kind in ("anion", "oxy_family") and i - 1 in self._used
 
 
 #: What may stand between an anion and its metal: disulfide of cobalt.

@@ -12,13 +12,14 @@ from functools import cached_property
 from typing import Any
 
 from crystal_diffusion.errors import CrystalDiffusionError, InputError, RequestError
-from crystal_diffusion.generation.request import Request
+from crystal_diffusion.generation.request import Request, parse_formula
 from crystal_diffusion.generation.words.asides import read_asides
 from crystal_diffusion.generation.words.chemistry_words import Chemistry, ChemistryReader
 from crystal_diffusion.generation.words.quantities import Bound, read_quantities
 from crystal_diffusion.generation.words.relations import read_relations
 from crystal_diffusion.generation.words.scanning import Item, normalise, scan
 from crystal_diffusion.generation.words.vocabulary import LOOSE, split
+from crystal_diffusion.symmetry.structure_types import names_a_lattice, types_named
 
 #: A text longer than this is no request.
 LONGEST_TEXT = 2000
@@ -56,6 +57,17 @@ _SOME = frozenset(
 _MEASURED = frozenset(("compare", "between", "number", "filler", "to", "dash"))
 #: Kinds of items that may stand between two words of one phrase.
 _BETWEEN = ("filler", "dash", "between")
+#: Types without distorted variants in common use, and their crystal systems.
+_FIXED_SYSTEMS = {
+    **dict.fromkeys(("rocksalt", "cscl", "zincblende", "diamond", "fcc", "bcc"), ("cubic",)),
+    **dict.fromkeys(("antifluorite", "pyrite", "a15"), ("cubic",)),
+    **dict.fromkeys(("hcp", "hexagonal_laves"), ("hexagonal",)),
+    "wurtzite": ("hexagonal", "orthorhombic", "monoclinic"),
+}
+#: Words that make another crystal system of a type possible.
+_DISTORTED = frozenset(
+    split("distorted distortion derived related like ordered disordered layered variant derivative")
+)
 #: Why an item is of no effect; what has no entry was not understood.
 _REASONS = {
     "unasked": "{}",
@@ -302,11 +314,29 @@ class _Reader:
 
     def _chemistry(self, found: Chemistry) -> None:
         self.asked |= found.fields()
+        self._fit_type()
         self.understood += [Understood(words, meaning) for words, meaning in found.understood]
         self.ignored += [Ignored(words, reason) for words, reason in found.ignored]
         self.contradictory += found.contradictory
         if "structure_type" in self.asked or "formula" in self.asked:
             self.asked.pop("num_elements", None) if not found.counted else None
+
+    def _fit_type(self) -> None:
+        """Drop a structure type of fewer elements than are named: several share a site."""
+        name = self.asked.get("structure_type")
+        named = len(self.asked.get("elements", ())) + len(self.asked.get("one_of", ()))
+        if name is None or "formula" in self.asked:
+            return
+        kinds = types_named(name)
+        most = max(len(kind.counts) for kind in kinds)
+        if named <= most or most < 2 or names_a_lattice(kinds):
+            return
+        del self.asked["structure_type"]
+        meaning = f"structure type {name}"
+        words = ", ".join(wish.words for wish in self.understood if wish.meaning == meaning)
+        self.understood = [wish for wish in self.understood if wish.meaning != meaning]
+        reason = f"it has {most} different elements and {named} are named; only they are asked for"
+        self.ignored.append(Ignored(words, reason))
 
     def _numbers(self, bounds: Sequence[Bound]) -> None:
         for target, name, limit in (
@@ -338,6 +368,11 @@ class _Reader:
                 arity = self.asked[name]
                 if self._arity and arity[0] == arity[1] and not least <= arity[0] <= most:
                     self.contradictory.append(f"{words} and {arity[0]} elements")
+            if name == "num_elements" and "formula" in self.asked:
+                count = len(parse_formula(str(self.asked["formula"])))
+                if not least <= count <= most:
+                    formula = self.asked["formula"]
+                    self.contradictory.append(f"{words}, and {formula} has {count}")
             self.asked[name] = (least, most)
 
     @property
@@ -522,10 +557,20 @@ class _Reader:
         joined = self.items[i].end == self.items[i + 1].start
         return joined and i not in self.taken and self.items[i].kind in ("filler", "unknown")
 
+    def _check_system(self) -> None:
+        """A type that is known in one crystal system only, beside another system."""
+        name, system = self.asked.get("structure_type"), self.asked.get("crystal_system")
+        fixed = _FIXED_SYSTEMS.get(str(name))
+        said = {item.text.lower() for item in self.items}
+        if fixed is None or system is None or system in fixed or said & _DISTORTED:
+            return
+        self.contradictory.append(f"{name} crystals are {fixed[0]} and not {system}")
+
     def _check(self) -> None:
         """What the fields say together must be possible."""
         if self.contradictory or not self.asked:
             return
+        self._check_system()
         try:
             Request(**self.asked).check_possible()
         except CrystalDiffusionError as problem:

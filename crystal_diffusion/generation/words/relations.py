@@ -7,11 +7,12 @@ Here are words that say so by themselves; :mod:`.asides` reads phrases that prep
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from crystal_diffusion.generation.words.asides import NAMED as _NAMED
 from crystal_diffusion.generation.words.scanning import Item
-from crystal_diffusion.generation.words.vocabulary import OPTIONS_AFTER, split
+from crystal_diffusion.generation.words.vocabulary import MOLECULES, OPTIONS_AFTER, split
 
 _LIKENESS = "likeness to a crystal cannot be asked for"
 _PURPOSE = "what a crystal is for cannot be asked for"
@@ -63,6 +64,10 @@ def _headed(items: Sequence[Item], i: int) -> tuple[list[int], str]:
     reason = _HEADS.get(items[i].kind)
     if reason is None:
         return [], ""
+    text, back = items[i].text.lower(), i - 1
+    if text.endswith("ing") and back > 0 and items[back].kind == "dash":
+        # CO2-absorbing lithium silicate.
+        return ([back - 1, i] if items[back - 1].kind in _NAMED else [i]), reason
     # A GaN alternative to SiC: neither is wished for.
     noun = items[i].text.lower().split()[0] in _STANDINGS
     before = [i - 1] if noun and i and items[i - 1].kind in _NAMED else []
@@ -150,6 +155,8 @@ def _process(items: Sequence[Item], i: int) -> tuple[list[int], str]:
     if place >= 0 and items[place].kind in _NAMED:
         # Lithium iron phosphate batteries: the compound is wished for.
         alone = place == 0 or items[place - 1].kind not in _NAMED
+        if ion and _sensing(items[place]):
+            return [], ""  # a rutile gas sensor
         before = list(range(place, i)) if ion or alone else []
         while before and place > 1 and items[place - 1].kind == "dash":
             if items[place - 2].kind not in _NAMED:
@@ -162,6 +169,15 @@ def _process(items: Sequence[Item], i: int) -> tuple[list[int], str]:
         behind = list(range(i + 1, max(listed) + 1)) if listed else []
     # Alone it is told with the words around it: solid-state batteries.
     return ([*before, i, *behind] if before or behind else []), _PURPOSE
+
+
+def _sensing(item: Item) -> bool:
+    """Whether a thing is made of what is named before it, which is no gas and no ion."""
+    return item.kind == "type" or (item.kind == "formula" and _whole(item))
+
+
+def _whole(item: Item) -> bool:
+    return item.text not in MOLECULES and len(re.findall("[A-Z]", item.text)) > 1
 
 
 def _served(items: Sequence[Item], i: int) -> tuple[list[int], str]:

@@ -172,6 +172,32 @@ def _compounded(match: re.Match[str]) -> str:
     return f"{sum(words.NUMBER_WORDS[part.lower()] for part in match.groups()):.0f}"
 
 
+#: A number of pascals in the same clause.
+_TO_PRESSURE = r"(?=[^,;]{0,30}?\d[\d.]*\s?(?:GPa|gpa|Mbar|kbar|MPa))"
+
+
+def _capitals(match: re.Match[str]) -> str:
+    """Symbols of elements in small letters: fe-al-ni, "fe, al and ni"."""
+    parts = re.split(r"([^a-z]+(?:(?:and|or)\b[^a-z]*)?)", match[0])
+    symbols = parts[::2]
+    if any(symbol.capitalize() not in chemistry.NUMBERS for symbol in symbols):
+        return match[0]
+    sure = [symbol for symbol in symbols if len(symbol) == 2 and symbol not in _SMALL_WORDS]
+    if len(sure) < (1 if "-" in match[0] else 2):
+        return match[0]
+    return "".join(part.capitalize() if i % 2 == 0 else part for i, part in enumerate(parts))
+
+
+def _symbol_of(match: re.Match[str]) -> str:
+    """A symbol in small letters in a compound word: pb-free."""
+    return match[0].capitalize() if match[1].capitalize() in chemistry.NUMBERS else match[0]
+
+
+#: Symbols of elements that are short words, or abbreviations, when written small.
+_SMALL_WORDS = frozenset(
+    words.split("as at be he in no am co la re pa ho mo md es os pm ne ac ar er ra")
+)
+
 #: Spellings that are others in plain letters.
 _RESPELLED: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), plainly)
@@ -225,6 +251,18 @@ _RESPELLED: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\b([A-Z][a-z]?|[a-z]{3,})\s*[:?]\s*no\b(?=\s*(?:[.,;!]|$))", r"no \1"),
         (r"\b([A-Z][a-z]?|[a-z]{3,})\s*[:?]\s*yes\b(?=\s*(?:[.,;!]|$))", r"\1"),
         (r"\bratio (?:of )?(\d+)/(\d+)\b", r"ratio \1:\2"),
+        (r"(?i)\b(?:and\s*/\s*or|or\s*/\s*and)\b", "or"),
+        # Keep lead out; leave Co and Ni out of it.
+        (
+            r"(?i)\b(?:keep|keeping|leave|leaving|kick|throw|rule|take)\s+"
+            r"((?:[a-z]+(?:\s*[,/]\s*|\s+(?:and|or)\s+)){0,3}[a-z]+)\s+out\b"
+            r"(?:\s+of\s+(?:it|this|there|them|the\s+[a-z]+))?",
+            r"without \1",
+        ),
+        # B-M, B.M., K0 and G_0 before a pressure.
+        (rf"\b(?:B[-.]\s?M\b\.?|BM\b|[BK]_?0\b|[BK]_VRH\b){_TO_PRESSURE}", "bulk modulus"),
+        (rf"\b(?:S[-.]\s?M\b\.?|SM\b|G_?0\b|G_VRH\b){_TO_PRESSURE}", "shear modulus"),
+        (r"(?i)\b(bulk|shear)[ -]mod\b\.?", r"\1 modulus"),
         # Larger than that of GaAs (1.42 eV): the number is the bound.
         (
             r"\bthan (?:(?:that|the \w+(?: \w+)?) of |in |for )?([A-Za-z]\w*(?: \w+)?)(?:'s)? "
@@ -255,6 +293,18 @@ _REWRITTEN: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] =
             r"|[A-Z][a-z]?\d+\s[A-Z])((?:[A-Z][a-z]?\d*\s){1,5}[A-Z][a-z]?\d*)(?![\w-])"
         ),
         _joined,
+    ),
+    (re.compile(r"(?<![\w-])[a-z]{1,2}(?:-[a-z]{1,2})+(?![\w-])"), _capitals),
+    (
+        re.compile(
+            r"(?:(?<=\bnon-)|(?<![\w-]))([a-z]{2})(?:-(?=(?:free|based|rich|containing)\b)"
+            r"|(?<=\bnon-[a-z]{2})(?![\w-]))"
+        ),
+        _symbol_of,
+    ),
+    (
+        re.compile(r"(?<![\w-])[a-z]{2}(?:\s?,\s?[a-z]{2})+(?:,?\s(?:and|or)\s[a-z]{2})?(?![\w-])"),
+        _capitals,
     ),
     (re.compile(rf"\b{_DIGIT} point {_DIGIT}\b"), _decimal),
     (re.compile(r"\b(half an?|two|three|four|five|six) dozen\b", re.I), _dozens),
@@ -605,7 +655,77 @@ def scan(text: str) -> list[Item]:
         if item.kind != "skip":
             items.append(item)
         place = max(item.end, place + 1)
-    return _turned(items)
+    return _denied(_turned(items), text)
+
+
+_PLACE = (
+    r"(?:in|inside|within)(?:\s+(?:there|it|them|this|(?:the|my|our|your)\s+[a-z]+))?|there|present|"
+    r"included|used|contained|involved|found|considered|added|part\s+of\s+(?:it|this|the\s+[a-z]+)|"
+    r"(?:one|any)\s+of\s+(?:the|its)\s+elements"
+)
+_APPEAR = (
+    r"appear|occur|show\s+up|feature|enter|come\s+in|be\s+seen|be\s+allowed|be\s+a\s+part|exist|"
+    rf"be\s+(?:{_PLACE})"
+)
+_GONE = (
+    r"zero|0(?![\d.])(?:\s?%)?|nil|none|out(?!\s+of\s+(?!the\s+question|bounds))(?:\s+of\s+the\s+question|"
+    r"\s+of\s+bounds)?|gone|missing|absent|excluded|avoided|removed|taboo|forbidden|verboten|"
+    r"banned|ruled\s+out|left\s+(?:out|aside)|kept\s+out|off\s+the\s+(?:table|list)|off[\s-]limits|"
+    r"prohibited|unwanted|undesired|undesirable|unacceptable|unwelcome|bad|a\s+(?:problem|bad\s+idea|"
+    r"mistake|disaster|showstopper|deal[\s-]?breaker)|(?:a\s+|an\s+absolute\s+)?no[\s-]?go"
+)
+_MODAL = (
+    r"(?:must|should|shall|may|can|could|would|will|might|ought\s+to|has\s+to|have\s+to"
+    r"|needs?\s+to)"
+)
+_DEGREE = (
+    r"(?:\s+(?:absolutely|strictly|really|both|all|definitely|completely|totally|also|simply"
+    r"|please|ever))?"
+)
+#: Behind the name of an element these leave it out: must be zero, shall not appear, is a no-go.
+_DENIED_BEHIND = re.compile(
+    r"(?:[\s-]+(?:content|level|amount|fraction|atoms?|ions?|elements?))?(?:"
+    rf"\s+{_MODAL}{_DEGREE}(?:\s*not|n't|not){_DEGREE}\s+(?:{_APPEAR})"
+    rf"|\s+(?:can't|won't){_DEGREE}\s+(?:{_APPEAR})"
+    rf"|\s+(?:do|does)(?:\s*not|n't)\s+(?:{_APPEAR}|belong(?:\s+(?:in\s+)?(?:here|there|it))?)"
+    rf"|\s+{_MODAL}{_DEGREE}\s+(?:be|stay|remain){_DEGREE}\s+(?:{_GONE})"
+    rf"|\s+{_MODAL}\s+never\s+(?:{_APPEAR})"
+    rf"|\s+(?:is|are|isn't|aren't|'s){_DEGREE}\s+(?:{_GONE})"
+    r"|\s+(?:is|are)(?:\s+not|n't)\s+(?:an\s+option|welcome|good|to\s+be\s+(?:used|included|present|there|"
+    r"in\s+it)|part\s+of\s+(?:it|this)|tolerated|accepted|there|in\s+(?:it|there)|"
+    r"used|included|present|contained|something\s+(?:we|i)\s+(?:want|like|use)|what\s+(?:we|i)\s+want|"
+    r"an?\s+(?:ingredient|component|constituent)|among\s+the\s+(?:elements|ingredients))"
+    r"|(?:isn't|aren't)\s+(?:allowed|wanted|welcome|permitted)"
+    r"|\s+(?:isn't|aren't)\s+(?:allowed|wanted|welcome|permitted|acceptable|an\s+option|ok|"
+    r"used|included|present|contained|in\s+(?:it|there)|there)"
+    r"|\s+(?:cannot|can't)\s+be\s+(?:tolerated|allowed|accepted)"
+    r"|\s+(?:has|have)\s+no\s+(?:place|business|room)(?:\s+(?:here|there|in\s+(?:it|this|the\s+[a-z]+)))?"
+    r"|\s*[=:]\s*(?:0(?![\d.:])(?:\s?%)?|zero|none|nil)"
+    r"|\s+(?:a\s+)?no[\s-]go"
+    r"|\s*[?:,]?\s+(?:absolutely|definitely|certainly|please|surely)\s+not(?=\s*(?:[.,;!]|$))"
+    r"|\s+0\s?%|\s+0(?=\s*(?:[.,;!]|$))|\s+not\s+in\s+(?:it|there)"
+    r"|\s+(?:zero|nil)(?=\s*(?:[.,;!]|$))"
+    r")(?![A-Za-z])",
+    re.I,
+)
+
+
+def _denied(items: Sequence[Item], text: str) -> list[Item]:
+    """The items, what denies an element behind its name as one: lead must be zero."""
+    found: list[Item] = []
+    until = 0
+    for item in items:
+        if item.start < until:
+            continue
+        found.append(item)
+        if item.kind not in ("element", "family", "anion"):
+            continue
+        match = _DENIED_BEHIND.match(text, item.end)
+        if match is not None:
+            until = match.end()
+            said = match[0].strip()
+            found.append(Item("neg_after", "behind", said, until - len(said), until))
+    return found
 
 
 #: A bound and what it is when it is denied: not more than.
@@ -867,9 +987,33 @@ def _group(text: str, at: int, before: list[Item]) -> Item | None:
     followed = re.compile(r"\s*(?:space[\s-]?group|symmetry|group)", re.I).match(text, end)
     short = len(symbol) < 3 or _formula_of(symbol) is not None
     if short and followed is None:
-        return None
+        beside = _of_system(text, at, symbol, before)
+        return None if beside is None else Item("group", beside, symbol, at, end)
     number = _group_number(symbol)
     return None if number is None else Item("group", number, symbol, at, end)
+
+
+_SYSTEM_BEHIND = re.compile(rf"[\s,]*\(?({'|'.join(words.CRYSTAL_SYSTEMS)})\b", re.I)
+
+
+def _of_system(text: str, at: int, symbol: str, before: Sequence[Item]) -> int | None:
+    """The group of a short symbol beside the crystal system that it has: monoclinic Cc."""
+    number = _group_number(symbol)
+    if number is None:
+        return None
+    from crystal_diffusion.symmetry.groups import SpaceGroup
+
+    own = SpaceGroup.from_any(str(number)).crystal_system
+    named = [
+        item
+        for item in before
+        if item.kind not in ("comma", "bracket", "dash", "filler", "typeword")
+    ]
+    near = bool(named) and at - named[-1].end < len(" structure, (")
+    behind = _SYSTEM_BEHIND.match(text, at + len(symbol))
+    said = [str(named[-1].value)] if near and named[-1].kind == "system" else []
+    said += [words.CRYSTAL_SYSTEMS[behind[1].lower()]] if behind is not None else []
+    return number if own in said else None
 
 
 def _known_group(text: str, start: int, end: int) -> tuple[int, int | None]:
@@ -1411,12 +1555,19 @@ def _misspelled(word: str, at: int) -> Item | None:
         return Item("doubtful", names, word, at, at + len(word))
     least = min(off for off, _ in best.values())
     near = [(meaning, name) for meaning, (off, name) in best.items() if off == least]
+    undoubled = [pair for pair in near if _single(pair[1]) in map(_single, _singulars(lower))]
+    near = undoubled if len(undoubled) == 1 else near  # thalium is no thulium
     end = at + len(word)
     if len(near) > 1:
         names = " or ".join(name for _, name in near[:3])
         return Item("doubtful", names, word, at, end)
     (kind, value), name = near[0]
     return Item(kind, value, word, at, end, name)
+
+
+def _single(word: str) -> str:
+    """A word with single letters for double ones."""
+    return re.sub(r"(.)\1", r"\1", word)
 
 
 #: Endings of chemical names, which are not changed for one another: carbonite is no carbonate.

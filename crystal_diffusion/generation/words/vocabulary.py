@@ -792,6 +792,12 @@ NEGATIONS = (
     "instead of",
     "rather than",
     "leave out",
+    "keep out",
+    "rule out",
+    "throw out",
+    "leave aside",
+    "live without",
+    "do without",
     "ban",
     "skip",
     "omit",
@@ -994,7 +1000,28 @@ PURPOSES = tuple(
         ("", verb[:-1] + "ing" if verb.endswith("e") else f"{verb}ing"),
         ("for ", verb[:-1] + "ing" if verb.endswith("e") else f"{verb}ing"),
     )
-    if f"{lead}{form}" not in ("matchs", "splits", "spliting", "for spliting", "filters")
+    if f"{lead}{form}" not in ("matchs", "spliting", "for spliting", "filters")
+) + tuple(
+    # Beside nouns of the same form, or words that stand before compounds: it conducts lithium.
+    f"{lead}{form}"
+    for plain, form in (
+        *(("conduct", "conducts"), ("transport", "transports"), ("filter", "filters")),
+        *(("host", "hosts"), ("hold", "holds"), ("take up", "takes up"), ("soak up", "soaks up")),
+        *(("pick up", "picks up"), ("give off", "gives off"), ("give up", "gives up")),
+        *(("release", "releases"), ("evolve", "evolves"), ("exchange", "exchanges")),
+        *(("reduce", "reduces"), ("produce", "produces"), ("carry", "carries")),
+        *(("pump", "pumps"), ("convert", "converts"), ("crack", "cracks"), ("burn", "burns")),
+        *(("let through", "lets through"), ("suck up", "sucks up"), ("uptake", "uptakes")),
+        *(("electrolyse", "electrolyses"), ("leak", "leaks"), ("swallow", "swallows")),
+        *(("accumulate", "accumulates"), ("shuttle", "shuttles"), ("diffuse", "diffuses")),
+    )
+    for lead, form in (
+        *([("", form)] if form not in ("filters", "hosts", "transports") else []),
+        *((f"{who} ", form) for who in ("that", "which", "it", "and")),
+        *((f"{able} ", plain) for able in ("to", "can", "could", "will", "should", "that can")),
+        *([("", plain.replace(" up", "ing up").replace("eing", "ing"))] if " up" in plain else []),
+    )
+    if f"{lead}{form}" not in ("to produce", "can produce", "could produce", "will produce")
 )
 #: Things that crystals serve in.
 DEVICES = split(
@@ -1077,6 +1104,10 @@ OPENERS = (
     "include",
     "anything with",
     "something with",
+    "anything else with",
+    "something else with",
+    "everything with",
+    "whatever with",
     "based",
     "based on",
     "rich",
@@ -1101,6 +1132,7 @@ OPENERS = (
 OPEN_BEFORE = frozenset(
     (
         *("containing", "contain", "contains", "including", "includes", "include", "based on"),
+        *("anything else with", "something else with", "everything with", "whatever with"),
         *("anything with", "something with", "at least one", "compounds with at least"),
     )
 )
