@@ -560,6 +560,7 @@ def test_elements_open_only_by_words_about_elements() -> None:
         *("must not be in there", "must be zero", "shall be absent", "is not allowed", "is out"),
         *("is forbidden", "is not wanted", "should not appear", "would be bad", "isn't welcome"),
         *("cannot be used", "content must be zero", "= 0", ": none", "is a no-go", "0 %"),
+        *("is to be avoided", "nope", "? no thanks", "has been ruled out", "out", "not included"),
         *("has no place here", "must never be included", "has to stay out", "does not belong here"),
     ],
 )
@@ -577,6 +578,8 @@ def test_what_only_looks_like_a_negation_behind_an_element() -> None:
     }
     for text in ("the iron must be in there, sulfide", "iron = 2, sulfur"):
         assert "exclude" not in read_text(text).asked
+    assert read_text("the gap of the oxide must be zero").asked.get("exclude") is None
+    assert read_text("a crystal that holds Li and O").asked == {"elements": ("Li", "O")}
     both = read_text("oxide of tin and zinc, indium and gallium must be zero").asked
     assert both["exclude"] == ("In", "Ga")
     assert read_text("zero lead, cesium tin iodide").asked["exclude"] == ("Pb",)
@@ -617,7 +620,7 @@ def test_abbreviated_bulk_modulus(name: str) -> None:
             "MgO with the rock salt structure, crystal system hexagonal",
             "tetragonal zincblende GaAs",
         ),
-        *("cscl type, monoclinic", "cubic hcp cobalt", "cubic wurtzite ZnO"),
+        *("cscl type, monoclinic", "cubic hcp cobalt", "cubic wurtzite ZnO", "cubic rutile"),
     ],
 )
 def test_numbers_of_elements_and_systems_that_cannot_be(text: str) -> None:

@@ -326,6 +326,9 @@ class ChemistryReader:
         first, second = self.items[i], self._kind(i + 1)
         if first.kind in ("element", "family") and second in ("anion", "family", "oxy_family"):
             return True
+        behind = bool(listed) and listed[-1] < i - 1 and self._kind(listed[-1]) == "element"
+        if behind and first.kind == "anion" and second == "type":
+            return True  # no lead, iodide perovskite
         place = i
         while self._kind(place) == "element" and listed and listed[-1] < i - 1:
             place += 1

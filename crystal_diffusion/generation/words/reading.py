@@ -63,6 +63,8 @@ _FIXED_SYSTEMS = {
     **dict.fromkeys(("antifluorite", "pyrite", "a15"), ("cubic",)),
     **dict.fromkeys(("hcp", "hexagonal_laves"), ("hexagonal",)),
     "wurtzite": ("hexagonal", "orthorhombic", "monoclinic"),
+    **dict.fromkeys(("rutile", "anatase"), ("tetragonal", "orthorhombic", "monoclinic")),
+    "corundum": ("trigonal", "hexagonal", "monoclinic"),
 }
 #: Words that make another crystal system of a type possible.
 _DISTORTED = frozenset(

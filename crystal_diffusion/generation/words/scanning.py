@@ -60,7 +60,7 @@ _SIGNS = str.maketrans(
 _ENGLISH_SYMBOLS = frozenset({"I", "In", "As", "At", "No", "Be", "He", "Am"})
 _SYMBOL_NEIGHBOURS = r"[A-Z][a-z]?"
 _GROUP_WORDS = re.compile(
-    r"(?:space[\s-]?group|spacegroup|sg|s\.g\.)(?:\s+(?:number|no\.?|symbol|symmetry))?"
+    r"(?:space[\s-]?group|spacegroup|sg\b\.?|s\.g\.)(?:\s+(?:number|no\.?|symbol|symmetry))?"
     r"\s*(?:#|is|=|:|of|like)?\s*\(?\s*",
     re.I,
 )
@@ -260,8 +260,14 @@ _RESPELLED: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             r"without \1",
         ),
         # B-M, B.M., K0 and G_0 before a pressure.
-        (rf"\b(?:B[-.]\s?M\b\.?|BM\b|[BK]_?0\b|[BK]_VRH\b){_TO_PRESSURE}", "bulk modulus"),
-        (rf"\b(?:S[-.]\s?M\b\.?|SM\b|G_?0\b|G_VRH\b){_TO_PRESSURE}", "shear modulus"),
+        (
+            rf"\b(?:B[-.]\s?M\b\.?|BM\b|[BK]_?0\b|[BK](?:_VRH\b|\s?\(VRH\))){_TO_PRESSURE}",
+            "bulk modulus",
+        ),
+        (
+            rf"\b(?:S[-.]\s?M\b\.?|SM\b|G_?0\b|G(?:_VRH\b|\s?\(VRH\))){_TO_PRESSURE}",
+            "shear modulus",
+        ),
         (r"(?i)\b(bulk|shear)[ -]mod\b\.?", r"\1 modulus"),
         # Larger than that of GaAs (1.42 eV): the number is the bound.
         (
@@ -669,7 +675,7 @@ _APPEAR = (
 )
 _GONE = (
     r"zero|0(?![\d.])(?:\s?%)?|nil|none|out(?!\s+of\s+(?!the\s+question|bounds))(?:\s+of\s+the\s+question|"
-    r"\s+of\s+bounds)?|gone|missing|absent|excluded|avoided|removed|taboo|forbidden|verboten|"
+    r"\s+of\s+bounds)?|gone|missing|absent|eliminated|excluded|avoided|removed|taboo|forbidden|verboten|"
     r"banned|ruled\s+out|left\s+(?:out|aside)|kept\s+out|off\s+the\s+(?:table|list)|off[\s-]limits|"
     r"prohibited|unwanted|undesired|undesirable|unacceptable|unwelcome|bad|a\s+(?:problem|bad\s+idea|"
     r"mistake|disaster|showstopper|deal[\s-]?breaker)|(?:a\s+|an\s+absolute\s+)?no[\s-]?go"
@@ -703,11 +709,25 @@ _DENIED_BEHIND = re.compile(
     r"|\s*[=:]\s*(?:0(?![\d.:])(?:\s?%)?|zero|none|nil)"
     r"|\s+(?:a\s+)?no[\s-]go"
     r"|\s*[?:,]?\s+(?:absolutely|definitely|certainly|please|surely)\s+not(?=\s*(?:[.,;!]|$))"
+    r"|\s+out(?=\s*(?:[.,;!]|$))|\s*[?:,]?\s*(?:nope\b|no,?\s+(?:thanks|thank\s+you|way))"
     r"|\s+0\s?%|\s+0(?=\s*(?:[.,;!]|$))|\s+not\s+in\s+(?:it|there)"
     r"|\s+(?:zero|nil)(?=\s*(?:[.,;!]|$))"
     r")(?![A-Za-z])",
     re.I,
 )
+
+
+def _of_property(items: Sequence[Item]) -> bool:
+    """Whether the last item tells what a property is of: the gap of the oxide must be zero."""
+    place = len(items) - 2
+    kinds = ("filler", "element", "family", "anion", "compare")
+    while place >= 0 and items[place].kind in kinds:
+        place -= 1
+    return (
+        place >= 0
+        and items[place].kind in ("property", "loose")
+        and "of" in [item.text.lower() for item in items[place + 1 :]]
+    )
 
 
 def _denied(items: Sequence[Item], text: str) -> list[Item]:
@@ -718,7 +738,7 @@ def _denied(items: Sequence[Item], text: str) -> list[Item]:
         if item.start < until:
             continue
         found.append(item)
-        if item.kind not in ("element", "family", "anion"):
+        if item.kind not in ("element", "family", "anion") or _of_property(found):
             continue
         match = _DENIED_BEHIND.match(text, item.end)
         if match is not None:
