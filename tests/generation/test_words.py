@@ -656,7 +656,12 @@ def test_elements_in_small_letters_and_misspelled(
 def test_compounds_with_another_element_are_open_and_lists_are_not() -> None:
     assert "num_elements" in read_text("iridium oxide with strontium").asked
     assert "num_elements" in read_text("sodium superionic conductor with chlorine").asked
-    for text in ("germanium with tellurium", "gold in combination with sulfur"):
+    assert "num_elements" in read_text("solid electrolyte with lithium and sulfur").asked
+    for text in (
+        "germanium with tellurium",
+        "a compound with Li and O",
+        "gold in combination with sulfur",
+    ):
         assert "num_elements" not in read_text(text).asked
 
 

@@ -870,6 +870,11 @@ class ChemistryReader:
                 place += 1
             if place in self._used and before and self._welcomes(i, before):
                 return True
+            kind = self._kind(i - 1) in ("unknown", "device")
+            # "Strucutre with Be and O" is misspelled.
+            kind &= not self.items[i - 1].text.lower().startswith(("stru", "cry", "mat", "com"))
+            if place in self._used and not before and kind:
+                return True  # a solid electrolyte with lithium and sulfur
         return False
 
     def _welcomes(self, i: int, before: Sequence[str]) -> bool:

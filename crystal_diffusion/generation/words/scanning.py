@@ -712,7 +712,7 @@ _DENIED_BEHIND = re.compile(
     r"|\s+out(?=\s*(?:[.,;!]|$))|\s*[?:,]?\s*(?:nope\b|no,?\s+(?:thanks|thank\s+you|way))"
     r"|\s+0\s?%|\s+0(?=\s*(?:[.,;!]|$))|\s+not\s+in\s+(?:it|there)"
     r"|\s+(?:zero|nil)(?=\s*(?:[.,;!]|$))"
-    r")(?![A-Za-z])",
+    r")(?![A-Za-z]|-[A-Za-z])",
     re.I,
 )
 

@@ -801,7 +801,6 @@ NEGATIONS = (
     "say no to",
     "lacking in",
     "get rid of",
-    "hate",
     "dislike",
     "do not put",
     "don't put",
