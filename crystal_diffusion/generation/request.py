@@ -206,8 +206,8 @@ class Request:
         kinds = types_named(name)
         most = max(len(kind.counts) for kind in kinds)
         if self.formula:
-            counts = tuple(sorted(reduced(parse_formula(self.formula)).values()))
-            if not any(kind.ratio == counts for kind in kinds):
+            counts = reduced(parse_formula(self.formula))
+            if all(kind.roles_of(counts) is None for kind in kinds):
                 shown = " or ".join("".join(kind.example) for kind in kinds)
                 raise RequestError(
                     f"{self.formula} has not the ratio of atoms of {name} (as {shown}); correct "

@@ -44,14 +44,17 @@ class NamedType:
     def roles_of(self, counts: Mapping[str, int]) -> tuple[str, ...] | None:
         """Which element takes which role, in order of the roles; None where the ratio differs.
 
-        Roles of equal count go to the elements whose electronegativities are nearest to those of
-        the type compound.
+        An element may take several, as in the spinel Co3O4. Of several ways the one is taken whose
+        electronegativities are nearest to those of the type compound.
         """
-        if tuple(sorted(counts.values())) != self.ratio:
+        if sum(counts.values()) != sum(self.counts) or len(counts) > len(self.counts):
             return None
         best: tuple[float, tuple[str, ...]] | None = None
-        for order in itertools.permutations(sorted(counts)):
-            if tuple(counts[symbol] for symbol in order) != self.counts:
+        for order in itertools.product(sorted(counts), repeat=len(self.counts)):
+            held = dict.fromkeys(counts, 0)
+            for symbol, count in zip(order, self.counts, strict=True):
+                held[symbol] += count
+            if held != dict(counts):
                 continue
             off = sum(
                 abs(_electronegativity(a) - _electronegativity(b))

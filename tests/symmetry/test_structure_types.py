@@ -8,6 +8,7 @@ import pytest
 
 from crystal_diffusion import chemistry
 from crystal_diffusion.errors import RequestError
+from crystal_diffusion.generation.request import Request
 from crystal_diffusion.symmetry.assignments import parse_wyckoff
 from crystal_diffusion.symmetry.groups import SpaceGroup
 from crystal_diffusion.symmetry.structure_types import STRUCTURE_TYPES, NamedType, types_named
@@ -27,6 +28,18 @@ def test_roles_go_by_electronegativity() -> None:
     (perovskite,) = types_named("perovskite")
     assert perovskite.roles_of({"O": 3, "Ti": 1, "Ca": 1}) == ("Ca", "Ti", "O")
     assert perovskite.roles_of({"O": 2, "Ti": 1}) is None
+
+
+def test_an_element_may_take_several_roles() -> None:
+    spinel = types_named("spinel")[0]
+    roles = spinel.roles_of({"Co": 3, "O": 4})
+    assert roles == ("Co", "Co", "O")
+    assert spinel.wyckoff(roles) == "Co:8a,Co:16d,O:32e"
+    assert types_named("garnet")[0].roles_of({"Y": 3, "Fe": 5, "O": 12}) is not None
+    assert spinel.roles_of({"Co": 4, "O": 3}) is None
+    assert Request(formula="Co3O4", structure_type="spinel").structure_type == "spinel"
+    with pytest.raises(RequestError, match="ratio of atoms"):
+        Request(formula="Co4O3", structure_type="spinel")
 
 
 def test_unknown_types_are_refused_with_the_likeliest_meant() -> None:
