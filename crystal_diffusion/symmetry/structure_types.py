@@ -54,7 +54,7 @@ class NamedType:
             held = dict.fromkeys(counts, 0)
             for symbol, count in zip(order, self.counts, strict=True):
                 held[symbol] += count
-            if held != dict(counts):
+            if held != dict(counts) or not self._alike(order):
                 continue
             off = sum(
                 abs(_electronegativity(a) - _electronegativity(b))
@@ -63,6 +63,18 @@ class NamedType:
             if best is None or off < best[0]:
                 best = (off, order)
         return None if best is None else best[1]
+
+    def _alike(self, order: tuple[str, ...]) -> bool:
+        """Whether an element takes several roles only where the type compound has like elements."""
+        if len(set(order)) == len(order):
+            return True
+        off = [_electronegativity(symbol) for symbol in self.example]
+        anion = max(range(len(off)), key=off.__getitem__)
+        return order[anion] == max(order, key=_electronegativity) and all(
+            abs(off[i] - off[j]) < 1
+            for i, j in itertools.combinations(range(len(order)), 2)
+            if order[i] == order[j]
+        )
 
     def wyckoff(self, roles: tuple[str, ...]) -> str:
         """Such as "Sr:1a,Ti:1b,O:3c", for elements in the order of the roles."""
