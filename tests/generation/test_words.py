@@ -722,6 +722,118 @@ def test_neighbours_of_words_that_leave_out(text: str, asked: dict[str, Any]) ->
     assert read == asked
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Zintl phase with strontium and bismuth",
+        "superconductor with niobium and germanium",
+        "Nd permanent magnet with iron",
+        "a cathode material with sodium and iron",
+        "Kondo insulator with cerium and platinum",
+        "phosphor, dense, with Lu and Sr",
+        "glassy borate, zinc containing",
+        "it is cubic and has Hf and Ge",
+        "fullerene intercalated with rubidium",
+    ],
+)
+def test_elements_behind_a_class_of_materials_leave_others_open(text: str) -> None:
+    assert "num_elements" in read_text(text).asked
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a compound with Hf and Ge",
+        "a crystal with Hf and Ge",
+        "cubic, with Hf and Ge",
+        "gold together with tin",
+        "magnets of Mn and Al",
+        "I have Hf and Ge",
+    ],
+)
+def test_elements_behind_no_class_are_all(text: str) -> None:
+    assert "num_elements" not in read_text(text).asked
+
+
+@pytest.mark.parametrize(
+    ("text", "elements", "left_out"),
+    [
+        ("a selenate, any cation except heavy ones Hg, Tl", {"Se", "O"}, {"Hg", "Tl"}),
+        ("a borate, any cation save lithium", {"B", "O"}, {"Li"}),
+        ("an alkali metal apart from Li, chloride", {"Cl"}, {"Li"}),
+        ("no toxic elements, no Cd, no Hg: a selenide", {"Se"}, {"Cd", "Hg"}),
+        ("no toxic elements: a selenide", {"Se"}, set()),
+        ("no toxic elements: Cd, Hg; a selenide", {"Se"}, {"Cd", "Hg"}),
+        ("no Hg: zinc telluride", {"Zn", "Te"}, {"Hg"}),
+        ("no Hg, Cd, selenides", {"Se"}, {"Hg", "Cd"}),
+        ("no Fe, Ni, oxides with Li", {"Li", "O"}, {"Fe", "Ni"}),
+        ("tin compounds, no Pb, sulfides", {"Sn"}, {"Pb", "S"}),
+        ("iodides, not with Pb", {"I"}, {"Pb"}),
+        ("must not be nickel, zinc oxide", {"Zn", "O"}, {"Ni"}),
+        ("we do not have nickel, zinc oxide", {"Zn", "O"}, {"Ni"}),
+        ("nickel is not needed, zinc oxide", {"Zn", "O"}, set()),
+        ("Rb and Ge and I perovskite", {"Rb", "Ge", "I"}, set()),
+    ],
+)
+def test_exceptions_and_ends_of_exclusions(
+    text: str, elements: set[str], left_out: set[str]
+) -> None:
+    asked = read_text(text).asked
+    assert set(asked.get("elements", ())) == elements
+    assert set(asked.get("exclude", ())) == left_out
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "elements"),
+    [
+        ("acid stable iridium oxide", "acid stable", {"Ir", "O"}),
+        ("a nickel oxide stable in alkaline media", "stable in alkaline media", {"Ni", "O"}),
+        ("stable against sodium, a titanium nitride", "stable against sodium", {"Ti", "N"}),
+        ("mechanically stable silicon carbide", "mechanically stable", {"Si", "C"}),
+        ("bismuth strontium copper oxide, high-Tc", "high-Tc", {"Bi", "Sr", "Cu", "O"}),
+    ],
+)
+def test_other_kinds_of_stability_are_said(text: str, said: str, elements: set[str]) -> None:
+    reading = read_text(text)
+    assert said in " | ".join(left.words for left in reading.ignored)
+    assert "properties" not in reading.asked
+    assert set(reading.asked["elements"]) == elements
+
+
+def test_stable_in_a_structure_is_a_wish() -> None:
+    asked = read_text("stable nitride in the rock salt structure").asked
+    assert asked["properties"] == {"energy_above_hull": (None, 0.025)}
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "wanted"),
+    [
+        ("FeS2 pa-3", "spacegroup", "205"),
+        ("ZnS p63mc", "spacegroup", "186"),
+        ("MnTiO3 r-3", "spacegroup", None),
+        ("LiCoPO4 pnma", "spacegroup", "62"),
+        ("Laves phase, C14, TiMn2", "structure_type", "hexagonal_laves"),
+        ("C15 and C14", "structure_type", None),
+        ("hydride host TiFe", "formula", "TiFe"),
+    ],
+)
+def test_groups_in_small_letters_and_laves_phases(text: str, name: str, wanted: str | None) -> None:
+    assert read_text(text).asked.get(name) == wanted
+
+
+def test_bounds_behind_and() -> None:
+    asked = read_text(
+        "bulk modulus above 200 GPa and more than one hundred GPa shear modulus"
+    ).asked
+    assert asked["properties"] == {"bulk_modulus": (200, None), "shear_modulus": (100, None)}
+    text = "an oxide, formation enthalpy below -100 kJ per mole of atoms"
+    low, high = read_text(text).asked["properties"]["formation_energy"]
+    assert low is None
+    assert high == pytest.approx(-1.0364, abs=1e-3)
+    other = read_text("an oxide, formation enthalpy below -100 kJ per mole of formula units")
+    assert "properties" not in other.asked
+
+
 def test_a_count_of_elements_that_a_formula_has_not() -> None:
     assert read_text("two elements, LiFePO4").contradictory
     assert not read_text("four elements, LiFePO4").contradictory

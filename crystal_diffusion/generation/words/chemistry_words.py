@@ -27,6 +27,8 @@ _DOPING_NOUNS = (
     *("dopant", "dopants", "doping", "codoping", "substitution", "incorporation", "alloying"),
     *("impurity", "impurities"),
 )
+#: Families that name no anion.
+_CATIONS = frozenset(words.FAMILIES) - {"halide", "chalcogenide", "pnictide"}
 #: Last element of which crystals are known.
 _LAST_KNOWN = 99
 #: Most atoms of one element that a ratio gives.
@@ -154,6 +156,8 @@ class ChemistryReader:
             noun = item.text.lower() in _DOPING_NOUNS
             if not (item.kind == "doping" or noun) or not self._free(i):
                 continue
+            if self._intercalated(i):
+                continue
             if item.kind != "doping" and self._kind(i - 1) != "element":
                 continue
             self.taken.add(i)
@@ -185,6 +189,14 @@ class ChemistryReader:
                         self.taken.add(place)
                     place += 1
             self.found.ignored.append((" ".join(names), "small amounts cannot be asked for"))
+
+    def _intercalated(self, i: int) -> bool:
+        """Whether a guest is named that is no dopant: a fullerene intercalated with potassium.
+
+        Beside a formula, which has no place for it, it is without effect.
+        """
+        formulas = any(self._kind(k) == "formula" for k in range(len(self.items)))
+        return self.items[i].text.lower().startswith("intercalated") and not formulas
 
     def exclusions(self) -> None:
         """Lists behind a negation, and what "free" stands behind."""
@@ -243,7 +255,9 @@ class ChemistryReader:
         for i in range(place, min(place + 8, len(self.items))):
             if self.items[i].text in ("(", "[") and self._chemical(i + 1):
                 return i + 1
-            if self._kind(i) in ("stop", "comma", "open", "close") or self._chemical(i):
+            if self._kind(i) in ("stop", "comma", "open", "close", *_CHEMICAL):
+                break
+            if self._kind(i) == "colon" and i > place and self._wishes(i + 1):
                 break
             pair = " ".join(item.text.lower() for item in self.items[i : i + 2])
             if self._kind(i) in ("like", "colon") or pair.split(" ")[0] in ("namely", "especially"):
@@ -251,6 +265,11 @@ class ChemistryReader:
             if pair in ("such as", "for example", "for instance"):
                 return i + 2
         return len(self.items)
+
+    def _wishes(self, i: int) -> bool:
+        """Whether a crystal is named behind a colon: no toxic elements: a telluride."""
+        named = self._kind(i) in ("anion", "oxy_family", "formula") or self._starts_compound(i, ())
+        return named or any(item.text.lower() in _ONE_CRYSTAL for item in self.items[i : i + 1])
 
     def _listed(self, place: int) -> list[int]:
         """Items of a list from ``place`` on."""
@@ -280,7 +299,7 @@ class ChemistryReader:
                     break
                 place = following
             elif (
-                kind in ("filler", "unknown", "bracket", "compare")
+                kind in ("filler", "unknown", "bracket", "compare", "loose", "count", "unasked")
                 and not listed
                 and self._small(place)
             ):
@@ -319,6 +338,14 @@ class ChemistryReader:
             "accept",
             "afford",
             "like",
+            "be",
+            "ones",
+            "heavy",
+            "light",
+            "metals",
+            "heavy metals",
+            "cations",
+            "anions",
         )
 
     def _starts_compound(self, i: int, listed: Sequence[int]) -> bool:
@@ -329,6 +356,8 @@ class ChemistryReader:
         behind = bool(listed) and listed[-1] < i - 1 and self._kind(listed[-1]) == "element"
         if behind and first.kind == "anion" and second == "type":
             return True  # no lead, iodide perovskite
+        if self._lone_anion(i, listed):
+            return True
         place = i
         while self._kind(place) == "element" and listed and listed[-1] < i - 1:
             place += 1
@@ -338,11 +367,23 @@ class ChemistryReader:
             return True
         if first.kind == "anion" and self._kind(i + 2) == "element":
             joint = self.items[i + 1].text.lower()
-            if joint == "of" and listed:
+            if joint in ("of", "with", "containing") and listed:
                 return True  # skip hydrides, nitrides of calcium
         beside = bool(listed) and listed[-1] == i - 1
         anion = first.kind == "anion" or first.value in ("halide", "chalcogenide", "pnictide")
         return beside and anion and self._kind(i - 1) == "element"
+
+    def _lone_anion(self, i: int, listed: Sequence[int]) -> bool:
+        """Whether an anion ends a list of elements and nothing else is wished: no Pb, sulfides."""
+        ends = self._kind(i) in ("anion", "oxy_family") and self._kind(i - 1) == "comma"
+        elements = bool(listed) and all(self._kind(k) in ("element", "family") for k in listed)
+        others = [k for k in range(len(self.items)) if k != i and k not in listed]
+        wished = [
+            k
+            for k in others
+            if self._kind(k) in (*_CHEMICAL, "type") and self.items[k].value not in _CATIONS
+        ]
+        return ends and elements and not wished
 
     def _before(self, i: int) -> list[int]:
         """The list that ends before "free"."""
@@ -400,6 +441,8 @@ class ChemistryReader:
         for i in listed:
             symbols += self._excluded(self.items[i])
             self.taken.add(i)
+        between = range(sign, max(listed))  # no Cd, no As
+        self.taken.update(k for k in between if self._kind(k) == "neg")
         self.taken.add(sign)
         spared = self._spared(max(listed) + 1, symbols) if sign < max(listed) else set()
         symbols = [symbol for symbol in symbols if symbol not in spared]
@@ -830,7 +873,7 @@ class ChemistryReader:
         named = len(set(self.found.elements)) + len(self.found.one_of)
         lone = named == 1 and (compound or not self._cations)
         openers = any(self._opens(i, named) for i in range(len(self.items)))
-        openers |= self._with()
+        openers |= self._with() or self._has()
         if "close" in kinds:
             self.found.others = False
         else:
@@ -848,6 +891,10 @@ class ChemistryReader:
         """Whether a word leaves other elements open: containing Li, Li-based, among others."""
         item = self.items[i]
         text = item.text.lower()
+        if item.kind == "doping":
+            back = i - 2 if self._kind(i - 1) == "dash" else i - 1
+            guest = {"intercalated with": i + 1, "intercalated": back}.get(text, -1)
+            return guest in self._used  # other elements are those of the host
         if item.kind != "open":
             return False
         if text.startswith("rich") and named > 1:
@@ -856,7 +903,11 @@ class ChemistryReader:
             place = i + 1
             while self._kind(place) in ("filler", "number", "colon", "unknown", "dash"):
                 place += 1
-            return place in self._used
+            # Aluminium containing, and aluminium-containing.
+            back = i - 2 if self._kind(i - 1) == "dash" else i - 1
+            ends = self._kind(i + 1) in ("", "stop", "comma", "and", "unknown", "device")
+            behind = ends and text == "containing" and self._kind(back) in ("element", "family")
+            return place in self._used or (behind and back in self._used)
         return True
 
     def _with(self) -> bool:
@@ -870,11 +921,47 @@ class ChemistryReader:
                 place += 1
             if place in self._used and before and self._welcomes(i, before):
                 return True
-            kind = self._kind(i - 1) in ("unknown", "device")
-            # "Strucutre with Be and O" is misspelled.
-            kind &= not self.items[i - 1].text.lower().startswith(("stru", "cry", "mat", "com"))
-            if place in self._used and not before and kind:
+            if place in self._used and not before and self._class_before(i):
                 return True  # a solid electrolyte with lithium and sulfur
+        return False
+
+    def _class_before(self, i: int) -> bool:
+        """Whether a noun of a class or use and no compound is the head of "with".
+
+        "Zintl phase with", "scintillator, dense, with"; not "a compound with", "cubic, with".
+        """
+        head = i - 1
+        if self._kind(head) == "comma":
+            head = 0
+            while self._kind(head) == "filler" and head < i:
+                head += 1
+        return self._class(head)
+
+    def _class(self, i: int) -> bool:
+        """Whether a class of materials or a use of them is named: magnet, glass former."""
+        if not 0 <= i < len(self.items):
+            return False
+        text, kind = self.items[i].text.lower(), self._kind(i)
+        if kind in ("unknown", "device", "process", "unasked"):
+            # "Strucutre with Be and O" is misspelled.
+            return not text.startswith(("stru", "cry", "com", "alloy", "togeth"))
+        if kind == "loose":
+            return text.rstrip("s").endswith(("magnet", "conductor", "insulator", "metal"))
+        if text in ("phase", "phases"):
+            return self._class(i - 1)
+        return text in ("material", "materials")
+
+    def _has(self) -> bool:
+        """Whether elements are what something has: it is trigonal and has Te and Bi."""
+        for i, item in enumerate(self.items):
+            text, before = item.text.lower(), self.items[i - 1].text.lower() if i else ""
+            if text != "has" and not (text == "have" and before in _MUST):
+                continue
+            place = i + 1
+            while self._kind(place) in ("filler", "number"):
+                place += 1
+            if place in self._used and not any(k in self._used for k in range(i)):
+                return True
         return False
 
     def _welcomes(self, i: int, before: Sequence[str]) -> bool:
@@ -885,11 +972,15 @@ class ChemistryReader:
         last = self.items[i - 1]
         if set(before) <= {"anion", "family", "oxy_family"}:
             return True
-        if last.kind in ("unknown", "device"):
+        if self._class(i - 1):
             return last.text.lower() not in ("combination", "combined", "together", "alloyed")
         return last.kind in ("anion", "oxy_family") and i - 1 in self._used
 
 
+#: Before "have" these make it a wish, and no possession: it should have Te.
+_MUST = ("must", "should", "shall", "may", "can", "to")
+#: Behind a colon these begin the wish.
+_ONE_CRYSTAL = ("a", "an", "only", "just", "i", "give", "make", "find")
 #: What may stand between an anion and its metal: disulfide of cobalt.
 _ARTICLES = frozenset(("of", "the"))
 

@@ -6,6 +6,7 @@ no request.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -287,6 +288,8 @@ class _Reader:
                 self._ignore(f"not {item.text}", f"a {title} cannot be excluded", i)
             elif self._in_choice(i):
                 self._ignore(item.text, f"one {title} at a time; choose one", i)
+            elif kind == "type" and self._told_closer(item):
+                self._understand(item, "the structure type named closer", i)
             elif kind == "type" and self._likened(i):
                 self._ignore(item.text, "likeness to a structure cannot be asked for", i)
             else:
@@ -300,6 +303,11 @@ class _Reader:
             self.contradictory.append(f"{title} {' and '.join(distinct)}")
         if distinct:
             self.asked[name] = distinct[0]
+
+    def _told_closer(self, item: Item) -> bool:
+        """Whether a Laves phase is named whose kind another word tells: Laves phase, C14."""
+        plain = item.value == "laves" and re.search(r"\d", item.text) is None
+        return plain and any(other.value == "hexagonal_laves" for _, other in self._of("type"))
 
     def _likened(self, index: int) -> bool:
         after = [item.kind for item in self.items[index + 1 : index + 3] if item.kind != "dash"]
@@ -514,7 +522,8 @@ class _Reader:
                 run.append(i)
                 continue
             between = item.kind in _BETWEEN and i not in self.taken and i - max(run, default=i) < 3
-            if said and reason is not None and run and i - max(run) < 2:
+            hyphen = bool(run) and self.items[i - 1].kind == "dash" and max(run) == i - 2
+            if said and reason is not None and run and (max(run) == i - 1 or hyphen):
                 # High hardness: one thing.
                 self.ignored.append(Ignored(self._wording([*run, i]), reason.format(item.value)))
                 run = []

@@ -28,6 +28,7 @@ def read_relations(items: Sequence[Item], taken: set[int]) -> list[tuple[list[in
             continue
         for reader in (
             _headed,
+            _withstood,
             _compared,
             _optional,
             _little,
@@ -56,6 +57,8 @@ _STANDINGS = frozenset(
         "competitor precursor"
     )
 )
+#: Behind "stable" these lead to what a crystal withstands.
+_WITHSTANDING = ("against", "to", "towards", "toward")
 _HEADS = {"relation": _LIKENESS, "amount": _AMOUNT, "optional": _OPTION, "purpose": _PURPOSE}
 
 
@@ -77,6 +80,17 @@ def _headed(items: Sequence[Item], i: int) -> tuple[list[int], str]:
         place = max(listed) + 1
         listed += _object(items, place + 1) if items[place].text.lower() == "in" else []
     return [*before, i, *listed], reason
+
+
+def _withstood(items: Sequence[Item], i: int) -> tuple[list[int], str]:
+    """Stable against lithium, in contact with water."""
+    text = items[i].text.lower()
+    firm = items[i].kind == "unasked" and text.startswith("stable")
+    contact = text == "stable in contact with"
+    if not firm or not (contact or text.split()[-1] in _WITHSTANDING):
+        return [], ""
+    listed = _object(items, i + 1)
+    return ([i, *listed] if listed else []), "only energy above hull is known of stability"
 
 
 def _compared(items: Sequence[Item], i: int) -> tuple[list[int], str]:

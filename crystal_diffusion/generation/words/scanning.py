@@ -68,6 +68,11 @@ _POINT_WORDS = re.compile(
     r"(?:point[\s-]?group|crystal[\s-]?class)(?:\s+symmetry)?\s*(?:is|=|:|of)?\s*\(?\s*", re.I
 )
 _CHUNK = re.compile(r"[A-Za-z0-9_/\-]+")
+#: Symbols of space groups in small letters; without digits, the common ones.
+_SMALL_HM = re.compile(
+    r"(?:pnma|pbca|pbcn|pbam|cmcm|cmce|immm|fddd|pmmm|fmmm|cmmm"
+    r"|(?=[a-z][a-z0-9]{0,2}[-/]|[a-z]{2}3[mcdn]?\b|[a-z][1-6][1-5]?[mncabd]{2}\b)[pifcra](?:[-/]?[0-9mncabde]){2,6})(?![\w/-])"
+)
 _HM = re.compile(r"[PIFCRAB](?:[-_/]?[0-9mncabde])+(?![A-Za-z0-9])")
 _FORMULA = re.compile(r"(?:[A-Z][a-z]?|[(\[](?=[A-Z])|[)\]]|\d+(?:\.\d+)?|·)+(?![A-Za-z])")
 _VARIABLE = re.compile(r"(?:[A-Z][a-z]?|[()]|\d+(?:\.\d+)?|[0-9]?[-+]?[xyzδ]|-(?=[xyzδ\d]))+")
@@ -91,7 +96,14 @@ _UNITS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         ),
         (r"(?:meV|milli[\s-]?electron[\s-]?volts?)", "meV"),
         (r"(?:eV|ev|EV|electron[\s-]?volts?)", "eV"),
-        (rf"[kK]J{_PER}mol(?:{_PER}(?:of\s+)?atoms?)?", "kJ/mol"),
+        (
+            rf"(?:[kK]J|[kK]ilojoules?){_PER}mol(?:es?)?{_PER}(?:of\s+)?(?:f\.?\s?u\.?|formula(?:\s+units?)?|compounds?)",
+            "other",
+        ),
+        (
+            rf"(?:[kK]J|[kK]ilojoules?){_PER}mol(?:es?)?(?:{_PER}(?:of\s+)?atoms?)?",
+            "kJ/mol",
+        ),
         (rf"g(?:rams?)?{_PER}(?:cm\s*\^?\s*-?3|cc|ccm|m[lL]|cubic\s+cent\w+)", "g/cm3"),
         (r"g\.cm\^?-3", "g/cm3"),
         (rf"kg{_PER}(?:m\s*\^?\s*-?3|cubic\s+met\w+)", "kg/m3"),
@@ -252,6 +264,16 @@ _RESPELLED: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\b([A-Z][a-z]?|[a-z]{3,})\s*[:?]\s*yes\b(?=\s*(?:[.,;!]|$))", r"\1"),
         (r"\bratio (?:of )?(\d+)/(\d+)\b", r"ratio \1:\2"),
         (r"(?i)\b(?:and\s*/\s*or|or\s*/\s*and)\b", "or"),
+        # Any cation save lead; cobalt is not needed.
+        (
+            r"(?i)\b((?:any|all|every)\s+(?:[a-z]+\s+){1,3}|[a-z]+,\s*)save\s+(?!for\b|energy)",
+            r"\1except ",
+        ),
+        (
+            r"(?i)\b(?:is|are)(?:\s+not|n't)\s+(?:really\s+|strictly\s+)?"
+            r"(?:needed|required|necessary|essential|mandatory|a\s+must)\b",
+            "is optional",
+        ),
         # Keep lead out; leave Co and Ni out of it.
         (
             r"(?i)\b(?:keep|keeping|leave|leaving|kick|throw|rule|take)\s+"
@@ -557,11 +579,31 @@ _UNASKED: Mapping[str, str] = {
     "stable towards": _KINDS_OF_STABLE,
     "stable at": _KINDS_OF_STABLE,
     "stable to": _KINDS_OF_STABLE,
+    "stable toward": _KINDS_OF_STABLE,
+    **{
+        f"stable under {what}": _KINDS_OF_STABLE
+        for what in (
+            *("pressure", "high pressure", "ambient", "ambient conditions", "load", "irradiation"),
+            *("light", "illumination", "humid", "humidity", "vacuum", "radiation", "operating"),
+            *("oxidizing", "reducing", "strain", "cycling", "acidic", "basic", "water", "air"),
+        )
+    },
     **{
         f"{kind} stable": _KINDS_OF_STABLE
         for kind in (
             *("water", "air", "moisture", "heat", "thermally", "dynamically", "mechanically"),
             *("chemically", "electrochemically", "vibrationally", "kinetically", "radiation"),
+            *("acid", "base", "alkali", "oxidation", "hydrolytically", "environmentally"),
+            *(
+                "ambient",
+                "phonon",
+                "temperature",
+                "pressure",
+                "corrosion",
+                "hydrolysis",
+                "humidity",
+            ),
+            *("photochemically", "aqueous", "steam", "elastically", "cycling", "solvent", "uv"),
         )
     },
     "stable in air": _KINDS_OF_STABLE,
@@ -569,7 +611,19 @@ _UNASKED: Mapping[str, str] = {
         f"stable {where}": _KINDS_OF_STABLE
         for where in (
             *("in water", "in contact", "in acid", "in oxygen", "in vacuum", "in humid", "with"),
-            *("in moist", "in contact with", "when", "upon", "in solution"),
+            *("in moist", "in contact with", "when", "upon", "in solution", "in acidic", "in base"),
+            *("in basic", "in alkaline", "in aqueous", "in moisture", "in seawater", "in brine"),
+            *(
+                "in ambient",
+                "in steam",
+                "in electrolyte",
+                "in hydrogen",
+                "in reducing",
+                "in the air",
+            ),
+            *("in oxidizing", "in oxidising", "in strong acid", "in the presence", "in acids"),
+            *("in acidic media", "in alkaline media", "in hot", "in dry", "in wet", "in humidity"),
+            *("in alkali", "in nitrogen", "in argon", "in chlorine", "in sulfuric acid"),
         )
     },
     "unstable": "no range of energy above hull is usual for it; give one in eV/atom",
@@ -611,6 +665,11 @@ _UNASKED: Mapping[str, str] = {
     "free energy": _NOT_A_PROPERTY,
     "free standing": _NOT_A_PROPERTY,
     "defect free": _NOT_A_PROPERTY,
+    **{
+        f"{guest} {host}": "what a crystal is for cannot be asked for"
+        for guest in ("hydride", "hydrogen", "intercalation", "lithium", "sodium", "insertion")
+        for host in ("host", "hosts")
+    },
     "gold standard": _NOT_A_PROPERTY,
     **dict.fromkeys(
         (
@@ -999,6 +1058,10 @@ def _group(text: str, at: int, before: list[Item]) -> Item | None:
     spaced = _SPACED.match(text, at)
     if spaced is not None and (number := _group_number(spaced[0].replace(" ", ""))) is not None:
         return Item("group", number, spaced[0], at, spaced.end())
+    small = _SMALL_HM.match(text, at)
+    if small is not None:
+        number = _group_number(small[0].capitalize())
+        return None if number is None else Item("group", number, small[0], at, small.end())
     match = _HM.match(text, at)
     if match is None:
         return None
@@ -1414,7 +1477,7 @@ def _in_list(text: str, at: int, end: int, before: list[Item]) -> bool:
         re.I,
     )
     if word in ("I", "No", "He", "Am", "Be", "At"):
-        ends = re.match(r"\s*(?:$|[,.;)\-/]|and\b|or\b)", after) is not None
+        ends = re.match(rf"\s*(?:$|[,.;)\-/]|and\b|or\b|(?:{_TYPED})s?\b)", after) is not None
         listed = (near_left is not None and word not in ("I", "No")) or asked is not None
         return near_right is not None or (listed and ends) or _ends_list(left, ends)
     if near_left or near_right or asked:
@@ -1491,6 +1554,13 @@ def _phrase(text: str, at: int, before: list[Item]) -> Item | None:
     return None
 
 
+#: More than one hundred: "and more" begins another bound.
+_BOUND_BEHIND = re.compile(
+    rf"\s*(?:(?:than|then|as)\b|(?:about\s+|the\s+)?(?:[\d.]|(?:{'|'.join(words.NUMBER_WORDS)})\b))",
+    re.I,
+)
+
+
 def _meant(text: str, said: str, kind: str, end: int) -> bool:
     """Whether a phrase is what it looks like, by what follows.
 
@@ -1498,7 +1568,7 @@ def _meant(text: str, said: str, kind: str, end: int) -> bool:
     before "structure" or "type".
     """
     if kind == "compare_after" and said.startswith(("and ", "or ")):
-        return re.match(r"\s*(?:about\s+|the\s+)?[\d.]", text[end:]) is None
+        return _BOUND_BEHIND.match(text, end) is None
     if kind == "neg" and said.split()[-1] == "no":
         bound = r"\s+(?:more|less|fewer|larger|smaller|greater|higher|lower|bigger|wider)\b"
         return re.match(bound, text[end:]) is None

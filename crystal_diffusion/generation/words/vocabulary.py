@@ -849,6 +849,8 @@ NEGATIONS = (
     "apart from",
     "aside from",
     "not any",
+    "not with",
+    "not from",
     "not made of",
     "never",
     "nothing containing",
