@@ -14,7 +14,8 @@ more kinds, and mended upon. Their prompts also name words ("unread") that
 no request can hold: where such a word is not said as without effect, the prompt is a false
 acceptance too. The eighth was written by a stranger to the program, who was told of the fields and
 of what they mean, and it was looked at once before the grammar was mended on it; the ninth and
-the tenth by two others, likewise; the eleventh by one more, and nothing was mended on it. Types may have the strangers' names (laves_c14).
+the tenth by two others, likewise; the eleventh by one more, and nothing was mended on it. Types may
+have the strangers' names (laves_c14).
 """
 
 from __future__ import annotations
