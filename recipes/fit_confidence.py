@@ -196,6 +196,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of confidence.json")
     parser.add_argument("--picture", type=Path, default=None)
     args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)  # before ten minutes of rows
     args.rows.mkdir(parents=True, exist_ok=True)
     sets = {
         "told the cell": make_rows(args.split, args.rows / "cell.jsonl", args.cell, CELL),
