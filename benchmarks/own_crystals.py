@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from machine import describe
 
+from crystal_diffusion.chemistry import contents
 from crystal_diffusion.data.tables import parquet_arrays
 from crystal_diffusion.evaluation.metrics import ratio
 from crystal_diffusion.generation.knowledge import shipped_scorer
@@ -62,9 +63,7 @@ def structure(arrays: Any, row: int) -> Any:
 
 def place(proposer: PrototypeProposer, evidence: OwnEvidence | None, target: Any) -> int:
     """SkeletonPlace of the target among the first five, 99 where it is not there."""
-    numbers, counts = np.unique(np.array(target.atomic_numbers), return_counts=True)
-    composition = {int(z): int(n) for z, n in zip(numbers, counts, strict=True)}
-    found = proposer.propose(composition, n=POOL)
+    found = proposer.propose(contents(target.atomic_numbers), n=POOL)
     if not found:
         return 99
     candidates = [Candidate(p.structure, "prototype", p) for p in found]

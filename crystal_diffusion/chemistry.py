@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from importlib import resources
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from crystal_diffusion.errors import InputError
 
@@ -158,3 +158,9 @@ def formula(numbers: NDArray[np.int64]) -> str:
     kinds, counts = np.unique(numbers, return_counts=True)
     order = np.argsort(np.nan_to_num(ELECTRONEGATIVITY[kinds], nan=9.0), kind="stable")
     return "".join(f"{SYMBOLS[kinds[k]]}{counts[k] if counts[k] > 1 else ''}" for k in order)
+
+
+def contents(numbers: ArrayLike) -> dict[int, int]:
+    """Atomic number to count, for ``(atoms,)`` atomic numbers."""
+    kinds, counts = np.unique(np.asarray(numbers), return_counts=True)
+    return {int(z): int(n) for z, n in zip(kinds, counts, strict=True)}

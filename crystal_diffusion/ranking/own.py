@@ -9,12 +9,13 @@ right where all crystals are of one kind. The numbers are found by leaving cryst
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from crystal_diffusion.chemistry import contents
 from crystal_diffusion.matching import StructureMatch
 from crystal_diffusion.proposals.prototypes import PrototypeProposer
 from crystal_diffusion.ranking.candidates import Candidate, by_composition
@@ -256,7 +257,7 @@ def _listed(
     seen: dict[tuple[object, ...], bool],
 ) -> _List:
     """Candidates for the composition of a crystal, made without anything of that composition."""
-    found = proposer.propose(_contents(target), n=POOL, known=False)
+    found = proposer.propose(contents(target.atomic_numbers), n=POOL, known=False)
     if not found:
         return _List(np.zeros(0), np.zeros((2, 0)), np.zeros(0, bool))
     scores = scorer.score([Candidate(p.structure, "prototype", p) for p in found])
@@ -274,8 +275,3 @@ def _listed(
             seen[name] = bool(matcher.fit(found[row].structure, target))
         right[row] = seen[name]
     return _List(scores, votes, right)
-
-
-def _contents(structure: Structure) -> Mapping[int, int]:
-    numbers, counts = np.unique(np.array(structure.atomic_numbers), return_counts=True)
-    return {int(z): int(n) for z, n in zip(numbers, counts, strict=True)}

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from crystal_diffusion.chemistry import contents
 from crystal_diffusion.errors import CheckpointError
 from crystal_diffusion.files import write_text
 from crystal_diffusion.matching import StructureMatch, group_near
@@ -77,15 +78,18 @@ class AdjustedCalibration:
         log_odds = default_calibration().log_odds(columns)
         if self.lists < FEWEST_ANSWERED or not len(log_odds):
             return _moved(log_odds, 0.0, 1.0)
-        change = self.slope * log_odds  # of the moved log-odds with the logarithm of the slope
-        of_offset, both, of_slope = self.covariance
-        variance = of_offset + 2 * both * change + of_slope * change**2
-        known = 1 / np.sqrt(1 + np.pi * variance / 8)
+        known = 1 / np.sqrt(1 + np.pi * self.doubt(log_odds) / 8)
         moved = _moved(log_odds * known, self.offset * known, self.slope)
         first = int(np.argmax(moved))
         others = moved.sum() - moved[first]
         share = min(1.0, (1 - moved[first]) / others) if others > 0 else 1.0
         return np.where(np.arange(len(moved)) == first, moved, moved * share)
+
+    def doubt(self, log_odds: Floats) -> Floats:
+        """``(groups,)`` variance of the moved log-odds."""
+        change = self.slope * log_odds  # of the moved log-odds with the logarithm of the slope
+        of_offset, both, of_slope = self.covariance
+        return np.asarray(of_offset + 2 * both * change + of_slope * change**2)
 
     @property
     def source(self) -> str:
@@ -170,9 +174,7 @@ def answered_lists(
 
 def answered(proposer: PrototypeProposer, scorer: Scorer, target: Structure) -> AnsweredList:
     """Candidates for one crystal, made without anything of its composition."""
-    numbers, counts = np.unique(np.array(target.atomic_numbers), return_counts=True)
-    contents = {int(z): int(n) for z, n in zip(numbers, counts, strict=True)}
-    found = proposer.propose(contents, n=POOL, known=False)
+    found = proposer.propose(contents(target.atomic_numbers), n=POOL, known=False)
     if not found:
         return AnsweredList((), (), (), {})
     pool = {target.composition.reduced_formula: Pool(tuple(found))}

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from crystal_diffusion.chemistry import atomic_number
+from crystal_diffusion.chemistry import atomic_number, contents
 from crystal_diffusion.data.dataset import CrystalStructureDataset
 from crystal_diffusion.data.duplicates import find_duplicates
 from crystal_diffusion.data.readers import iter_plain
@@ -328,11 +328,11 @@ def _new(asked: Mapping[str, Structure], own: Mapping[str, Structure]) -> list[s
     """Those that equal no crystal of the box or of the own ones at the matcher's tolerance."""
     proposer = _proposer("substitution, both", list(own.values()), list(own))
     matcher = StructureMatch()
+    most = POOL + len(own)  # all own crystals may be of the composition
     found = []
     for name, target in asked.items():
-        numbers, counts = np.unique(np.array(target.atomic_numbers), return_counts=True)
-        contents = {int(z): int(n) for z, n in zip(numbers, counts, strict=True)}
-        held = (p for p in proposer.propose(contents, n=POOL) if p.features["known"])
+        proposals = proposer.propose(contents(target.atomic_numbers), n=most)
+        held = (p for p in proposals if p.features["known"])
         if not any(matcher.fit(p.structure, target) for p in held):
             found.append(name)
     return found

@@ -65,6 +65,26 @@ def test_what_few_crystals_cannot_show_is_not_said() -> None:
     assert more[0] > sure[0]
 
 
+def test_doubt_is_that_of_the_posterior() -> None:
+    used = lists(30, -1.0, 0.7, seed=4)
+    found = adjust(used)
+    log_odds = np.concatenate(
+        [default_calibration().log_odds(each.columns_and_hits()[0]) for each in used]
+    )
+    sign = np.where(np.concatenate([each.columns_and_hits()[1] for each in used]), 1.0, -1.0)
+    offsets, slopes = np.meshgrid(np.linspace(-3, 1, 81), np.exp(np.linspace(-1.5, 0.5, 81)))
+    margin = sign * (offsets[..., None] + slopes[..., None] * log_odds)
+    logs = -np.logaddexp(0, -margin).sum(-1) - offsets**2 / 2 - (np.log(slopes) / 0.5) ** 2 / 2
+    weight = np.exp(logs - logs.max())
+    weight /= weight.sum()
+    # The width of the posterior of the moved log-odds, of likely and of unlikely candidates.
+    for at in (-4.0, 3.0):
+        moved = offsets + slopes * at
+        mean = (weight * moved).sum()
+        variance = (weight * (moved - mean) ** 2).sum()
+        assert found.doubt(np.array([at])) == pytest.approx(variance, rel=0.15)
+
+
 def test_few_crystals_stay_near_the_shipped_calibration() -> None:
     few, many = adjust(lists(10, -3.0, 0.5)), adjust(lists(1000, -3.0, 0.5))
     assert abs(few.offset) < abs(many.offset) and few.slope > many.slope
